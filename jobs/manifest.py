@@ -1,0 +1,68 @@
+"""The manifest of a table's partition or of an artifact: what it is, what it was made of, how it can be checked.
+
+A partition or an artifact is trusted only when its manifest stands beside it: the manifest is removed before
+anything is rewritten, and comes back last.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+MANIFEST_NAME = "_manifest.json"
+SOURCE_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What stands in `_manifest.json`."""
+
+    name: str
+    ds: str
+    row_count: int | None
+    files: dict[str, str]
+    """SHA-256 of each file, by its name within the folder."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Fingerprint of each input, by `<table>/ds=<day>`."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    code: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the files' checksums in sorted order: file names, which Spark makes up, left out."""
+        return hashlib.sha256("".join(sorted(self.files.values())).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the manifest as indented JSON with its fingerprint."""
+        return json.dumps(
+            asdict(self) | {"fingerprint": self.fingerprint}, indent=1, sort_keys=True, default=str
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Read `to_json`'s text; a key that this version does not know is left out."""
+        raw = json.loads(text)
+        return cls(**{key: raw[key] for key in cls.__dataclass_fields__ if key in raw})
+
+    def is_current(self, inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> bool:
+        """Tell whether this was made of just these inputs and parameters, by the code as it stands."""
+        same_parameters = json.loads(json.dumps(dict(parameters), default=str)) == self.parameters
+        return same_parameters and dict(inputs) == self.inputs and self.code == code_version()
+
+
+@cache
+def code_version() -> str:
+    """Return the SHA-256 of the sources a night is made by: `jobs/`, `sql/` and the record's format."""
+    digest = hashlib.sha256()
+    paths = [
+        *SOURCE_ROOT.glob("jobs/**/*.py"),
+        *SOURCE_ROOT.glob("sql/**/*.*"),
+        SOURCE_ROOT / "serving/record.py",
+    ]
+    for path in sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts):
+        digest.update(path.relative_to(SOURCE_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

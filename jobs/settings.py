@@ -1,0 +1,123 @@
+"""Where a run reads and writes (`Settings`), and what it may tune (`Parameters`).
+
+Both are read once, at the edge, and frozen; functions receive the value that they need.
+
+    TOPSHELF_LANDING=shop/landing python -m jobs.features --ds 2026-01-31 --lake data/lake
+"""
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+
+DEFAULT_LANDING = "data/landing"
+DEFAULT_LAKE = "data/lake"
+DEFAULT_STORE = "lmdb://data/store"
+SHARDS = 8
+"""Files of a table that is keyed by user; a user's shard is crc32(user_id) % SHARDS, in tables and snapshots alike."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The three places of a deployment: folders or `s3://` addresses, and a store's URL."""
+
+    landing: str = DEFAULT_LANDING
+    lake: str = DEFAULT_LAKE
+    store: str = DEFAULT_STORE
+
+    @classmethod
+    def from_environment(
+        cls, landing: str | None = None, lake: str | None = None, store: str | None = None
+    ) -> "Settings":
+        """Return the settings: a flag wins over its variable, a variable over the embedded default."""
+        return cls(
+            landing=str(landing or os.environ.get("TOPSHELF_LANDING") or DEFAULT_LANDING),
+            lake=str(lake or os.environ.get("TOPSHELF_LAKE") or DEFAULT_LAKE),
+            store=str(store or os.environ.get("TOPSHELF_STORE") or DEFAULT_STORE),
+        )
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Everything that a shop may tune. Part of a run's identity: other values, other snapshot.
+
+    Weights of events are in thousandths of a view, so that sums stay integers and the same in any order.
+    """
+
+    top_n: int = 100
+    seed: int = 20260101
+
+    event_weight_milli: dict[str, int] = field(
+        default_factory=lambda: {
+            "impression": 0,
+            "click": 500,
+            "view": 1000,
+            "rating": 1000,
+            "add_to_cart": 3000,
+            "purchase": 5000,
+        }
+    )
+
+    horizon_days: int = 14
+    label_windows: int = 4
+    min_history_days: int = 28
+    max_training_users: int = 20_000
+    max_quarantine_share: float = 0.05
+
+    def digest(self) -> str:
+        """Return the SHA-256 of these parameters, as hex."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def parameters_from_environment(top_n: int | None = None) -> Parameters:
+    """Return `Parameters`, with what the JSON file named by TOPSHELF_PARAMETERS says laid over the defaults.
+
+    Raises:
+        UnknownParameterError: the file names a parameter that does not exist.
+    """
+    path = os.environ.get("TOPSHELF_PARAMETERS")
+    chosen: dict[str, object] = json.loads(Path(path).read_text()) if path else {}
+    unknown = sorted(set(chosen) - set(Parameters.__dataclass_fields__))
+    if unknown:
+        raise UnknownParameterError(
+            f"{path} names {', '.join(unknown)}, which Topshelf does not know; "
+            f"it knows {', '.join(Parameters.__dataclass_fields__)}"
+        )
+    if top_n is not None:
+        chosen["top_n"] = top_n
+    return Parameters(**chosen)  # type: ignore[arg-type]
+
+
+class UnknownParameterError(ValueError):
+    """A parameter file names something that is not a parameter."""
+
+
+@dataclass(frozen=True)
+class StageArguments:
+    """What every stage's command line gives: the day, the places, the parameters."""
+
+    ds: date
+    settings: Settings
+    parameters: Parameters
+
+
+def stage_arguments(doc: str | None, argv: Sequence[str] | None = None) -> StageArguments:
+    """Parse a stage's command line; `doc` is the module's docstring and becomes its help."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--ds", required=True, type=date.fromisoformat, metavar="DAY", help="a UTC day, YYYY-MM-DD"
+    )
+    parser.add_argument("--landing", help=f"TOPSHELF_LANDING, or {DEFAULT_LANDING}")
+    parser.add_argument("--lake", help=f"TOPSHELF_LAKE, or {DEFAULT_LAKE}")
+    parser.add_argument("--store", help=f"TOPSHELF_STORE, or {DEFAULT_STORE}")
+    parser.add_argument("--top-n", type=int, help="length of a shelf (100)")
+    given = parser.parse_args(argv)
+    return StageArguments(
+        ds=given.ds,
+        settings=Settings.from_environment(given.landing, given.lake, given.store),
+        parameters=parameters_from_environment(given.top_n),
+    )
