@@ -1,0 +1,129 @@
+"""A snapshot as the endpoint reads it: one immutable version, whole.
+
+from serving.stores import open_store
+store = open_store("lmdb://data/store")
+snapshot = Snapshot(store.open(store.pointer().live))
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.record import REASON_CODES, Shelf, decode, record_key
+from serving.stores import Manifest, StoredVersion
+from serving.stores.blobs import Strings, unpack, unpack_json
+
+Positions = NDArray[np.integer[Any]]
+
+_TEXTS = {
+    # reason code: text with the thing it names, text without
+    "popular": ("Popular right now", "Popular right now"),
+    "trending": ("Trending in {}", "Trending now"),
+    "popular_in_category": ("Popular in {}", "Popular right now"),
+    "new_item": ("New in {}", "New arrival"),
+    "buy_again": ("Buy again", "Buy again"),
+    "bought": ("Because you bought {}", "Because of what you bought"),
+    "viewed": ("Because you viewed {}", "Because of what you viewed"),
+    "carted": ("Because {} is in your basket", "Goes with your basket"),
+    "similar_taste": ("Picked for your taste", "Picked for your taste"),
+    "explore": ("Worth a look", "Worth a look"),
+}
+_OF_CATEGORY = {"trending", "popular_in_category", "new_item"}
+
+
+class Snapshot:
+    """One version: its catalogue, fallback shelves, postings, neighbours, and any user's shelf."""
+
+    def __init__(self, stored: StoredVersion) -> None:
+        self._stored = stored
+        self.manifest: Manifest = stored.manifest
+        self.version = self.manifest.version
+        self.item_ids, self.titles = self._strings("item_ids"), self._strings("titles")
+        self.categories = self._strings("categories")
+        self.brands, self.sellers = self._strings("brands"), self._strings("sellers")
+        self.item_category: NDArray[np.int32] = self._array("item_category")
+        self.item_brand: NDArray[np.int32] = self._array("item_brand")
+        self.item_seller: NDArray[np.int32] = self._array("item_seller")
+        self.price_minor: NDArray[np.int64] = self._array("price_minor")
+        self.stock: NDArray[np.int32] = self._array("stock")
+        self.popularity: NDArray[np.uint32] = self._array("popularity")
+        self._category_end, self._postings = self._array("category_end"), self._array("postings")
+        self._postings_indptr = self._array("postings_indptr")
+        self._shelf_positions, self._shelf_scores = self._array("shelf_positions"), self._array("shelf_scores")
+        self._shelf_indptr = self._array("shelf_indptr").tolist()
+        names = unpack_json(stored.blob("shelves"), "shelves")
+        self._shelf_row = {(shelf, key): row for row, (shelf, key) in enumerate(names)}
+        self._neighbours_indptr, self._neighbours = self._array("neighbours_indptr"), self._array("neighbours")
+        self._neighbour_scores = self._array("neighbour_scores")
+        self.segments: list[tuple[str, str]] = [tuple(s) for s in unpack_json(stored.blob("segments"), "segments")]
+        self._category_row = {category: row for row, category in enumerate(self.categories)}
+        # Texts and ids repeat from request to request: the same items are shown to many.
+        self.item_id = lru_cache(1 << 16)(self.item_ids.__getitem__)
+        self.reason = lru_cache(1 << 16)(self._reason)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def _array(self, name: str) -> NDArray[Any]:
+        return unpack(self._stored.blob(name), f"{name} of {self._stored.manifest.version}")
+
+    def _strings(self, name: str) -> Strings:
+        return Strings(self._array(f"{name}.data"), self._array(f"{name}.offsets"))
+
+    def shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
+        """A user's own shelf, or None for a user that the night did not know. Raises RecordError, StoreError."""
+        record = self._stored.get(record_key(user_id, variant))
+        return None if record is None else decode(record)
+
+    def fallback(self, shelf: str, key: str = "") -> tuple[NDArray[np.uint32], NDArray[np.float32]] | None:
+        """A fallback shelf (`global`, `trending`, `new`, `region`, `age_band`, `category`): positions and scores."""
+        row = self._shelf_row.get((shelf, key))
+        if row is None:
+            return None
+        rows = slice(self._shelf_indptr[row], self._shelf_indptr[row + 1])
+        return self._shelf_positions[rows], self._shelf_scores[rows]
+
+    def category_nodes(self, category: str) -> tuple[int, int]:
+        """The nodes of a path and all below it, as a half-open range of `item_category`; empty where unknown."""
+        row = self._category_row.get(category)
+        return (0, 0) if row is None else (row, int(self._category_end[row]))
+
+    def postings(self, category: str | None = None) -> Positions:
+        """Every item of the catalogue, or of a path and all below it, the most popular first."""
+        if category is None:
+            return self.popularity
+        row = self._category_row.get(category)
+        if row is None:
+            return self.popularity[:0]
+        found: Positions = self._postings[self._postings_indptr[row] : self._postings_indptr[row + 1]]
+        return found
+
+    def position(self, item_id: str) -> int:
+        """The item's row in the catalogue, or -1."""
+        return self.item_ids.find(item_id)
+
+    def similar(self, position: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """The item's neighbours and their scores, the nearest first."""
+        rows = slice(self._neighbours_indptr[position], self._neighbours_indptr[position + 1])
+        return self._neighbours[rows], self._neighbour_scores[rows]
+
+    def category(self, position: int) -> str:
+        """The item's path, empty for none."""
+        row = int(self.item_category[position])
+        return "" if row < 0 else str(self.categories[row])
+
+    def _reason(self, code: int, position: int, reason_position: int) -> str:
+        """The text of a reason, with the title or the category it speaks of where that is known."""
+        name = REASON_CODES[code]
+        if name in _OF_CATEGORY:
+            spoken_of = self.category(position).rpartition("/")[2].replace("_", " ").replace("-", " ")
+        else:
+            spoken_of = str(self.titles[reason_position]) if reason_position >= 0 else ""
+        named, bare = _TEXTS[name]
+        return named.format(spoken_of) if spoken_of else bare
+
+    def close(self) -> None:
+        """Give back what the store holds for this version; its arrays stay readable."""
+        self._stored.close()

@@ -1,0 +1,117 @@
+"""Stores: where snapshots live. Every store passes one behavioural suite, `tests/serving/test_stores.py`.
+
+A store holds immutable versions and one pointer. A version is loaded beside the live one (`begin`), is there for
+readers once sealed, and goes live when the pointer moves. Which store is said by its URL:
+
+    lmdb://data/store                       files of one host, the default
+    redis://host:6379/0?namespace=shop      one node;  redis+cluster://host:port?namespace=shop  a cluster
+    dynamodb://table?endpoint=URL&namespace=shop
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, Self
+from urllib.parse import urlsplit
+
+from serving.stores.manifest import (
+    Gate,
+    Manifest,
+    NewerSnapshotError,
+    ShardReport,
+    StoreError,
+    UnknownVersionError,
+)
+from serving.stores.pointer import Pointer
+
+__all__ = [
+    "Batch",
+    "Gate",
+    "Loading",
+    "Manifest",
+    "NewerSnapshotError",
+    "Pointer",
+    "ShardReport",
+    "Store",
+    "StoreError",
+    "StoredVersion",
+    "UnknownVersionError",
+    "open_store",
+]
+
+Batch = tuple[Sequence[bytes], Sequence[bytes]]  # keys and their records, keys ascending over a whole shard
+
+
+class Loading(Protocol):
+    """A version being loaded; its holder alone writes it. Leaving the block without `seal` keeps what is there,
+    so that the next `begin` of the same version goes on from it."""
+
+    @property
+    def finished(self) -> Mapping[int, ShardReport]:
+        """Shards that an earlier attempt already loaded whole."""
+
+    def write_shard(self, shard: int, batches: Iterable[Batch]) -> ShardReport:
+        """Load one shard whole, in place of what was there. Raises StoreError."""
+
+    def write_blob(self, name: str, data: bytes) -> str:
+        """Load one blob, in place of what was there: its SHA-256."""
+
+    def seal(self, manifest: Manifest) -> None:
+        """Make the version complete: from now on it can be opened, and nothing of it changes."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class StoredVersion(Protocol):
+    """One sealed version, open for reading by any number of threads."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def get(self, key: bytes) -> bytes | None:
+        """The record under a key (`serving.record.record_key`), or None."""
+
+    def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
+        """Every key of a shard and its record, keys ascending."""
+
+    def blob(self, name: str) -> bytes | memoryview:
+        """One blob whole. Raises StoreError where it is missing."""
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """Versions and a pointer. Every method raises StoreError where the store cannot do it."""
+
+    url: str
+
+    def begin(self, version: str, n_shards: int) -> Loading:
+        """Load a new version, or go on loading it. Raises StoreError while another process loads it."""
+
+    def versions(self) -> list[Manifest]:
+        """The manifests of all sealed versions, by day and version."""
+
+    def open(self, version: str) -> StoredVersion:
+        """Raises UnknownVersionError where it is not sealed."""
+
+    def delete(self, version: str) -> None:
+        """Remove a version, sealed or not; none is no error. The caller keeps to retention."""
+
+    def unfinished(self) -> list[str]:
+        """Versions whose loading ended without a seal and which no process is loading now."""
+
+    def pointer(self) -> Pointer: ...
+
+    def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
+        """Put `new` in place of `old` if that still stands, by `seq`: whether it did."""
+
+    def close(self) -> None: ...
+
+
+def open_store(url: str) -> Store:
+    """The store that a URL names. Raises StoreError for a URL that names none."""
+    scheme = urlsplit(url).scheme
+    if scheme == "lmdb":
+        from serving.stores.lmdb import LmdbStore
+
+        return LmdbStore(url)
+    raise StoreError(f"store URL {url!r} is not known; give lmdb://FOLDER, redis://HOST:PORT/DB or dynamodb://TABLE")

@@ -1,0 +1,152 @@
+"""What a snapshot holds besides the users' records, as blobs: written by `jobs.publish`, read by `serving.snapshot`.
+
+Positions are rows of the catalogue, which is sorted by the bytes of `item_id`. Blobs and their shapes:
+
+| blobs | what |
+| --- | --- |
+| `item_ids`, `titles` (each `.data`, `.offsets`) | strings, one an item |
+| `item_brand`, `item_seller` int32 [items] with `brands`, `sellers` (strings) | -1 for none |
+| `categories` (strings), `category_end` int32 [nodes] | every path and each path above it, children right after their parent: the subtree of node `i` is `i:category_end[i]` |
+| `item_category` int32 [items] | the item's node, -1 for none |
+| `price_minor` int64, `stock` int32 [items] | as of the night, -1 for unknown |
+| `popularity` uint32 [items] | every position, the most popular first |
+| `postings_indptr` int64 [nodes + 1], `postings` uint32 | for each node, the positions of its subtree, the most popular first |
+| `shelves` (JSON: pairs of shelf and key), `shelf_indptr`, `shelf_positions`, `shelf_scores` | the fallback shelves, in the order of rank |
+| `neighbours_indptr`, `neighbours`, `neighbour_scores` | similar items, the nearest first |
+| `segments` (JSON: pairs of region and age band) | what a record's segment means; the first is none |
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.stores.blobs import pack, pack_json, pack_strings
+
+UNKNOWN = -1  # of a price or a stock
+
+
+class ContentsError(ValueError):
+    """Columns that make no snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The day's items, sorted by the UTF-8 bytes of `item_ids`; every column has one entry an item."""
+
+    item_ids: Sequence[str]
+    titles: Sequence[str]  # empty for none
+    categories: Sequence[str]  # a path, empty for none
+    brands: Sequence[str]
+    sellers: Sequence[str]
+    price_minor: NDArray[np.int64]  # UNKNOWN for none
+    stock: NDArray[np.int32]  # UNKNOWN for none
+    popularity: NDArray[np.uint32]  # every position, the most popular first
+
+
+def catalogue_blobs(catalogue: Catalogue) -> Iterator[tuple[str, bytes]]:
+    """Yield the blobs of the items, their categories and postings. Raises ContentsError for columns out of order."""
+    _check(catalogue)
+    yield from _strings("item_ids", catalogue.item_ids)
+    yield from _strings("titles", catalogue.titles)
+    for name, values in (("brand", catalogue.brands), ("seller", catalogue.sellers)):
+        distinct = sorted({value for value in values if value})
+        yield from _strings(f"{name}s", distinct)
+        yield f"item_{name}", pack(_rows_of(values, distinct))
+    yield "price_minor", pack(np.asarray(catalogue.price_minor, np.int64))
+    yield "stock", pack(np.asarray(catalogue.stock, np.int32))
+    yield "popularity", pack(np.asarray(catalogue.popularity, np.uint32))
+    yield from _category_blobs(catalogue)
+
+
+def _check(catalogue: Catalogue) -> None:
+    n = len(catalogue.item_ids)
+    previous = None
+    for item_id in catalogue.item_ids:
+        encoded = item_id.encode()
+        if previous is not None and encoded <= previous:
+            raise ContentsError(f"item_id {item_id!r} is out of order; a catalogue is sorted by the bytes of its ids")
+        previous = encoded
+    for name in ("titles", "categories", "brands", "sellers", "price_minor", "stock", "popularity"):
+        if len(getattr(catalogue, name)) != n:
+            raise ContentsError(f"{name} has {len(getattr(catalogue, name))} rows, the catalogue {n}")
+    if not np.array_equal(np.sort(catalogue.popularity), np.arange(n)):
+        raise ContentsError("popularity does not name every position once")
+
+
+def _strings(name: str, values: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    data, offsets = pack_strings(values)
+    yield f"{name}.data", data
+    yield f"{name}.offsets", offsets
+
+
+def _rows_of(values: Sequence[str], distinct: Sequence[str]) -> NDArray[np.int32]:
+    row = {value: number for number, value in enumerate(distinct)} | {"": -1}
+    return np.fromiter((row[value] for value in values), np.int32, len(values))
+
+
+def _category_blobs(catalogue: Catalogue) -> Iterator[tuple[str, bytes]]:
+    paths: set[tuple[str, ...]] = set()
+    for category in set(catalogue.categories) - {""}:
+        parts = tuple(category.split("/"))
+        paths.update(parts[:depth] for depth in range(1, len(parts) + 1))
+    nodes = sorted(paths)  # by component, so that children stand right after their parent
+    row = {path: number for number, path in enumerate(nodes)}
+    parent = np.array([row.get(path[:-1], -1) for path in nodes], np.int32)
+    end = np.arange(1, len(nodes) + 1, dtype=np.int32)
+    for number in range(len(nodes) - 1, -1, -1):
+        if parent[number] >= 0:
+            end[parent[number]] = max(end[parent[number]], end[number])
+    item_category = _rows_of(catalogue.categories, ["/".join(path) for path in nodes])
+    yield from _strings("categories", ["/".join(path) for path in nodes])
+    yield "category_end", pack(end)
+    yield "item_category", pack(item_category)
+    owners, members = [np.empty(0, np.int32)], [np.empty(0, np.uint32)]
+    order = np.asarray(catalogue.popularity, np.uint32)
+    at = item_category[order] if len(nodes) else np.full(len(order), -1, np.int32)
+    while (at >= 0).any():
+        order, at = order[at >= 0], at[at >= 0]
+        owners.append(at)
+        members.append(order)
+        at = parent[at]
+    node, position = np.concatenate(owners), np.concatenate(members)
+    rank = np.empty(len(catalogue.item_ids), np.int64)
+    rank[catalogue.popularity] = np.arange(len(rank))
+    by_node = np.lexsort((rank[position], node))
+    yield (
+        "postings_indptr",
+        pack(np.concatenate(([0], np.cumsum(np.bincount(node, minlength=len(nodes))))).astype(np.int64)),
+    )
+    yield "postings", pack(position[by_node])
+
+
+def shelf_blobs(
+    shelves: Mapping[tuple[str, str], tuple[Sequence[int], Sequence[float]]],
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the blobs of the fallback shelves: (shelf, key) to positions and scores in the order of rank."""
+    names = sorted(shelves)
+    lengths = [len(shelves[name][0]) for name in names]
+    yield "shelves", pack_json(names)
+    yield "shelf_indptr", pack(np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
+    for column, (blob, dtype) in enumerate((("shelf_positions", np.uint32), ("shelf_scores", np.float32))):
+        parts = [np.asarray(shelves[name][column], dtype) for name in names]
+        yield blob, pack(np.concatenate(parts) if parts else np.empty(0, dtype))
+
+
+def neighbour_blobs(
+    indptr: NDArray[np.int64], positions: NDArray[np.integer], scores: NDArray[np.floating], n_items: int
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the blobs of the item neighbours (CSR over the catalogue). Raises ContentsError for a wrong shape."""
+    if len(indptr) != n_items + 1 or (positions.size and not 0 <= positions.min() <= positions.max() < n_items):
+        raise ContentsError(f"neighbours are of {len(indptr) - 1} items, the catalogue has {n_items}; train_cf again")
+    yield "neighbours_indptr", pack(indptr.astype(np.int64))
+    yield "neighbours", pack(positions.astype(np.uint32))
+    yield "neighbour_scores", pack(scores.astype(np.float32))
+
+
+def segment_blobs(segments: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
+    """Yield the segment table: pairs of region and age band, empty for none; the first pair is none at all."""
+    if not segments or tuple(segments[0]) != ("", ""):
+        raise ContentsError("a segment table begins with the pair of none")
+    yield "segments", pack_json([list(pair) for pair in segments])

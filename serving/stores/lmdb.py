@@ -1,0 +1,324 @@
+"""The embedded store: immutable LMDB files in a folder, opened read-only and memory-mapped by any number of workers.
+
+    FOLDER/pointer.json                    which version is live; replaced whole under pointer.lock
+    FOLDER/versions/<version>/             manifest.json, blobs/<name>.npy, shards/<number>.mdb, files.json
+    FOLDER/loading/<version>/              the same while it is being loaded; <version>.lock is held by its loader
+
+A version is renamed from `loading` to `versions` in one step. Nothing in `versions` is ever written to again.
+"""
+
+import fcntl
+import hashlib
+import mmap
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import lmdb
+import msgspec
+
+from serving.record import RecordDigest, shard_of, user_of
+from serving.stores.manifest import Manifest, ShardReport, StoreError, UnknownVersionError
+from serving.stores.pointer import Pointer
+
+_FIRST_MAP_BYTES = 64 << 20  # doubled when full; the file itself is never larger than what is in it
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_Batch = tuple[Any, Any]
+
+
+@contextmanager
+def _told(
+    what: str, remedy: str = "free space or mend the disk, then run it again; what was live still is"
+) -> Iterator[None]:
+    """Turn the system's errors into one that says what, where and the remedy."""
+    try:
+        yield
+    except (OSError, lmdb.Error) as error:
+        raise StoreError(f"{what}: {error}; {remedy}") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Replace a file in one step: readers see the old bytes or the new ones."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    _sync(path.parent)
+
+
+class LmdbStore:
+    """`lmdb://FOLDER`; the folder is made when something is first written."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.folder = Path(url.removeprefix("lmdb://"))
+        if not url.removeprefix("lmdb://"):
+            raise StoreError("store URL lmdb:// names no folder; give lmdb://FOLDER")
+
+    def _sealed(self, version: str) -> Path:
+        return self.folder / "versions" / _checked(version)
+
+    def begin(self, version: str, n_shards: int) -> "LmdbLoading":
+        if self._sealed(version).exists():
+            raise StoreError(f"{version} is already sealed in {self.url}; a sealed version never changes")
+        return LmdbLoading(self.folder, version, n_shards)
+
+    def versions(self) -> list[Manifest]:
+        found = sorted((self.folder / "versions").glob("*/manifest.json"))
+        manifests = [Manifest.from_json(path.read_bytes(), str(path)) for path in found]
+        return sorted(manifests, key=lambda m: (m.day, m.version))
+
+    def open(self, version: str) -> "LmdbVersion":
+        return LmdbVersion(self._sealed(version))
+
+    def delete(self, version: str) -> None:
+        with _told(f"{version} in {self.url} could not be removed whole"):
+            sealed, loading = self._sealed(version), self.folder / "loading" / version
+            if sealed.exists():  # one step out of sight, then at leisure
+                loading.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(loading, ignore_errors=True)
+                sealed.replace(loading)
+            shutil.rmtree(loading, ignore_errors=True)
+            loading.with_name(f"{version}.lock").unlink(missing_ok=True)
+
+    def unfinished(self) -> list[str]:
+        left = []
+        for path in sorted((self.folder / "loading").glob("*/")):
+            lock = _take(path.with_name(f"{path.name}.lock"))
+            if lock is not None:
+                os.close(lock)
+                left.append(path.name)
+        return left
+
+    def pointer(self) -> Pointer:
+        path = self.folder / "pointer.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Pointer)
+        except FileNotFoundError:
+            return Pointer()
+        except (OSError, msgspec.MsgspecError) as error:
+            raise StoreError(f"{path} cannot be read: {error}; mend it, or topshelf promote VERSION") from error
+
+    def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
+        with _told(f"the pointer in {self.url} could not be moved"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder / "pointer.lock", os.O_CREAT | os.O_RDWR, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if self.pointer().seq != old.seq:
+                    return False
+                _write_whole(self.folder / "pointer.json", msgspec.json.encode(new))
+                return True
+            finally:
+                os.close(lock)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _checked(version: str) -> str:
+    if not _VERSION.fullmatch(version) or version.endswith(".lock"):
+        raise UnknownVersionError(f"{version!r} is no version name; see topshelf snapshots")
+    return version
+
+
+def _take(path: Path) -> int | None:
+    """Hold a lock file, or None where another process holds it. Ends with the process, however it ends."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class LmdbLoading:
+    """A version being loaded into files of its own."""
+
+    def __init__(self, folder: Path, version: str, n_shards: int) -> None:
+        self._folder, self._version = folder, _checked(version)
+        self._path = folder / "loading" / version
+        with _told(f"{self._path} could not be made"):
+            (self._path / "shards").mkdir(parents=True, exist_ok=True)
+            (self._path / "blobs").mkdir(exist_ok=True)
+            self._lock = _take(self._path.with_name(f"{version}.lock"))
+        if self._lock is None:
+            raise StoreError(f"{version} is being loaded by another process; wait for it, or end it")
+        self.finished: Mapping[int, ShardReport] = {}
+        done = {}
+        for path in (self._path / "shards").glob("*.json"):
+            shard, total = path.stem.split("-of-")
+            if int(total) == n_shards:
+                done[int(shard)] = msgspec.json.decode(path.read_bytes(), type=ShardReport)
+        self.finished, self._n_shards = done, n_shards
+
+    def write_shard(self, shard: int, batches: Iterable[_Batch]) -> ShardReport:
+        """Append sorted keys; every full shard is synced before it counts as finished."""
+        target = self._path / "shards" / f"{shard:05d}.mdb"
+        report = target.with_name(f"{shard:05d}-of-{self._n_shards}.json")
+        with _told(f"shard {shard} of {self._version} could not be written to {target}"):
+            report.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
+            result = _write_lmdb(target, shard, self._n_shards, batches)
+            _write_whole(report, msgspec.json.encode(result))
+        return result
+
+    def write_blob(self, name: str, data: bytes) -> str:
+        with _told(f"blob {name} of {self._version} could not be written to {self._path}"):
+            _write_whole(self._path / "blobs" / f"{name}.npy", data)
+        return hashlib.sha256(data).hexdigest()
+
+    def seal(self, manifest: Manifest) -> None:
+        with _told(f"{self._version} could not be sealed in {self._path}"):
+            for report in (self._path / "shards").glob("*.json"):
+                report.unlink()
+            files = sorted(path for path in self._path.glob("*/*") if path.suffix in {".mdb", ".npy"})
+            sizes = {str(path.relative_to(self._path)): path.stat().st_size for path in files}
+            for path in files:
+                path.chmod(0o444)
+            _write_whole(self._path / "files.json", msgspec.json.encode(sizes))
+            _write_whole(self._path / "manifest.json", manifest.to_json())
+            target = self._folder / "versions" / self._version
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._path.rename(target)
+            _sync(target.parent)
+            _sync(self._path.parent)
+            self._path.with_name(f"{self._version}.lock").unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _write_lmdb(path: Path, shard: int, n_shards: int, batches: Iterable[_Batch]) -> ShardReport:
+    digest, largest, last = RecordDigest(), 0, b""
+    env = lmdb.open(
+        str(path), subdir=False, map_size=_FIRST_MAP_BYTES, lock=False, sync=False, metasync=False, readahead=False
+    )
+    try:
+        for keys, records in batches:
+            if not keys:
+                continue
+            if keys[0] <= last and last:
+                raise StoreError(f"shard {shard}: key {keys[0]!r} comes after {last!r}; shards are written sorted")
+            if shard_of(user_of(keys[0]), n_shards) != shard:
+                raise StoreError(f"key {keys[0]!r} does not belong to shard {shard} of {n_shards}")
+            _append(env, keys, records)
+            digest.update(keys, records)
+            largest, last = max(largest, max(map(len, records))), keys[-1]
+        env.sync(True)
+    finally:
+        env.close()
+    return ShardReport(digest.count, digest.bytes, digest.hexdigest(), largest)
+
+
+def _append(env: Any, keys: Any, records: Any) -> None:
+    while True:
+        try:
+            with env.begin(write=True) as txn:
+                _, added = txn.cursor().putmulti(zip(keys, records, strict=True), append=True, overwrite=False)
+        except lmdb.MapFullError:
+            env.set_mapsize(env.info()["map_size"] * 2)
+            continue
+        except lmdb.KeyExistsError as error:
+            raise StoreError("keys of a shard must rise, each once; sort them by their bytes") from error
+        if added != len(keys):
+            raise StoreError("keys of a shard must rise, each once; sort them by their bytes")
+        return
+
+
+class _SharedFiles:
+    """LMDB allows a file to be open once in a process; versions opened twice share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[int, int], tuple[Any, Any, int]] = {}
+
+    def take(self, path: Path) -> tuple[Any, Callable[[], None]]:
+        """A read transaction that stays open (the file never changes), and what gives it back."""
+        stat = path.stat()
+        key = (stat.st_dev, stat.st_ino)
+        with self._lock:
+            if key in self._open:
+                env, txn, users = self._open[key]
+            else:
+                env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False, create=False)
+                txn, users = env.begin(), 0
+            self._open[key] = (env, txn, users + 1)
+        return txn, lambda: self._give_back(key)
+
+    def _give_back(self, key: tuple[int, int]) -> None:
+        with self._lock:
+            env, txn, users = self._open.pop(key)
+            if users > 1:
+                self._open[key] = (env, txn, users - 1)
+                return
+            txn.abort()
+            env.close()
+
+
+_FILES = _SharedFiles()
+
+
+class LmdbVersion:
+    """A sealed version: every shard mapped, blobs mapped when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._close = path, list[Callable[[], None]]()
+        try:
+            data = (path / "manifest.json").read_bytes()
+        except FileNotFoundError as error:
+            raise UnknownVersionError(
+                f"{path.parent.parent} holds no version {path.name}; see topshelf snapshots"
+            ) from error
+        self.manifest = Manifest.from_json(data, str(path / "manifest.json"))
+        with _told(f"{path} is not whole", "promote another version and publish this night again"):
+            sizes: dict[str, int] = msgspec.json.decode((path / "files.json").read_bytes(), type=dict[str, int])
+            for name, size in sizes.items():
+                if (path / name).stat().st_size != size:  # reading a cut mapping would end the process
+                    raise OSError(f"{name} has {(path / name).stat().st_size} bytes and not {size}")
+            self._txns = []
+            for shard in range(self.manifest.n_shards):
+                txn, give_back = _FILES.take(path / "shards" / f"{shard:05d}.mdb")
+                self._txns.append(txn)
+                self._close.append(give_back)
+
+    def get(self, key: bytes) -> bytes | None:
+        if not 0 < len(key) <= 511:
+            return None
+        value: bytes | None = self._txns[shard_of(user_of(key), len(self._txns))].get(key)
+        return value
+
+    def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
+        with self._txns[shard].cursor() as cursor:
+            yield from cursor.iternext()
+
+    def blob(self, name: str) -> memoryview:
+        path = self._path / "blobs" / f"{name}.npy"
+        with _told(f"blob {name} of {self.manifest.version} cannot be read", "publish the night again"):
+            with path.open("rb") as file:
+                return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+
+    def close(self) -> None:
+        while self._close:
+            self._close.pop()()
