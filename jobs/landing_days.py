@@ -6,11 +6,11 @@ Every adapter ends here: it hands over one Arrow table for each landing table, w
     from jobs.landing_days import LandedTable, write_days
 """
 
+import csv
 import gzip
-import hashlib
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 SUCCESS = "_SUCCESS"
@@ -178,33 +179,65 @@ def _mark(marker: Path) -> None:
         marker.touch()
 
 
-def read_published(path: Path, columns: list[str], renamed: dict[str, str] | None = None) -> pd.DataFrame:
-    """Read one published `.csv` or `.csv.gz` whole, every column as text, nothing taken for missing but ''.
+def read_published(
+    path: Path,
+    columns: list[str],
+    renamed: dict[str, str] | None = None,
+    keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
+) -> pd.DataFrame:
+    """Read `columns` of one published `.csv` or `.csv.gz` as text, nothing taken for missing but ''.
 
-    `renamed` maps other published names of a column to ours. Raises SourceError when the file is empty, cut
-    short or not a csv, and when one of `columns` is not there. Columns beyond those asked for are ignored.
+    `renamed` maps other published names of a column to ours. `keep` filters block by block, for files that do
+    not fit in memory. Raises SourceError when the file is empty, cut short or not a csv, and when a column is
+    not there. Other columns are ignored.
     """
     try:
-        raw = path.read_bytes()
-        text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        found = _header(path)
+        published = [name for name in found if (renamed or {}).get(name, name) in columns]
+        require_columns(path, found, [(renamed or {}).get(name, name) for name in published], columns)
         try:
-            decoded = text.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            decoded = text.decode("cp1252", errors="replace")  # Kaggle's copy of Online Retail is in Latin letters
-        frame = pd.read_csv(io.StringIO(decoded), dtype=str, keep_default_na=False)
-    except (OSError, EOFError, zlib.error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            rows = _read_text(path, published, keep, "utf8")
+        except UnicodeError:
+            rows = _read_text(path, published, keep, "latin-1")  # so is Kaggle's copy of Online Retail
+    except (OSError, EOFError, zlib.error, pa.ArrowInvalid) as error:
         raise SourceError(f"{path} cannot be read ({error}); get the published file again") from error
-    frame = frame.rename(columns=renamed or {})
-    require_columns(path, list(frame.columns), columns)
-    return frame[columns]
+    return rows.rename(columns=renamed or {})[columns]
 
 
-def require_columns(path: Path, found: list[str], wanted: list[str]) -> None:
+def _header(path: Path) -> list[str]:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        first = file.readline().decode("utf-8-sig", errors="replace")
+    if not first.strip():
+        raise SourceError(f"{path} is empty; get the published file again")
+    return next(csv.reader([first.strip()]))
+
+
+def _read_text(
+    path: Path, names: list[str], keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None, encoding: str
+) -> pd.DataFrame:
+    """Read the named columns block by block as text; raises UnicodeError when they are not in `encoding`."""
+    try:
+        with pa_csv.open_csv(
+            path,
+            read_options=pa_csv.ReadOptions(block_size=16 << 20, encoding=encoding),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), include_columns=names, strings_can_be_null=False
+            ),
+        ) as reader:
+            blocks = [keep(block) if keep else block for block in reader]
+            return pa.Table.from_batches(blocks, schema=reader.schema).to_pandas()
+    except pa.ArrowInvalid as error:
+        if "invalid UTF8" in str(error):
+            raise UnicodeError(str(error)) from error
+        raise
+
+
+def require_columns(path: Path, header: list[str], found: list[str], wanted: list[str]) -> None:
     """Raise SourceError unless every wanted column was found in `path`."""
     missing = [column for column in wanted if column not in found]
     if missing:
         raise SourceError(
-            f"{path} has no column {', '.join(missing)} (it has: {', '.join(found)}); "
+            f"{path} has no column {', '.join(missing)} (it has: {', '.join(header)}); "
             f"the published file has {','.join(wanted)}"
         )
 
@@ -218,11 +251,3 @@ def published_file(src: Path, stem: str) -> Path | None:
     if len(found) > 1:
         raise SourceError(f"{src} holds {stem}.csv and {stem}.csv.gz; remove one of them")
     return found[0] if found else None
-
-
-def folder_digest(landing: Path) -> str:
-    """SHA-256 over the names and bytes of everything below `landing`: equal digests mean equal landing."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in landing.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(landing)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
