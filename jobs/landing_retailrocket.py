@@ -53,7 +53,8 @@ def retailrocket_buyers(src: Path, landing: Path) -> Summary:
     rows = rows.rename(columns={"user": "user_id", "item": "item_id"}).assign(session_id="")
     events, left_out = known_events(rows, BUYERS_EVENT_TYPES, ts_unit="s")
     without = ["item categories, prices and stock", *WITHOUT]
-    return _land("retailrocket-buyers", path, events, item_changes(events, {}), left_out, without, landing)
+    summary = _summary("retailrocket-buyers", path, events, left_out, without)
+    return _land(events, item_changes(events, {}), summary, landing)
 
 
 def retailrocket(src: Path, landing: Path) -> Summary:
@@ -74,7 +75,8 @@ def retailrocket(src: Path, landing: Path) -> Summary:
         without.append("item categories, prices and stock")
     paths = category_paths(tree) if tree else {}
     states = property_states([part for part in parts.values() if part], paths, left_out)
-    return _land("retailrocket", path, events, item_changes(events, states), left_out, [*without, *WITHOUT], landing)
+    summary = _summary("retailrocket", path, events, left_out, [*without, *WITHOUT])
+    return _land(events, item_changes(events, states), summary, landing)
 
 
 def _events_file(src: Path) -> Path:
@@ -84,21 +86,16 @@ def _events_file(src: Path) -> Path:
     return path
 
 
-def _land(
-    name: str,
-    path: Path,
-    events: pd.DataFrame,
-    items: pd.DataFrame,
-    left_out: dict[str, int],
-    without: list[str],
-    landing: Path,
-) -> Summary:
+def _summary(name: str, path: Path, events: pd.DataFrame, left_out: dict[str, int], without: list[str]) -> Summary:
     if events.empty:
         raise SourceError(f"{path} holds no event that can be read ({left_out}); get the published file again")
     days = events["day"]
-    summary = Summary(name, days.iloc[0].date(), days.iloc[-1].date(), left_out=left_out, without=without)
+    return Summary(name, days.iloc[0].date(), days.iloc[-1].date(), left_out=left_out, without=without)
+
+
+def _land(events: pd.DataFrame, items: pd.DataFrame, summary: Summary, landing: Path) -> Summary:
     tables = [landed("events", events, EVENTS), landed("items", items, ITEMS)]
-    return write_days(landing, tables, f"{name.replace('-', '_')}.parquet", summary)
+    return write_days(landing, tables, f"{summary.source.replace('-', '_')}.parquet", summary)
 
 
 def known_events(
