@@ -1,0 +1,176 @@
+"""The simple lists that a shelf must beat: popular, bought before, item-kNN, EASE, fitted to a given history.
+
+Each returns lists of 2k positions: the k best of all items, then the k best that the user has not seen and that are
+not yet there. With what was seen taken out, the first k of the rest are exactly the k best unseen items, however long
+the user's history. Equal scores, and so items without a score, stand by popularity; equal popularity by position.
+
+>>> lists, skipped = baseline_lists(History(counts, popularity), rows, seen)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg, sparse
+
+from jobs.metrics import K, Positions, Values, marked
+
+POPULARITY_DAYS = 30
+EASE_LAMBDA = 1000.0
+EASE_MAX_ITEMS = 10_000
+"""EASE inverts a dense matrix of items by items: 800 MB and some two minutes of a core at this size."""
+KNN_MAX_PRODUCTS = 10**10
+"""Above EASE_MAX_ITEMS, item-kNN goes by way of the users; this many multiplications take about two minutes."""
+_SCORES_A_BLOCK = 1 << 23
+
+Scorer = Callable[[npt.NDArray[np.int64]], Values]
+
+
+@dataclass(frozen=True)
+class History:
+    """The interactions visible on the day, with items in catalogue order.
+
+    `counts` is CSR [n_users, n_items]: rows of events by user and item. `popularity` is int [n_items]: distinct users
+    of the last POPULARITY_DAYS days.
+    """
+
+    counts: sparse.csr_matrix
+    popularity: npt.NDArray[np.int64]
+
+    @cached_property
+    def order(self) -> npt.NDArray[np.int64]:
+        """The items by popularity, equals by position: the order in which all ties are broken."""
+        return np.argsort(-self.popularity, kind="stable")
+
+    @cached_property
+    def ordered(self) -> sparse.csr_matrix:
+        """`counts` with its columns in `order`."""
+        return sparse.csr_matrix(self.counts[:, self.order], dtype=np.float64)
+
+    @cached_property
+    def binary(self) -> sparse.csr_matrix:
+        """`ordered` with 1 for every user and item that met."""
+        return marked(self.ordered)
+
+    def together(self) -> Values:
+        """Return how many users two items share, [n_items, n_items], in `order`; dense, in Fortran order."""
+        return np.asarray((self.binary.T @ self.binary).toarray(order="F"))
+
+
+def baseline_lists(
+    history: History, rows: npt.NDArray[np.int64], seen: sparse.csr_matrix, *, k: int = K
+) -> tuple[dict[str, Positions], dict[str, str]]:
+    """Return each baseline's lists [len(rows), 2k], and why a baseline was skipped, by name.
+
+    Args:
+        history: what the baselines are fitted to.
+        rows: the row of `history.counts` of each user asked for.
+        seen: CSR [len(rows), n_items]: what leaves the lists of new items.
+        k: where the lists are going to be cut.
+    """
+    makers = {"popular_30d": popular_scorer, "bought_before": bought_before_scorer}
+    skipped = {}
+    products = knn_products(history, rows)
+    if products <= KNN_MAX_PRODUCTS or len(history.order) <= EASE_MAX_ITEMS:
+        makers["item_knn"] = item_knn_scorer
+    else:
+        skipped["item_knn"] = f"{products:,.0f} multiplications; it is made up to {KNN_MAX_PRODUCTS:,}"
+    if len(history.order) <= EASE_MAX_ITEMS:
+        makers["ease"] = ease_scorer
+    else:
+        skipped["ease"] = f"{len(history.order):,} items; a dense inverse is made up to {EASE_MAX_ITEMS:,}"
+    # One after the other: two dense matrices of items by items need not be held together.
+    return {name: _lists(history, maker(history), rows, seen, k) for name, maker in makers.items()}, skipped
+
+
+def popular_scorer(history: History) -> Scorer:
+    """Score by distinct users of the last POPULARITY_DAYS days, the same for everyone."""
+    score = history.popularity[history.order].astype(np.float64)
+    return lambda rows: np.tile(score, (len(rows), 1))
+
+
+def bought_before_scorer(history: History) -> Scorer:
+    """Score by the user's own count of rows; what the user never met follows by popularity, as all ties do."""
+    return lambda rows: np.asarray(history.ordered[rows].toarray())
+
+
+def item_knn_scorer(history: History) -> Scorer:
+    """Score by the sum of cosines to the user's items, all neighbours and the item itself among them; binary matrix.
+
+    Sarwar et al., Item-based collaborative filtering recommendation algorithms, WWW 2001.
+    """
+    binary = history.binary
+    scale = 1.0 / np.sqrt(np.maximum(np.diff(binary.tocsc().indptr), 1))
+    if len(history.order) <= EASE_MAX_ITEMS:
+        cosine = history.together()
+        cosine *= scale[:, None]
+        cosine *= scale[None, :]
+        return lambda rows: np.asarray(binary[rows] @ cosine)
+    scaled = sparse.csr_matrix(binary @ sparse.diags(scale))
+    # By way of the users: the matrix of items by items would not fit, and is the same sum.
+    return lambda rows: np.asarray(((scaled[rows] @ binary.T) @ scaled).toarray())
+
+
+def knn_products(history: History, rows: npt.NDArray[np.int64]) -> float:
+    """Return how many multiplications item-kNN takes for these users by way of the users who share their items."""
+    a_user = np.diff(history.binary.indptr).astype(np.float64)
+    return float((history.binary[rows] @ (history.binary.T @ a_user)).sum())
+
+
+def ease_scorer(history: History) -> Scorer:
+    """Score by EASE on the binary matrix: the item weights that best rebuild it with a zero diagonal, in closed form.
+
+    Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
+    """
+    gram = history.together()
+    gram[np.diag_indices_from(gram)] += EASE_LAMBDA
+    # In place and by Cholesky (the matrix is positive definite): half the time and a third of the memory of `inv`.
+    factor, _ = linalg.lapack.dpotrf(gram, lower=1, overwrite_a=1)
+    inverse, _ = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+    weights = np.tril(inverse)
+    weights += np.tril(inverse, -1).T
+    weights /= -np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    return lambda rows: np.asarray(history.binary[rows] @ weights)
+
+
+def _lists(
+    history: History, scorer: Scorer, rows: npt.NDArray[np.int64], seen: sparse.csr_matrix, k: int
+) -> Positions:
+    seen_ordered = sparse.csr_matrix(seen[:, history.order])
+    blocks = []
+    step = max(1, _SCORES_A_BLOCK // max(len(history.order), 1))
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        best = best_lists(scorer(rows[block]), seen_ordered[block].toarray() != 0, k)
+        blocks.append(np.where(best >= 0, history.order[np.maximum(best, 0)], -1))
+    return np.concatenate(blocks) if blocks else np.empty((0, 2 * k), dtype=np.int64)
+
+
+def best_lists(scores: Values, seen: npt.NDArray[np.bool_], k: int) -> Positions:
+    """Return lists [n_users, 2k] of columns: the k best, then the k best unseen that are not among them; -1 pads."""
+    first = top_columns(scores, k)
+    taken = seen.copy()
+    np.put_along_axis(taken, first, True, axis=1)
+    second = top_columns(np.where(taken, -np.inf, scores), k)
+    second = np.where(np.take_along_axis(taken, second, 1), -1, second)
+    both = np.concatenate([first, second], axis=1)
+    return np.pad(both, ((0, 0), (0, 2 * k - both.shape[1])), constant_values=-1)
+
+
+def top_columns(scores: Values, k: int) -> Positions:
+    """Return the columns of the k highest scores of each row, highest first, equals by column; fewer if there are."""
+    n_rows, n_columns = scores.shape
+    k = min(k, n_columns)
+    if k == 0:
+        return np.empty((n_rows, 0), dtype=np.int64)
+    edge = np.partition(scores, n_columns - k, axis=1)[:, n_columns - k, None]
+    above, equal = scores > edge, scores == edge
+    room = k - above.sum(axis=1, keepdims=True)
+    # A partition alone would take any of the equals at the edge: the first columns among them get the room.
+    chosen = above | (equal & (np.cumsum(equal, axis=1) <= room))
+    columns = np.nonzero(chosen)[1].reshape(n_rows, k)
+    best_first = np.argsort(-np.take_along_axis(scores, columns, 1), axis=1, kind="stable")
+    return np.asarray(np.take_along_axis(columns, best_first, 1), dtype=np.int64)

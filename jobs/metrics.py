@@ -1,0 +1,199 @@
+"""Ranking metrics over many users' lists at once: recall, NDCG, hit rate, coverage, novelty, and their intervals.
+
+A list is a row of catalogue positions, best first, padded with -1 at its end; it holds an item at most once. Truth
+and what a user has seen are CSR matrices of the same rows, [users, items], whose stored entries mark the items.
+
+>>> score_lists(lists, truth, seen, audience, n_history_users=4_086).metrics["new"]["recall@20"]
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+K = 20
+DRAWS = 1_000
+_CELLS_A_BLOCK = 1 << 23
+
+Positions = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
+
+
+class RepeatedItemError(ValueError):
+    """A list holds an item twice, so its recall could exceed 1."""
+
+
+@dataclass(frozen=True)
+class ListScores:
+    """What lists are worth: means over users, and each user's own values for intervals and paired differences.
+
+    The keys of `n_users`, `metrics` and `values` are `all` (every item counts) and `new` (only items that the user
+    has not seen, the list filtered before it is cut). Users without any truth of that kind are not in it.
+    """
+
+    n_users: dict[str, int]
+    metrics: dict[str, dict[str, float]]
+    values: dict[str, dict[str, Values]]
+
+
+def score_lists(
+    lists: Positions,
+    truth: sparse.csr_matrix,
+    seen: sparse.csr_matrix,
+    audience: npt.NDArray[np.int64],
+    n_history_users: int,
+    *,
+    k: int = K,
+) -> ListScores:
+    """Score lists [n_users, length] against truth, as they are and with what was seen taken out first.
+
+    Args:
+        lists: positions in the catalogue, best first, -1 where it has ended. A user without a list is a row of -1.
+        truth: CSR [n_users, n_items]: what the user really chose.
+        seen: CSR [n_users, n_items]: what the user had chosen before; leaves `new` lists and `new` truth.
+        audience: int [n_items]: distinct users of each item in the history.
+        n_history_users: distinct users in the history.
+        k: where a list is cut.
+
+    Raises:
+        RepeatedItemError: a list holds an item twice.
+    """
+    _check_lists(lists)
+    truth = marked(truth)
+    fresh = sparse.csr_matrix(truth - truth.multiply(marked(seen)))
+    fresh.eliminate_zeros()
+    kinds = {"all": (lists[:, :k], truth), "new": (without_seen(lists, seen)[:, :k], fresh)}
+    n_users, metrics, values = {}, {}, {}
+    for kind, (all_lists, all_chosen) in kinds.items():
+        asked = np.flatnonzero(np.diff(all_chosen.indptr) > 0)
+        cut, chosen = all_lists[asked], sparse.csr_matrix(all_chosen[asked])
+        n_users[kind] = len(asked)
+        values[kind] = user_values(cut, chosen, k)
+        metrics[kind] = {name: _mean(of) for name, of in values[kind].items()}
+        metrics[kind][f"coverage@{k}"] = coverage(cut, chosen.shape[1], k)
+        metrics[kind][f"novelty@{k}"] = novelty(cut, audience, n_history_users, k)
+    return ListScores(n_users, metrics, values)
+
+
+def user_values(lists: Positions, truth: sparse.csr_matrix, k: int = K) -> dict[str, Values]:
+    """Return each user's `recall@k`, `ndcg@k` and `hit_rate@k`, [n_users] each; a user without truth has 0."""
+    found = hits(lists[:, :k], truth)
+    return {
+        f"recall@{k}": recall(found, truth),
+        f"ndcg@{k}": ndcg(found, truth, k),
+        f"hit_rate@{k}": np.asarray(found.any(axis=1), dtype=np.float64),
+    }
+
+
+def hits(lists: Positions, truth: sparse.csr_matrix) -> npt.NDArray[np.bool_]:
+    """Tell for each place [n_users, length] whether its item is in the user's row of `truth`."""
+    n_users, n_items = truth.shape
+    rows = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(truth.indptr))
+    keys = np.sort(rows * n_items + truth.indices)
+    if not len(keys):
+        return np.zeros(lists.shape, dtype=bool)
+    wanted = np.arange(n_users, dtype=np.int64)[:, None] * n_items + lists
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.asarray((lists >= 0) & (keys[at] == wanted))
+
+
+def recall(found: npt.NDArray[np.bool_], truth: sparse.csr_matrix) -> Values:
+    """Return the share of each user's items that was found."""
+    return np.asarray(found.sum(axis=1) / np.maximum(np.diff(truth.indptr), 1), dtype=np.float64)
+
+
+def ndcg(found: npt.NDArray[np.bool_], truth: sparse.csr_matrix, k: int = K) -> Values:
+    """Return each user's NDCG with binary gains; the ideal list holds min(k, items chosen) hits at its head.
+
+    Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, TOIS 20(4), 2002.
+    """
+    discount = 1.0 / np.log2(np.arange(k) + 2.0)
+    ideal = np.cumsum(discount)[np.clip(np.diff(truth.indptr), 1, k) - 1]
+    return np.asarray((found * discount[: found.shape[1]]).sum(axis=1) / ideal, dtype=np.float64)
+
+
+def coverage(lists: Positions, n_items: int, k: int = K) -> float:
+    """Return the share of the catalogue's items that stand in the first k of any list."""
+    cut = lists[:, :k]
+    return len(np.unique(cut[cut >= 0])) / max(n_items, 1)
+
+
+def novelty(lists: Positions, audience: npt.NDArray[np.int64], n_history_users: int, k: int = K) -> float:
+    """Return the mean self-information of the items in the first k, in bits: -log2(share of users who know the item).
+
+    The mean of a list, then over the users that have one. An item that nobody knows counts as known to one user.
+    Zhou et al., Solving the apparent diversity-accuracy dilemma of recommender systems, PNAS 107(10), 2010.
+    """
+    cut = lists[:, :k]
+    filled = (cut >= 0).sum(axis=1)
+    if not filled.any():
+        return 0.0
+    bits = -np.log2(np.clip(audience, 1, None) / max(n_history_users, 1))
+    of_list = np.where(cut >= 0, bits[np.maximum(cut, 0)], 0.0).sum(axis=1)
+    return float((of_list[filled > 0] / filled[filled > 0]).mean())
+
+
+def without_seen(lists: Positions, seen: sparse.csr_matrix) -> Positions:
+    """Return the lists without the items of `seen`, closed up, order kept, padded with -1 to the same length."""
+    gone = hits(lists, seen) | (lists < 0)
+    order = np.argsort(gone, axis=1, kind="stable")
+    return np.asarray(np.where(np.take_along_axis(gone, order, 1), -1, np.take_along_axis(lists, order, 1)))
+
+
+def intervals(
+    values: Mapping[str, Values], *, draws: int = DRAWS, seed: int = 0, level: float = 0.95
+) -> dict[str, list[float]]:
+    """Return [low, high] of each mean by a bootstrap over users (percentiles; Efron and Tibshirani, 1993).
+
+    Equal seeds and equally many users draw the same users: differences of two lists may be given as values.
+    """
+    names = [name for name, of in values.items() if len(of)]
+    if not names:
+        return {}
+    matrix = np.stack([values[name] for name in names], axis=1)
+    n_users = len(matrix)
+    generator = np.random.default_rng(seed)
+    block = max(1, _CELLS_A_BLOCK // n_users)
+    means = [
+        generator.multinomial(n_users, np.full(n_users, 1.0 / n_users), size=min(block, draws - start))
+        @ matrix
+        / n_users
+        for start in range(0, draws, block)
+    ]
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(np.concatenate(means), [tail, 1.0 - tail], axis=0)
+    return {name: [float(low[at]), float(high[at])] for at, name in enumerate(names)}
+
+
+def marked(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return the matrix with 1 for every stored entry, each once, indices sorted."""
+    ones = sparse.csr_matrix(matrix, dtype=np.float64, copy=True)
+    ones.sum_duplicates()
+    ones.data[:] = 1.0
+    return ones
+
+
+def _check_lists(lists: Positions) -> None:
+    ordered = np.sort(lists, axis=1)
+    repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if repeated.any():
+        row, column = (int(index[0]) for index in np.nonzero(repeated))
+        raise RepeatedItemError(
+            f"list {row} holds item position {ordered[row, column + 1]} more than once; list every item once a user"
+        )
+
+
+def _mean(values: Values) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Return nested dicts and lists with their floats rounded, so that a report does not carry a sum's last bits."""
+    if isinstance(value, dict):
+        return {key: rounded(inner, digits) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner, digits) for inner in value]
+    return round(value, digits) if isinstance(value, float) else value
