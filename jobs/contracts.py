@@ -1,15 +1,16 @@
-"""Read a table's contract, `sql/<layer>/<table>.yml`: the one place where its columns, grain and checks stand.
+"""Read a table's contract, `sql/<layer>/<table>.yml`: where its columns, grain and checks stand.
 
 >>> contract("staging/interactions").grain
 ('ds', 'interaction_id')
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import yaml
-from pyspark.sql.types import StructField, StructType, _parse_datatype_string
+from pyspark.sql import types as T
 
 from jobs.manifest import SOURCE_ROOT
 
@@ -96,14 +97,48 @@ def tables(layer: str = "*") -> list[str]:
     return sorted(str(path.relative_to(SQL_ROOT).with_suffix("")) for path in SQL_ROOT.glob(f"{layer}/*.yml"))
 
 
-def spark_schema(of: Contract) -> StructType:
+_SIMPLE_TYPES: dict[str, T.DataType] = {
+    "string": T.StringType(),
+    "int": T.IntegerType(),
+    "bigint": T.LongType(),
+    "float": T.FloatType(),
+    "double": T.DoubleType(),
+    "boolean": T.BooleanType(),
+    "date": T.DateType(),
+    "timestamp": T.TimestampType(),
+}
+
+
+def spark_type(ddl: str) -> T.DataType:
+    """Return the Spark type of a DDL word; PySpark's own parser wants a running session.
+
+    Raises:
+        ValueError: the contract names a type that tables here do not use.
+    """
+    if ddl in _SIMPLE_TYPES:
+        return _SIMPLE_TYPES[ddl]
+    match = re.fullmatch(r"array<(.+)>|map<string,(.+)>|decimal\((\d+),(\d+)\)", ddl)
+    if match is None:
+        raise ValueError(f"type {ddl!r} is none of {', '.join(_SIMPLE_TYPES)}, array<…>, map<string,…>, decimal(p,s)")
+    element, value, precision, scale = match.groups()
+    if element:
+        return T.ArrayType(spark_type(element))
+    return T.MapType(T.StringType(), spark_type(value)) if value else T.DecimalType(int(precision), int(scale))
+
+
+def arrow_type(ddl: str) -> Any:
+    """Return the Arrow type of a DDL word."""
+    from pyspark.sql.pandas.types import to_arrow_type
+
+    return to_arrow_type(spark_type(ddl))
+
+
+def spark_schema(of: Contract) -> T.StructType:
     """Return the schema of the table's files, all columns nullable as parquet reads them."""
-    return StructType(
-        [StructField(column.name, _parse_datatype_string(column.type), True) for column in of.stored_columns]
-    )
+    return T.StructType([T.StructField(column.name, spark_type(column.type), True) for column in of.stored_columns])
 
 
-def check_columns(of: Contract, found: StructType) -> None:
+def check_columns(of: Contract, found: T.StructType) -> None:
     """Hold a frame's schema against the contract, `ds` left out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The lake: parquet under `<table>/ds=<day>/`, on a local folder or on `s3://`, each partition with its manifest.
+"""The lake: parquet under `<table>/ds=<day>/`, local or on `s3://`, each partition with its manifest.
 
 >>> Lake("data/lake").manifest("features/item", date(2026, 1, 31)).row_count
 """
@@ -22,7 +22,7 @@ from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.contracts import check_columns, contract, spark_schema
+from jobs.contracts import arrow_type, check_columns, contract, spark_schema
 from jobs.manifest import MANIFEST_NAME, Manifest, code_version
 from jobs.settings import SHARDS
 
@@ -74,9 +74,7 @@ class Lake:
         """
         found = self.find_manifest(table, ds)
         if found is None:
-            raise MissingPartitionError(
-                f"{table} has no ds={ds}; run python -m {builder_of(table)} --ds {ds}"
-            )
+            raise MissingPartitionError(f"{table} has no ds={ds}; run python -m {builder_of(table)} --ds {ds}")
         return found
 
     def fingerprints(self, ds: date, *tables: str) -> dict[str, str]:
@@ -87,9 +85,7 @@ class Lake:
         """Return the days of a table that have a manifest, ascending."""
         filesystem, base = self._filesystem
         selector = fs.FileSelector(f"{base}/{table}", allow_not_found=True)
-        folders = [
-            info.base_name for info in filesystem.get_file_info(selector) if info.base_name.startswith("ds=")
-        ]
+        folders = [info.base_name for info in filesystem.get_file_info(selector) if info.base_name.startswith("ds=")]
         days = sorted(date.fromisoformat(name[3:]) for name in folders)
         return [day for day in days if self.find_manifest(table, day) is not None]
 
@@ -160,8 +156,11 @@ class Lake:
         inputs: Mapping[str, str],
         parameters: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
+        in_shards: bool = False,
     ) -> Manifest:
         """Write one day of a table whole: contract held, partitions fixed by the grain, manifest last.
+
+        `in_shards` tells that the frame comes from `map_shards`, its partitions already the shards, in order.
 
         Raises:
             ContractMismatchError: the frame is not what the contract says.
@@ -170,7 +169,8 @@ class Lake:
         want = contract(table)
         check_columns(want, frame.schema)
         names = [column.name for column in want.stored_columns]
-        ordered = _fixed_partitions(frame.select(*names), [name for name in want.grain if name != "ds"])
+        grain = [name for name in want.grain if name != "ds"]
+        ordered = frame.select(*names) if in_shards else _fixed_partitions(frame.select(*names), grain)
         self._begin(table, ds)
         try:
             ordered.write.mode("append").parquet(self.location(table, ds))
@@ -237,6 +237,19 @@ class Lake:
                 parts.append(pq.ParquetFile(stream).read(columns=list(columns) if columns else None))
         return pa.concat_tables(parts)
 
+    def shard(self, table: str, ds: date, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one user shard of one day of a table as Arrow, sorted by the grain.
+
+        Raises:
+            MissingPartitionError: the day was never built, or not to its end.
+        """
+        names = [name for name in self.manifest(table, ds).files if name.startswith(f"part-{shard:05d}-")]
+        if not names:
+            schema = pa.schema([(c.name, arrow_type(c.type)) for c in contract(table).stored_columns])
+            return schema.empty_table().select(list(columns) if columns else schema.names)
+        with self._filesystem[0].open_input_file(self._inside(table, ds, names[0])) as stream:
+            return pq.ParquetFile(stream).read(columns=list(columns) if columns else None)
+
     # Artifacts ---------------------------------------------------------------------------------------------
 
     def write_artifact(
@@ -268,7 +281,7 @@ class Lake:
         return self._finish(name, ds, inputs, parameters or {}, metrics or {})
 
     def array(self, name: str, ds: date, key: str) -> npt.NDArray[Any]:
-        """Return one array of an artifact: memory-mapped on a local lake, so that all workers share its pages.
+        """Return one array of an artifact: memory-mapped on a local lake, so that workers share its pages.
 
         Raises:
             MissingPartitionError: the artifact was never built, or not to its end.
@@ -308,7 +321,7 @@ class Lake:
 
 
 def builder_of(table: str) -> str:
-    """Return the module that builds a table or an artifact: a layer's job, or the one named by the product."""
+    """Return the module that builds a table or an artifact: its layer's job, or the product's own."""
     layer, name = table.split("/", 1)
     built_by = {"staging": "jobs.ingest", "features": "jobs.features", "artifacts": f"jobs.train_{name}"}
     return built_by.get(layer) or {"top_n": "jobs.rank"}.get(name, f"jobs.{name}")

@@ -1,4 +1,4 @@
-"""The manifest of a table's partition or of an artifact: what it is, what it was made of, how it can be checked.
+"""The manifest of a table's partition or of an artifact: what it is, made of what, and its checksums.
 
 A partition or an artifact is trusted only when its manifest stands beside it: the manifest is removed before
 anything is rewritten, and comes back last.
@@ -6,7 +6,7 @@ anything is rewritten, and comes back last.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,9 +38,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON with its fingerprint."""
-        return json.dumps(
-            asdict(self) | {"fingerprint": self.fingerprint}, indent=1, sort_keys=True, default=str
-        )
+        return json.dumps(asdict(self) | {"fingerprint": self.fingerprint}, indent=1, sort_keys=True, default=str)
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
@@ -52,6 +50,14 @@ class Manifest:
         """Tell whether this was made of just these inputs and parameters, by the code as it stands."""
         same_parameters = json.loads(json.dumps(dict(parameters), default=str)) == self.parameters
         return same_parameters and dict(inputs) == self.inputs and self.code == code_version()
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """Return one SHA-256 over many texts, in their order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
 
 
 @cache

@@ -18,7 +18,7 @@ DEFAULT_LANDING = "data/landing"
 DEFAULT_LAKE = "data/lake"
 DEFAULT_STORE = "lmdb://data/store"
 SHARDS = 8
-"""Files of a table that is keyed by user; a user's shard is crc32(user_id) % SHARDS, in tables and snapshots alike."""
+"""Files of a table that is keyed by user; a user's shard is crc32(user_id) % SHARDS, in tables and snapshots."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,29 @@ class Parameters:
         }
     )
 
+    als_factors: int = 64
+    als_alpha: float = 10.0
+    als_regularization: float = 5.0
+    als_iterations: int = 15
+    neighbours: int = 100
+    ease_lambda: float = 1000.0
+    ease_max_items: int = 6_000
+
+    candidates_per_user: int = 400
     horizon_days: int = 14
     label_windows: int = 4
     min_history_days: int = 28
-    max_training_users: int = 20_000
+    max_training_users: int = 10_000
+    """A window's examples come from at most about this many users, chosen by hash."""
+    enough_labels: int = 40_000
+    """No older windows are built once this many labels are there (and two windows, so that one can judge)."""
+    trees: int = 200
+    leaves: int = 31
+    learning_rate: float = 0.05
+    ranker_threads: int = 2
+    """Fixed, not the machine's count: LightGBM's sums depend on it."""
+    head_weight: dict[str, float] = field(default_factory=lambda: {"purchase": 1.0, "interaction": 0.1})
+    """The value of an item: the sum over heads of weight times probability."""
     max_quarantine_share: float = 0.05
 
     def digest(self) -> str:
@@ -108,9 +127,7 @@ class StageArguments:
 def stage_arguments(doc: str | None, argv: Sequence[str] | None = None) -> StageArguments:
     """Parse a stage's command line; `doc` is the module's docstring and becomes its help."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--ds", required=True, type=date.fromisoformat, metavar="DAY", help="a UTC day, YYYY-MM-DD"
-    )
+    parser.add_argument("--ds", required=True, type=date.fromisoformat, metavar="DAY", help="a UTC day, YYYY-MM-DD")
     parser.add_argument("--landing", help=f"TOPSHELF_LANDING, or {DEFAULT_LANDING}")
     parser.add_argument("--lake", help=f"TOPSHELF_LAKE, or {DEFAULT_LAKE}")
     parser.add_argument("--store", help=f"TOPSHELF_STORE, or {DEFAULT_STORE}")

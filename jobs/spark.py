@@ -40,7 +40,7 @@ def session(app_name: str = "topshelf") -> SparkSession:
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.driver.extraJavaOptions", "-Duser.timezone=UTC -XX:+UseParallelGC")
         .config("spark.sql.shuffle.partitions", SHUFFLE_PARTITIONS)
-        # Partitions decide which rows stand in which file; left to run-time sizes, the same night could differ.
+        # Partitions decide which rows stand in which file; by run-time sizes, the same night could differ.
         .config("spark.sql.adaptive.coalescePartitions.enabled", "false")
         .config("spark.sql.execution.arrow.pyspark.enabled", "true")
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", 1024)

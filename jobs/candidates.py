@@ -1,0 +1,359 @@
+"""Build `marts/candidates` for one day: for every shopper, items worth ranking, from many sources, merged.
+
+    python -m jobs.candidates --ds 2026-01-31
+
+One row a user, its candidates as arrays in order of item position: what the ranker reads as flat columns.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import scipy.sparse as sp
+from implicit.als import AlternatingLeastSquares
+from pyspark.sql import SparkSession
+
+from jobs.catalogue import Catalogue, load_catalogue
+from jobs.lake import Lake
+from jobs.manifest import Manifest
+from jobs.settings import Parameters, stage_arguments
+from jobs.shards import map_shards
+from jobs.shoppers import Shoppers, load_shoppers
+from jobs.spark import session
+from jobs.train_cf import ARTIFACT, CfParameters
+from serving.record import SOURCES
+
+TABLE = "marts/candidates"
+INPUTS = ("features/item", "features/user", "features/user_item", ARTIFACT)
+SOURCE_CODE = {source: code for code, source in enumerate(SOURCES)}
+
+# How many items a source may bring a user. Shelves draw on a few hundred, so each brings more than it will place.
+QUOTA = {
+    "bought_before": 200,
+    "session": 100,
+    "als": 100,
+    "item_item": 100,
+    "ease": 100,
+    "popular": 100,
+    "trending": 50,
+    "new_item": 50,
+    "popular_in_category": 30,
+}
+CATEGORIES_PER_USER = 3
+RRF_K = 60  # the constant of reciprocal rank fusion (Cormack, Clarke, Büttcher 2009)
+
+Triple = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]
+"""(user, item, rank within the source's list), flat; a user's items are unique."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What candidates are drawn from, as of one day: the catalogue's lists and the CF artifact."""
+
+    catalogue: Catalogue
+    item_factors: npt.NDArray[np.float32]
+    item_item: sp.csr_matrix
+    ease: sp.csr_matrix
+    cf: CfParameters
+
+    @cached_property
+    def index(self) -> faiss.IndexFlatIP:
+        """Exact inner-product index of the item factors, on one thread: Spark runs a task a core."""
+        faiss.omp_set_num_threads(1)
+        index = faiss.IndexFlatIP(self.item_factors.shape[1])
+        index.add(np.ascontiguousarray(self.item_factors))
+        return index
+
+    @cached_property
+    def als(self) -> AlternatingLeastSquares:
+        """The model that folds users in: implicit's own solver around the artifact's item factors."""
+        model = AlternatingLeastSquares(
+            factors=self.cf.factors, alpha=self.cf.alpha, regularization=self.cf.regularization, num_threads=1
+        )
+        model.item_factors = np.ascontiguousarray(self.item_factors)
+        return model
+
+    @cached_property
+    def category_lists(self) -> npt.NDArray[np.int32]:
+        """Popular items of each category, as `Catalogue.popular_in_categories`."""
+        return self.catalogue.popular_in_categories(QUOTA["popular_in_category"])
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Flat candidates of a batch of users, in order of (user, item); all arrays have one length."""
+
+    user: npt.NDArray[np.int64]
+    item: npt.NDArray[np.int32]
+    source: npt.NDArray[np.int8]
+    votes: npt.NDArray[np.int8]
+    als: npt.NDArray[np.float32]
+    item_item: npt.NDArray[np.float32]
+    ease: npt.NDArray[np.float32]
+
+    def indptr(self, n_users: int) -> npt.NDArray[np.int64]:
+        """Return where each user's candidates start and end."""
+        return np.searchsorted(self.user, np.arange(n_users + 1)).astype(np.int64)
+
+
+def load_sources(lake: Lake, ds: date) -> Sources:
+    """Load the catalogue and the CF artifact as of `ds`.
+
+    Raises:
+        MissingPartitionError: one of them was not built.
+    """
+    catalogue = load_catalogue(lake, ds)
+    n = len(catalogue)
+
+    def neighbours(name: str) -> sp.csr_matrix:
+        data, indices, indptr = (lake.array(ARTIFACT, ds, f"{name}_{part}") for part in ("data", "indices", "indptr"))
+        matrix = sp.csr_matrix((np.array(data), np.array(indices), np.array(indptr)), shape=(n, n))
+        matrix.sort_indices()
+        return matrix
+
+    return Sources(
+        catalogue=catalogue,
+        item_factors=lake.array(ARTIFACT, ds, "item_factors"),
+        item_item=neighbours("item_item"),
+        ease=neighbours("ease"),
+        cf=CfParameters(**lake.manifest(ARTIFACT, ds).parameters),
+    )
+
+
+def candidates(shoppers: Shoppers, sources: Sources, per_user: int) -> Candidates:
+    """Return up to `per_user` candidates a user, those that most sources rank highest (reciprocal rank fusion)."""
+    n_items = len(sources.catalogue)
+    matrix = shoppers.matrix()
+    matrix.sort_indices()
+    factors = sources.als.recalculate_user(np.arange(len(shoppers)), matrix)
+    by_neighbours = {
+        name: (matrix @ neighbours).tocsr()
+        for name, neighbours in (("item_item", sources.item_item), ("ease", sources.ease))
+    }
+    seen = _keys(shoppers.history_user(), shoppers.history["item_pos"], n_items)
+    lists = {
+        "bought_before": _bought_before(shoppers),
+        "session": _viewed(shoppers),
+        "als": _nearest(factors, sources, seen),
+        **{name: _strongest(scores, seen, QUOTA[name]) for name, scores in by_neighbours.items()},
+        "popular": _for_everyone(sources.catalogue.by_popularity[: QUOTA["popular"]], len(shoppers)),
+        "trending": _for_everyone(sources.catalogue.trending[: QUOTA["trending"]], len(shoppers)),
+        "new_item": _for_everyone(sources.catalogue.new_items[: QUOTA["new_item"]], len(shoppers)),
+        "popular_in_category": _popular_in_category(shoppers, sources),
+    }
+    user, item, source, votes = _merge(lists, n_items, per_user)
+    return Candidates(
+        user=user,
+        item=item,
+        source=source,
+        votes=votes,
+        als=np.einsum("ij,ij->i", factors[user], sources.item_factors[item]).astype(np.float32),
+        **{name: _values_at(scores, user, item) for name, scores in by_neighbours.items()},
+    )
+
+
+def _keys(user: npt.NDArray[np.int64], item: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.int64]:
+    return user.astype(np.int64) * n_items + item
+
+
+def _is_in(keys: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell which keys stand in an ascending array."""
+    if not len(ordered):
+        return np.zeros(len(keys), dtype=np.bool_)
+    at = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    return np.asarray(ordered[at] == keys)
+
+
+def _ranked(user: npt.NDArray[np.int64], item: npt.NDArray[np.int32], quota: int) -> Triple:
+    """Number each user's items, which come in order of preference, and keep the first `quota`."""
+    rank = np.arange(len(user)) - np.searchsorted(user, user)
+    kept = rank < quota
+    return user[kept], item[kept].astype(np.int32), rank[kept]
+
+
+def _bought_before(shoppers: Shoppers) -> Triple:
+    """Items the user bought, on most days first, then the latest."""
+    history, user = shoppers.history, shoppers.history_user()
+    rows = np.flatnonzero(history["purchase_count"] > 0)
+    recency = history["days_since_last_purchase"][rows].astype(np.float64)
+    order = rows[np.lexsort([history["item_pos"][rows], recency, -history["purchase_day_count"][rows], user[rows]])]
+    return _ranked(user[order], history["item_pos"][order], QUOTA["bought_before"])
+
+
+def _viewed(shoppers: Shoppers) -> Triple:
+    """Items the user looked at or put into the basket and did not buy, latest first."""
+    history, user = shoppers.history, shoppers.history_user()
+    rows = np.flatnonzero((history["purchase_count"] == 0) & (history["weight_milli"] > 0))
+    recency = history["days_since_last_event"][rows].astype(np.float64)
+    order = rows[np.lexsort([history["item_pos"][rows], -history["cart_count"][rows], recency, user[rows]])]
+    return _ranked(user[order], history["item_pos"][order], QUOTA["session"])
+
+
+def _nearest(factors: npt.NDArray[np.float32], sources: Sources, seen: npt.NDArray[np.int64]) -> Triple:
+    """Unseen items with the largest inner product with the user's factors."""
+    n_items = len(sources.catalogue)
+    most = min(n_items, QUOTA["als"] * 3)
+    _, found = sources.index.search(np.ascontiguousarray(factors), most)
+    user = np.repeat(np.arange(len(factors)), most)
+    item = found.ravel()
+    unseen = (item >= 0) & ~_is_in(_keys(user, item, n_items), seen)
+    return _ranked(user[unseen], item[unseen].astype(np.int32), QUOTA["als"])
+
+
+def _strongest(scores: sp.csr_matrix, seen: npt.NDArray[np.int64], quota: int) -> Triple:
+    """Unseen items with the largest score of each row; ties by position."""
+    scores.sort_indices()
+    user = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    unseen = (scores.data > 0) & ~_is_in(_keys(user, scores.indices, scores.shape[1]), seen)
+    user, item, value = user[unseen], scores.indices[unseen], scores.data[unseen]
+    # One integer key sorts by user, then by descending value: the bits of a positive float32 grow with it.
+    key = (user.astype(np.int64) << 32) | (0xFFFFFFFF - value.view(np.uint32).astype(np.int64))
+    order = np.argsort(key, kind="stable")
+    return _ranked(user[order], item[order], quota)
+
+
+def _for_everyone(items: npt.NDArray[np.int32], n_users: int) -> Triple:
+    return np.repeat(np.arange(n_users), len(items)), np.tile(items, n_users), np.tile(np.arange(len(items)), n_users)
+
+
+def _popular_in_category(shoppers: Shoppers, sources: Sources) -> Triple:
+    """Popular items of the categories that hold most of the user's weight."""
+    empty = np.empty(0, dtype=np.int64)
+    n_categories = len(sources.catalogue.category_names)
+    if n_categories == 0:
+        return empty, empty.astype(np.int32), empty
+    code = sources.catalogue.category_code[shoppers.history["item_pos"]]
+    known = code >= 0
+    weight = sp.csr_matrix(
+        (
+            shoppers.history["weight_milli"][known].astype(np.float64),
+            (shoppers.history_user()[known], code[known]),
+        ),
+        shape=(len(shoppers), n_categories),
+    )
+    user, category, place = _strongest(weight.astype(np.float32), empty, CATEGORIES_PER_USER)
+    item = sources.category_lists[category]
+    rank = place[:, None] + np.arange(item.shape[1])[None, :] * CATEGORIES_PER_USER
+    kept = item.ravel() >= 0
+    return np.repeat(user, item.shape[1])[kept], item.ravel()[kept], rank.ravel()[kept]
+
+
+def _merge(
+    lists: dict[str, Triple], n_items: int, per_user: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """Unite the sources' lists: (user, item, best source, votes) of the `per_user` highest by rank fusion."""
+    parts = list(lists.values())
+    key = np.concatenate([_keys(user, item, n_items) for user, item, _ in parts])
+    rank = np.concatenate([rank for *_, rank in parts])
+    code = np.concatenate([np.full(len(lists[name][0]), SOURCE_CODE[name]) for name in lists])
+    order = np.lexsort([code, rank, key])
+    key, rank, code = key[order], rank[order], code[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    votes = np.diff(np.append(first, len(key)))
+    fused = np.add.reduceat(1.0 / (RRF_K + 1 + rank), first) if len(first) else np.empty(0)
+    # What was bought before is cut last: its list is the one that most often holds the next purchase.
+    fused = fused + (code[first] == SOURCE_CODE["bought_before"])
+    key, source = key[first], code[first]
+    user = key // n_items
+    best = np.lexsort([key, -fused, user])
+    kept = np.sort(best[np.arange(len(best)) - np.searchsorted(user[best], user[best]) < per_user])
+    return (
+        user[kept],
+        (key[kept] % n_items).astype(np.int32),
+        source[kept].astype(np.int8),
+        votes[kept].astype(np.int8),
+    )
+
+
+def _values_at(
+    scores: sp.csr_matrix, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float32]:
+    """Return the score of each (user, item), 0 where the matrix holds none."""
+    rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    keys = _keys(rows, scores.indices, scores.shape[1])
+    values = np.zeros(len(user), dtype=np.float32)
+    if len(keys):
+        wanted = _keys(user, item, scores.shape[1])
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        values = np.where(keys[at] == wanted, scores.data[at], 0).astype(np.float32)
+    return values
+
+
+@dataclass(frozen=True)
+class CandidateShard:
+    """Yields `marts/candidates` of one user shard; sent to the executors."""
+
+    lake: Lake
+    ds: date
+    per_user: int
+
+    def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
+        """Yield a record batch for each batch of users."""
+        sources = load_sources(self.lake, self.ds)
+        for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue)).batches():
+            found = candidates(batch, sources, self.per_user)
+            yield to_arrow(batch.user_id, found)
+
+
+def to_arrow(user_id: pa.Array, found: Candidates) -> pa.RecordBatch:
+    """Lay flat candidates out as one row a user."""
+    offsets = pa.array(found.indptr(len(user_id)), pa.int32())
+    lists = {
+        "item_pos": pa.array(found.item, pa.int32()),
+        "source": pa.array(found.source, pa.int32()),
+        "votes": pa.array(found.votes, pa.int32()),
+        "als": pa.array(found.als, pa.float32()),
+        "item_item": pa.array(found.item_item, pa.float32()),
+        "ease": pa.array(found.ease, pa.float32()),
+    }
+    columns = {"user_id": user_id} | {
+        name: pa.ListArray.from_arrays(offsets, values) for name, values in lists.items()
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def from_arrow(table: pa.Table) -> Candidates:
+    """Flatten rows of `marts/candidates` again; users are numbered in the table's order."""
+    chunk = {name: table[name].combine_chunks() for name in table.column_names if name != "user_id"}
+    lengths = np.diff(chunk["item_pos"].offsets.to_numpy())
+    flat = {name: column.flatten().to_numpy() for name, column in chunk.items()}
+    return Candidates(
+        user=np.repeat(np.arange(len(table)), lengths),
+        item=flat["item_pos"],
+        source=flat["source"].astype(np.int8),
+        votes=flat["votes"].astype(np.int8),
+        als=flat["als"],
+        item_item=flat["item_item"],
+        ease=flat["ease"],
+    )
+
+
+def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> Manifest:
+    """Build one day, unless it stands already, made of the same.
+
+    Raises:
+        MissingPartitionError: the day's features or CF artifact were not built.
+    """
+    per_user = max(parameters.candidates_per_user, parameters.top_n)
+    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"candidates_per_user": per_user}
+    found = lake.find_manifest(TABLE, ds)
+    if found is not None and found.is_current(inputs, chosen):
+        return found
+    frame = map_shards(spark, TABLE, CandidateShard(lake, ds, per_user))
+    return lake.write(frame, TABLE, ds, inputs=inputs, parameters=chosen, in_shards=True)
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    given = stage_arguments(__doc__)
+    manifest = build(session(), Lake(given.settings.lake), given.ds, given.parameters)
+    print(f"{TABLE}/ds={given.ds}: {manifest.row_count} shoppers")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Choose the as-of days whose aftermath teaches the ranker, and build each one: features, CF, labels, examples.
+
+A window stands at day c: everything that is learned from is fitted to what was known on c, and the labels are the
+events of the horizon after it. The newest window ends on the night's own day; older ones follow back to back.
+Where the shop has too few days for one, each user's pairs are held out by hash and everything is fitted to the rest.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs import features, train_cf, training_examples
+from jobs.lake import Lake
+from jobs.manifest import Manifest, digest_of
+from jobs.settings import Parameters
+
+HELD_OUT = "held_out"
+HELD_OUT_SHARE = 5
+"""One pair in this many is held out."""
+INTERACTIONS = "staging/interactions"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Examples as of day `ds`, in the night's lake or in the one without the held-out pairs."""
+
+    lake: Lake
+    ds: date
+
+
+def window_days(first_day: date, ds: date, parameters: Parameters) -> list[date]:
+    """Return the as-of days, newest first: those that leave `min_history_days` of events before them."""
+    days = [ds - timedelta(days=parameters.horizon_days * n) for n in range(1, parameters.label_windows + 1)]
+    return [day for day in days if (day - first_day).days + 1 >= parameters.min_history_days]
+
+
+def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
+    """Build the windows of night `ds`, newest first, until they hold enough labels.
+
+    Raises:
+        MissingPartitionError: the staging tables have no day `ds`.
+    """
+    lake.manifest(INTERACTIONS, ds)
+    events = visible(spark, lake, ds)
+    first_day = events.agg(F.min("event_date")).first()
+    days = window_days(first_day[0], ds, parameters) if first_day and first_day[0] else []
+    if not days:
+        return [_build_held_out(spark, lake, ds, events, parameters)]
+    windows: list[Window] = []
+    labels = 0
+    for day in days:
+        labels += build_window(spark, lake, day, parameters, until=ds).row_count or 0
+        windows.append(Window(lake, day))
+        if labels >= parameters.enough_labels and len(windows) > 1:
+            break
+    return windows
+
+
+def visible(spark: SparkSession, lake: Lake, ds: date) -> DataFrame:
+    """Return the events that night `ds` sees."""
+    days = [day for day in lake.days(INTERACTIONS) if day <= ds]
+    return lake.read_days(spark, INTERACTIONS, days).where(F.col("event_date") <= F.lit(ds))
+
+
+def build_window(
+    spark: SparkSession, lake: Lake, day: date, parameters: Parameters, until: date | None = None
+) -> Manifest:
+    """Build one window; return the manifest of its labels. `until` is the night that sees them."""
+    until = until or day + timedelta(days=parameters.horizon_days)
+    features.build_if_stale(spark, lake, day, parameters)
+    train_cf.build(lake, day, parameters)
+    landed = [known for known in lake.days(INTERACTIONS) if day < known <= until]
+    inputs = {
+        **lake.fingerprints(day, "features/item"),
+        INTERACTIONS: digest_of(lake.manifest(INTERACTIONS, known).fingerprint for known in landed),
+    }
+    chosen = training_examples.label_parameters(parameters)
+    found = lake.find_manifest(training_examples.LABELS, day)
+    if found is None or not found.is_current(inputs, chosen):
+        item = lake.read(spark, "features/item", day)
+        events = lake.read_days(spark, INTERACTIONS, landed)
+        labels = training_examples.horizon_labels(events, item, day, parameters.horizon_days)
+        found = training_examples.write_labels(lake, labels, day, parameters, inputs)
+    training_examples.build(spark, lake, day, parameters)
+    return found
+
+
+def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame, parameters: Parameters) -> Window:
+    """Build one window as of `ds` itself: a fifth of the pairs are its labels, all else is fitted without them."""
+    rest = Lake(f"{lake.root}/{HELD_OUT}")
+    days = [day for day in lake.days(INTERACTIONS) if day <= ds]
+    inputs = {day: lake.fingerprints(day, INTERACTIONS) for day in days}
+    pair = F.xxhash64(F.lit(parameters.seed), F.col("user_id"), F.col("item_id"))
+    is_held_out = F.col("user_id").isNotNull() & (F.pmod(pair, F.lit(HELD_OUT_SHARE)) == 0)
+    stale = [day for day in days if not _stands(rest, INTERACTIONS, day, inputs[day])]
+    if stale:
+        rest.write_days(events.where(~is_held_out & F.col("ds").isin(stale)), INTERACTIONS, stale, inputs=inputs)
+    for table in ("staging/items", "staging/users"):
+        stale = [
+            day
+            for day in lake.days(table)
+            if day <= ds and not _stands(rest, table, day, lake.fingerprints(day, table))
+        ]
+        if stale:
+            given = {day: lake.fingerprints(day, table) for day in stale}
+            rest.write_days(lake.read_days(spark, table, stale), table, stale, inputs=given)
+    features.build_if_stale(spark, rest, ds, parameters)
+    train_cf.build(rest, ds, parameters)
+    label_inputs = {
+        **rest.fingerprints(ds, "features/item"),
+        INTERACTIONS: digest_of(lake.manifest(INTERACTIONS, day).fingerprint for day in days),
+    }
+    item = rest.read(spark, "features/item", ds)
+    labels = training_examples.positive_pairs(events.where(is_held_out), item)
+    training_examples.write_labels(rest, labels, ds, parameters, label_inputs)
+    training_examples.build(spark, rest, ds, parameters)
+    return Window(rest, ds)
+
+
+def _stands(lake: Lake, table: str, day: date, inputs: dict[str, str]) -> bool:
+    found = lake.find_manifest(table, day)
+    return found is not None and found.is_current(inputs, {})

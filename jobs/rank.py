@@ -1,0 +1,104 @@
+"""Build `marts/top_n` for one day: score every candidate, keep each shopper's best N, say why.
+
+python -m jobs.rank --ds 2026-01-31 --top-n 100
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from jobs.candidates import Candidates, Sources, from_arrow, load_sources
+from jobs.candidates import TABLE as CANDIDATES
+from jobs.lake import Lake
+from jobs.manifest import Manifest
+from jobs.ranking_features import ranking_features
+from jobs.reasons import reasons
+from jobs.settings import Parameters, stage_arguments
+from jobs.shards import map_shards
+from jobs.shoppers import Shoppers, load_shoppers
+from jobs.spark import session
+from jobs.train_ranker import ARTIFACT as RANKER
+from jobs.train_ranker import Ranker, load_ranker
+from serving.record import REASON_CODES, SOURCES
+
+TABLE = "marts/top_n"
+INPUTS = ("features/item", "features/user", "features/user_item", "artifacts/cf", CANDIDATES, RANKER)
+VARIANT = "base"
+
+
+def top_n(
+    shoppers: Shoppers, found: Candidates, sources: Sources, ranker: Ranker, n: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return (row of `found`, rank from 1, value) of each user's best `n`, in order of (user, rank).
+
+    Equal values rank by item position.
+    """
+    value = ranker.value(ranking_features(shoppers, found, sources))
+    order = np.lexsort([found.item, -value, found.user])
+    rank = np.arange(len(order)) - np.searchsorted(found.user[order], found.user[order]) + 1
+    kept = rank <= n
+    return order[kept], rank[kept], value[order[kept]]
+
+
+@dataclass(frozen=True)
+class RankShard:
+    """Yields `marts/top_n` of one user shard; sent to the executors."""
+
+    lake: Lake
+    ds: date
+    n: int
+
+    def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
+        """Yield a record batch for each batch of users."""
+        sources, ranker = load_sources(self.lake, self.ds), load_ranker(self.lake, self.ds)
+        shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
+        listed = self.lake.shard(CANDIDATES, self.ds, shard)
+        start = 0
+        for batch in shoppers.batches():
+            found = from_arrow(listed.slice(start, len(batch)))
+            start += len(batch)
+            row, rank, value = top_n(batch, found, sources, ranker, self.n)
+            user, item, source = found.user[row], found.item[row], found.source[row]
+            code, behind = reasons(batch, sources, user, item, source)
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "variant": pa.repeat(VARIANT, len(row)),
+                    "user_id": batch.user_id.take(pa.array(user)),
+                    "rank": pa.array(rank, pa.int32()),
+                    "item_id": sources.catalogue.item_id.take(pa.array(item)),
+                    "score": pa.array(value),
+                    "source": pa.array(SOURCES).take(pa.array(source)),
+                    "reason_code": pa.array(REASON_CODES).take(pa.array(code)),
+                    "reason_item_id": sources.catalogue.item_id.take(pa.array(behind, mask=behind < 0)),
+                }
+            )
+
+
+def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, run_id: str = "") -> Manifest:
+    """Build one day, unless it stands already, made of the same.
+
+    Raises:
+        MissingPartitionError: the day's candidates or ranker were not built.
+    """
+    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": run_id}
+    found = lake.find_manifest(TABLE, ds)
+    if found is not None and found.is_current(inputs, chosen):
+        return found
+    frame = map_shards(spark, TABLE, RankShard(lake, ds, parameters.top_n))
+    return lake.write(frame, TABLE, ds, inputs=inputs, parameters=chosen, in_shards=True)
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    given = stage_arguments(__doc__)
+    manifest = build(session(), Lake(given.settings.lake), given.ds, given.parameters)
+    print(f"{TABLE}/ds={given.ds}: {manifest.row_count} places on shelves")
+
+
+if __name__ == "__main__":
+    main()
