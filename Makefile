@@ -1,0 +1,7 @@
+.PHONY: setup demo test test-all lint bench
+setup: ; @infra/setup.sh
+demo: setup ; @.venv/bin/topshelf demo
+test: setup ; @.venv/bin/python -m pytest -m "not slow"
+test-all: setup ; @.venv/bin/python -m pytest
+lint: setup ; @.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+bench: setup ; @.venv/bin/python -m tests.bench

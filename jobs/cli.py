@@ -1,0 +1,202 @@
+"""The `topshelf` command.
+
+    topshelf nightly --ds 2026-01-31 --landing shop/landing
+
+Every command says what it does with an example under `--help`; an error says what, where and the remedy.
+"""
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Topshelf: recommendations thought out at night, looked up by day.",
+    epilog="Example: topshelf nightly --ds 2026-01-31 --landing shop/landing",
+)
+ingest_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Turn published data into a landing folder. Repeating changes nothing.",
+    epilog="Example: topshelf ingest online-retail published/ --landing shop/landing",
+)
+app.add_typer(ingest_app, name="ingest")
+
+Ds = Annotated[datetime, typer.Option("--ds", formats=["%Y-%m-%d"], help="A UTC day.", metavar="DAY")]
+Landing = Annotated[
+    str | None, typer.Option("--landing", help="Landing folder: TOPSHELF_LANDING, or data/landing.", metavar="DIR")
+]
+LakeAt = Annotated[
+    str | None, typer.Option("--lake", help="Lake, a folder or s3://: TOPSHELF_LAKE, or data/lake.", metavar="DIR")
+]
+StoreAt = Annotated[
+    str | None,
+    typer.Option("--store", help="lmdb://, redis:// or dynamodb://: TOPSHELF_STORE, or lmdb://data/store."),
+]
+Source = Annotated[Path, typer.Argument(help="The files as published, .csv or .csv.gz.", metavar="SRC")]
+
+
+def _settings(landing: str | None = None, lake: str | None = None, store: str | None = None) -> Any:
+    from jobs.settings import Settings
+
+    return Settings.from_environment(landing, lake, store)
+
+
+@app.command(epilog="Example: topshelf nightly --ds 2026-01-31 --landing shop/landing --top-n 100")
+def nightly(
+    ds: Ds,
+    landing: Landing = None,
+    lake: LakeAt = None,
+    store: StoreAt = None,
+    top_n: Annotated[int | None, typer.Option("--top-n", min=1, max=2000, help="Length of a shelf (100).")] = None,
+) -> None:
+    """Run one day's night: landing to a published snapshot."""
+    from rich.console import Console
+
+    from jobs.nightly import nightly as run
+    from jobs.settings import parameters_from_environment
+
+    night = run(_settings(landing, lake, store), parameters_from_environment(top_n), ds.date())
+    total = sum(timing.wall_s for timing in night.timings)
+    peak = max(timing.peak_mib for timing in night.timings)
+    state = "live" if night.live else "not live"
+    Console().print(
+        f"{night.version} is {state}: {night.reason}. {total:.0f} s, peak {peak:,.0f} MiB.", highlight=False
+    )
+
+
+@ingest_app.command("online-retail", epilog="Example: topshelf ingest online-retail published/online_retail")
+def ingest_online_retail(src: Source, landing: Landing = None) -> None:
+    """Land UCI Online Retail: invoice lines as purchases."""
+    from jobs.landing_online_retail import online_retail
+
+    _print_lines(online_retail(src, Path(_settings(landing).landing)).lines())
+
+
+@ingest_app.command("retailrocket-buyers", epilog="Example: topshelf ingest retailrocket-buyers published/buyers")
+def ingest_retailrocket_buyers(src: Source, landing: Landing = None) -> None:
+    """Land the buyers' extract of RetailRocket: views, carts and purchases."""
+    from jobs.landing_retailrocket import retailrocket_buyers
+
+    _print_lines(retailrocket_buyers(src, Path(_settings(landing).landing)).lines())
+
+
+@ingest_app.command("retailrocket", epilog="Example: topshelf ingest retailrocket published/retailrocket")
+def ingest_retailrocket(src: Source, landing: Landing = None) -> None:
+    """Land RetailRocket's raw files: events, item properties and category tree; parts may be absent."""
+    from jobs.landing_retailrocket import retailrocket
+
+    _print_lines(retailrocket(src, Path(_settings(landing).landing)).lines())
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command("synthetic-shop", epilog="Example: topshelf synthetic-shop --users 2000 --items 1000 --events 50000")
+def synthetic_shop(
+    first_day: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"])] = datetime(2026, 1, 1),
+    last_day: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"])] = datetime(2026, 2, 14),
+    users: Annotated[int, typer.Option(min=1)] = 2000,
+    items: Annotated[int, typer.Option(min=1)] = 1000,
+    events: Annotated[int, typer.Option(min=1, help="About how many.")] = 50_000,
+    seed: int = 7,
+    landing: Landing = None,
+    truth: Annotated[
+        str | None, typer.Option(help="Where the true utilities go; beside landing if not said.")
+    ] = None,
+) -> None:
+    """Make a shop whose shoppers' true tastes are known."""
+    from jobs.spark import session
+    from jobs.synthetic_shop import synthetic_shop as make
+
+    at = Path(_settings(landing).landing)
+    beside = Path(truth) if truth else at.parent / "truth"
+    days = (first_day.date(), last_day.date())
+    typer.echo(str(make(session(), at, beside, users, items, events, *days, seed)))
+
+
+@app.command(epilog="Example: topshelf evaluate --ds 2011-11-09 --until 2011-11-23")
+def evaluate(
+    ds: Ds,
+    until: Annotated[datetime, typer.Option("--until", formats=["%Y-%m-%d"], help="Last day scored.", metavar="DAY")],
+    truth: Annotated[str | None, typer.Option(help="purchase, or any; purchase unless the shop has none.")] = None,
+    landing: Landing = None,
+    lake: LakeAt = None,
+) -> None:
+    """Score the published shelves of a day on the days after it; trains nothing."""
+    from jobs.evaluate import print_report, published
+    from jobs.lake import Lake
+    from jobs.settings import parameters_from_environment
+
+    settings = _settings(landing, lake)
+    parameters = parameters_from_environment()
+    print_report(published(Lake(settings.lake), settings.landing, ds.date(), until.date(), parameters, truth=truth))
+
+
+@app.command(
+    epilog="Example: topshelf serve --store lmdb://data/store --port 8000",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def serve(context: typer.Context) -> None:
+    """Answer GET /recommendations from the live snapshot; `topshelf serve --help` lists its options."""
+    os.execv(sys.executable, [sys.executable, "-m", "serving", "serve", *context.args])  # noqa: S606
+
+
+@app.command(epilog="Example: topshelf snapshots --store lmdb://data/store")
+def snapshots(store: StoreAt = None) -> None:
+    """List the versions in the store, and which is live."""
+    from jobs.snapshots import print_snapshots
+
+    print_snapshots(_settings(store=store).store)
+
+
+@app.command(epilog="Example: topshelf rollback")
+def rollback(store: StoreAt = None) -> None:
+    """Make the version before the live one live again."""
+    from jobs.snapshots import rollback as run
+
+    typer.echo(run(_settings(store=store).store))
+
+
+@app.command(epilog="Example: topshelf show 17850")
+def show(
+    user: Annotated[str, typer.Argument(help="A user id.", metavar="USER")],
+    limit: Annotated[int, typer.Option(min=1, help="How many places to show.")] = 20,
+    store: StoreAt = None,
+) -> None:
+    """Show a shopper's stored shelf as a table."""
+    from jobs.snapshots import print_shelf
+
+    print_shelf(_settings(store=store).store, user, limit)
+
+
+@app.command(epilog="Example: topshelf demo")
+def demo(folder: Annotated[Path, typer.Option(help="Where the demo's shop goes.")] = Path("data/demo")) -> None:
+    """Make a synthetic shop, run its night, serve it, and show a few shelves."""
+    from jobs.demo import demo as run
+
+    run(folder)
+
+
+def main() -> None:
+    """Run the command; our own errors are told in one line, all others with their traceback."""
+    try:
+        app()
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("jobs", "serving"):
+            raise
+        typer.echo(f"topshelf: {error}", err=True)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
