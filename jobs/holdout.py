@@ -51,7 +51,7 @@ def holdout(
     rows = np.flatnonzero(asked[newest.user])
     values = shadow.value(newest.features[rows], threads=parameters.ranker_threads)
     user, item = newest.user[rows], newest.item[rows]
-    order = np.lexsort([item, -values, user])
+    order = np.lexsort((item, -values, user))
     lists = _as_lists(user[order], item[order], len(newest.user_id))[asked]
     return {
         "window": _window_days(windows[0], len(examples) > 1, parameters),

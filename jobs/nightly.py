@@ -94,7 +94,8 @@ def _build(
         stage.note = "as of " + ", ".join(str(window.ds) for window in windows)
     with progress.stage("train_ranker") as stage:
         metrics = train_ranker.build(lake, ds, windows, parameters).metrics
-        stage.note = "heads " + ", ".join(f"{head} ({of['positives']:,})" for head, of in metrics["heads"].items())
+        heads = (f"{head} ({of['positives']:,} of {of['examples']:,})" for head, of in metrics["heads"].items())
+        stage.note = ", ".join(heads) or metrics["orders_by"]
     with progress.stage("candidates") as stage:
         stage.note = f"{candidates.build(spark, lake, ds, parameters).row_count:,} shoppers"
     with progress.stage("rank") as stage:

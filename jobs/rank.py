@@ -39,7 +39,7 @@ def top_n(
     Equal values rank by item position.
     """
     value = ranker.value(ranking_features(shoppers, found, sources))
-    order = np.lexsort([found.item, -value, found.user])
+    order = np.lexsort((found.item, -value, found.user))
     rank = np.arange(len(order)) - np.searchsorted(found.user[order], found.user[order]) + 1
     kept = rank <= n
     return order[kept], rank[kept], value[order[kept]]

@@ -4,6 +4,8 @@ All come from tables and artifacts as of one day, so a training example is built
 Missing numbers are NaN, which LightGBM splits on.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -146,7 +148,7 @@ def _cross_features(
     scores = {"als": found.als, "item_item": found.item_item, "ease": found.ease}
     since = of_pair("days_since_last_purchase")
     with np.errstate(divide="ignore", invalid="ignore"):
-        columns: list[npt.NDArray[np.float32]] = [
+        columns: list[npt.NDArray[Any]] = [
             *scores.values(),
             *(_rank_within(found.user, score) for score in scores.values()),
             *(_share_of_best(found.user, score, indptr) for score in scores.values()),
@@ -169,7 +171,7 @@ def _cross_features(
 
 def _rank_within(user: npt.NDArray[np.int64], score: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return each candidate's rank by score among its user's, from 0; ties by item position."""
-    order = np.lexsort([-score, user])
+    order = np.lexsort((-score, user))
     rank = np.empty(len(user), dtype=np.float32)
     rank[order] = np.arange(len(user)) - np.searchsorted(user[order], user[order])
     return rank

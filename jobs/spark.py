@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from jobs.manifest import SOURCE_ROOT
+
 SHUFFLE_PARTITIONS = 8
 JAVA_MAJOR_MIN = 17
 
@@ -31,8 +33,8 @@ def session(app_name: str = "topshelf") -> SparkSession:
     running = SparkSession.getActiveSession()
     if running is not None:
         return running
-    _prepare_environment()
     master = os.environ.get("TOPSHELF_SPARK_MASTER", "local[*]")
+    _prepare_environment(master)
     builder = (
         SparkSession.builder.appName(app_name)
         .master(master)
@@ -59,11 +61,14 @@ def session(app_name: str = "topshelf") -> SparkSession:
     return builder.getOrCreate()
 
 
-def _prepare_environment() -> None:
+def _prepare_environment(master: str) -> None:
     """Point Spark at a Java and at this Python; keep BLAS on one thread, as Spark runs a task a core."""
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_CONF_DIR", str(SOURCE_ROOT / "infra" / "spark"))
+    if master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
 

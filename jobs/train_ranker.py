@@ -16,6 +16,7 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
+from jobs.candidates import RRF_K
 from jobs.holdout import holdout, holdout_path
 from jobs.label_windows import Window
 from jobs.label_windows import build as build_windows
@@ -31,10 +32,6 @@ MIN_POSITIVES = 50
 """A head with fewer positive examples than this would only learn noise."""
 
 
-class NoLabelsError(ValueError):
-    """Nothing happened in any horizon: there is nothing to train a ranker on."""
-
-
 @dataclass(frozen=True)
 class Ranker:
     """Heads by name, and their weights in the value of an item."""
@@ -43,19 +40,27 @@ class Ranker:
     weights: dict[str, float]
 
     def value(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
-        """Return the value of each row: the weighted sum of the heads' probabilities."""
+        """Return the value of each row: the weighted sum of the heads' probabilities.
+
+        Without a head, a shop of its first days, it is the fusion of the sources' ranks (Cormack et al. 2009).
+        """
+        if not self.heads:
+            return rank_fusion(features)
         total = np.zeros(len(features))
         for name, booster in self.heads.items():
             total += self.weights[name] * np.asarray(booster.predict(features, num_threads=threads))
         return total
 
 
-def train(windows: Sequence[Examples], parameters: Parameters) -> Ranker:
-    """Train the heads that the examples can carry.
+def rank_fusion(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return the summed reciprocal ranks of each row by source, and a place for each source that brought it."""
+    votes = features[:, FEATURES.index("votes")].astype(np.float64)
+    ranks = [features[:, FEATURES.index(f"{source}_rank")] for source in ("als", "item_item", "ease")]
+    return votes / RRF_K + sum(1.0 / (RRF_K + 1.0 + rank.astype(np.float64)) for rank in ranks)
 
-    Raises:
-        NoLabelsError: no head has enough positive examples.
-    """
+
+def train(windows: Sequence[Examples], parameters: Parameters) -> Ranker:
+    """Train the heads that the examples can carry: those with MIN_POSITIVES positive labels. There may be none."""
     features = np.concatenate([window.features for window in windows])
     heads: dict[str, lgb.Booster] = {}
     trained_on: list[npt.NDArray[np.int32]] = []
@@ -66,11 +71,6 @@ def train(windows: Sequence[Examples], parameters: Parameters) -> Ranker:
         if label.sum() >= MIN_POSITIVES and not same:
             heads[name] = _fit(features, label, parameters)
             trained_on.append(label)
-    if not heads:
-        raise NoLabelsError(
-            f"fewer than {MIN_POSITIVES} of the candidates were bought or touched in any horizon of "
-            f"{parameters.horizon_days} days; land more days, or a longer history, and run the night again"
-        )
     return Ranker(heads, {name: parameters.head_weight[name] for name in heads})
 
 
@@ -105,7 +105,6 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
 
     Raises:
         MissingPartitionError: a window was not built.
-        NoLabelsError: no head has enough positive examples.
     """
     inputs: dict[str, str] = {}
     for window in windows:
@@ -119,6 +118,7 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
     ranker = train(examples, parameters)
     metrics = {
         "model_version": digest_of(booster.model_to_string() for booster in ranker.heads.values())[:12],
+        "orders_by": "heads" if ranker.heads else "rank fusion: no head has enough labels",
         "heads": {name: _head_facts(name, ranker, examples, windows, parameters) for name in ranker.heads},
         "left_out": [name for name in parameters.head_weight if name not in ranker.heads],
     }

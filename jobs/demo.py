@@ -1,0 +1,148 @@
+"""The demo: a synthetic shop, its night, the endpoint, and the shelves of a few shoppers.
+
+topshelf demo
+"""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.lake import Lake
+from jobs.nightly import nightly
+from jobs.progress import StageProgress
+from jobs.settings import Parameters, Settings
+from jobs.spark import session
+from jobs.synthetic_shop import synthetic_shop
+
+FIRST_DAY, LAST_DAY = date(2026, 1, 1), date(2026, 2, 14)
+USERS, ITEMS, EVENTS, SEED = 2_000, 1_000, 60_000, 7
+START_S = 30.0
+
+
+class EndpointError(RuntimeError):
+    """The endpoint did not start."""
+
+
+def demo(folder: Path) -> None:
+    """Make the shop under `folder`, run its night, ask the endpoint for three shoppers and print their shelves.
+
+    Raises:
+        EndpointError: the endpoint did not become ready.
+    """
+    console = Console()
+    settings = Settings(str(folder / "landing"), str(folder / "lake"), f"lmdb://{folder / 'store'}")
+    progress = StageProgress()
+    with progress.stage("synthetic shop") as stage:
+        landing, truth = Path(settings.landing), folder / "truth"
+        synthetic_shop(session(), landing, truth, USERS, ITEMS, EVENTS, FIRST_DAY, LAST_DAY, SEED)
+        stage.note = f"about {USERS:,} shoppers, {ITEMS:,} products, {EVENTS:,} events in {landing}"
+    night = nightly(settings, Parameters(), LAST_DAY, progress)
+    console.print(f"{night.version}: {night.reason}", highlight=False)
+    lake = Lake(settings.lake)
+    user_id, category, price = regular_shopper(lake)
+    with endpoint(settings) as address:
+        asked = {
+            f"A regular, {user_id}": {"user_id": user_id},
+            "Somebody new": {"user_id": "first-visit"},
+            f"{user_id} looking for {category} up to {price}": {
+                "user_id": user_id,
+                "category": category,
+                "price_max": price,
+            },
+        }
+        for heading, query in asked.items():
+            console.print(shelf_table(heading, ask(address, query | {"limit": "8"}), titles(lake)))
+    console.print(
+        f"Ask for yourself:\n  .venv/bin/topshelf serve --store {settings.store} --landing {settings.landing}\n"
+        f"  curl 'http://127.0.0.1:8000/recommendations?user_id={user_id}&limit=5'",
+        highlight=False,
+    )
+
+
+def regular_shopper(lake: Lake) -> tuple[str, str, str]:
+    """Return a shopper with a long history, a category of the shop and a price that cuts it in half."""
+    users = lake.arrow("features/user", LAST_DAY, ["user_id", "purchase_count_total"])
+    users = users.sort_by([("purchase_count_total", "descending"), ("user_id", "ascending")])
+    items = lake.arrow("features/item", LAST_DAY, ["category", "price_minor", "weight_30d"])
+    items = items.sort_by([("weight_30d", "descending"), ("category", "ascending")])
+    category = str(items["category"][0]).split("/")[0]
+    prices = sorted(price for price in items["price_minor"].to_pylist() if price is not None)
+    return str(users["user_id"][len(users) // 50]), category, f"{prices[len(prices) // 2] / 100:.2f}"
+
+
+def titles(lake: Lake) -> dict[str, tuple[str, str, int | None]]:
+    """Return (title, category, price in minor units) by item id."""
+    columns = ["item_id", "title", "category", "price_minor"]
+    rows = lake.arrow("features/item", LAST_DAY, columns).to_pylist()
+    return {row["item_id"]: (row["title"], row["category"], row["price_minor"]) for row in rows}
+
+
+@contextlib.contextmanager
+def endpoint(settings: Settings) -> Iterator[str]:
+    """Run the endpoint on a free port of this machine until the block ends; give its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "serving", "serve", "--port", str(port)]
+    command += ["--store", settings.store, "--landing", settings.landing]
+    process = subprocess.Popen(command)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(process, address)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=START_S)
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
+    """Wait until `/readyz` answers.
+
+    Raises:
+        EndpointError: the process ended, or START_S passed.
+    """
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise EndpointError(f"the endpoint ended with status {process.returncode}; its output stands above")
+        try:
+            with urllib.request.urlopen(f"{address}/readyz", timeout=2):  # noqa: S310  a loopback address of ours
+                return
+        except OSError:
+            time.sleep(0.1)  # not listening yet, or not ready
+    raise EndpointError(f"{address}/readyz did not answer within {START_S:.0f} s")
+
+
+def ask(address: str, query: dict[str, str]) -> dict[str, Any]:
+    """Return the endpoint's answer for one shopper."""
+    url = f"{address}/recommendations?{urllib.parse.urlencode(query)}"
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  a loopback address of ours
+        return dict(json.load(answer))
+
+
+def shelf_table(heading: str, answer: dict[str, Any], known: dict[str, tuple[str, str, int | None]]) -> Table:
+    """Lay an answer out as a table."""
+    table = Table(title=heading, title_justify="left", title_style="bold")
+    table.add_column("#", justify="right")
+    table.add_column("product", no_wrap=True, max_width=40)
+    table.add_column("category", no_wrap=True, max_width=32)
+    table.add_column("price", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("reason", max_width=60)
+    for rank, row in enumerate(answer["recommendations"], start=1):
+        title, category, price = known[row["item_id"]]
+        shown = "" if price is None else f"{price / 100:.2f}"
+        table.add_row(str(rank), title or row["item_id"], category or "", shown, f"{row['score']:.3f}", row["reason"])
+    return table
