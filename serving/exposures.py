@@ -1,8 +1,8 @@
 """Exposures: what was shown, written to `landing/exposures/ds=DAY/` for the next night to learn from.
 
 Answers are queued as they stand and written by a thread, at the latest a second later, as whole JSON lines into
-one file an hour and process: `HH-<host>-<pid>-<number>.jsonl`. Nothing here can hold up an answer: when the queue is full
-or the disk is, exposures are dropped and counted.
+one file an hour and process: `HH-<host>-<pid>-<number>.jsonl`. Nothing here can hold up an answer: when the queue
+is full or the disk is, exposures are dropped and counted.
 """
 
 import logging

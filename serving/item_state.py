@@ -108,8 +108,10 @@ class ItemState:
         return taken
 
     def bind(self, snapshot: Snapshot) -> tuple[LiveItems, list[int]]:
-        """The live columns over another snapshot, and where each slot stands in it. May run in a thread: what the
-        feed says meanwhile is laid over by `use`."""
+        """The live columns over another snapshot, and where each slot stands in it.
+
+        May run in a thread: what the feed says meanwhile is laid over by `use`.
+        """
         live = LiveItems(snapshot)
         positions = [snapshot.position(item_id) for item_id in list(self._slots)]
         return live, positions

@@ -1,4 +1,4 @@
-"""The record: one user's shelf of one variant as packed bytes.
+r"""The record: one user's shelf of one variant as packed bytes.
 
 Layout, little-endian, for a shelf of `n` items that names `k` reason items (length = 5 + 3k + 7n):
 
@@ -241,7 +241,8 @@ def _reason_items(
     bits = max(8, int(n - 1).bit_length())
     dtype = np.uint32 if bits == 8 else np.uint64
     named: NDArray[Any] = np.where(reasons < 0, _NONE, reasons).astype(dtype)
-    keys: NDArray[Any] = (named << bits) | np.arange(n, dtype=dtype)
+    ranks: NDArray[Any] = np.arange(n, dtype=dtype)
+    keys: NDArray[Any] = (named << bits) | ranks
     keys.sort(axis=1)
     item: NDArray[Any] = keys >> bits
     rank = (keys & ((1 << bits) - 1)).astype(np.int64)

@@ -17,7 +17,6 @@ from serving.snapshot import Snapshot
 from serving.stores import StoreError
 
 LEVELS = ("user", "segment", "category", "global", "postings")
-POLICY_VERSION = "ranked-fill-1"
 _MAX_MINOR = 1 << 62
 _FIRST_POSTINGS = 1_024  # the first look into the postings; each further one is four times as long
 _SOURCE = {name: code for code, name in enumerate(SOURCES)}
@@ -75,15 +74,10 @@ def pick(snapshot: Snapshot, live: LiveItems, ask: Ask, variant: str = "base") -
         taken.update(out.positions)
         for level, source, reason, positions, scores in _levels(snapshot, ask, shelf):
             mask = eligible(live, positions, prices, nodes)
-            _take(
-                out,
-                (LEVELS.index(level), _SOURCE[source], _REASON[reason]),
-                positions,
-                scores,
-                mask,
-                taken,
-                ask.limit,
-            )
+            rows = np.flatnonzero(mask)
+            what = (LEVELS.index(level), _SOURCE[source], _REASON[reason])
+            found = [] if scores is None else scores[rows].tolist()
+            _take(out, what, positions[rows].tolist(), found, taken=taken, limit=ask.limit)
             if len(out.positions) >= ask.limit:
                 break
         out.short = len(out.positions) < ask.limit
@@ -118,26 +112,24 @@ def _take_own(out: Pick, shelf: Shelf, mask: NDArray[np.bool_], limit: int) -> N
 def _take(
     out: Pick,
     what: tuple[int, int, int],
-    positions: NDArray[np.integer],
-    scores: NDArray[np.floating] | None,
-    mask: NDArray[np.bool_],
+    positions: list[int],
+    scores: list[float],
+    *,
     taken: set[int],
     limit: int,
 ) -> None:
-    rows = np.flatnonzero(mask).tolist()
     level, source, reason = what
-    for row in rows:
-        position = int(positions[row])
+    for row, position in enumerate(positions):
         if position in taken:
             continue
         taken.add(position)
         out.positions.append(position)
-        out.scores.append(0.0 if scores is None else float(scores[row]))
+        out.scores.append(scores[row] if scores else 0.0)
         out.sources.append(source)
         out.reasons.append(reason)
         out.reason_positions.append(-1)
         out.levels.append(level)
-        out.eligible.append(len(rows))
+        out.eligible.append(len(positions))
         if len(out.positions) >= limit:
             return
 

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from serving.stores.manifest import (
+    BusyVersionError,
     Gate,
     Manifest,
     NewerSnapshotError,
@@ -24,6 +25,7 @@ from serving.stores.pointer import Pointer
 
 __all__ = [
     "Batch",
+    "BusyVersionError",
     "Gate",
     "Loading",
     "Manifest",
@@ -41,8 +43,14 @@ Batch = tuple[Sequence[bytes], Sequence[bytes]]  # keys and their records, keys 
 
 
 class Loading(Protocol):
-    """A version being loaded; its holder alone writes it. Leaving the block without `seal` keeps what is there,
-    so that the next `begin` of the same version goes on from it."""
+    """One version, held: no other process loads, promotes or removes it until the block is left.
+
+    Leaving the block without `seal` keeps what is there, so that the next `begin` goes on from it.
+    """
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the version is complete; then nothing of it can be written."""
 
     @property
     def finished(self) -> Mapping[int, ShardReport]:
@@ -85,7 +93,10 @@ class Store(Protocol):
     url: str
 
     def begin(self, version: str, n_shards: int) -> Loading:
-        """Load a new version, or go on loading it. Raises StoreError while another process loads it."""
+        """Hold a version: to load it, to go on loading it, or, once sealed, to promote or remove it.
+
+        Raises BusyVersionError while another process holds it.
+        """
 
     def versions(self) -> list[Manifest]:
         """The manifests of all sealed versions, by day and version."""
@@ -94,10 +105,10 @@ class Store(Protocol):
         """Raises UnknownVersionError where it is not sealed."""
 
     def delete(self, version: str) -> None:
-        """Remove a version, sealed or not; none is no error. The caller keeps to retention."""
+        """Remove a version, sealed or not; none is no error. The caller holds it and keeps to retention."""
 
     def unfinished(self) -> list[str]:
-        """Versions whose loading ended without a seal and which no process is loading now."""
+        """Versions that were begun, not sealed, and which no process holds now."""
 
     def pointer(self) -> Pointer: ...
 

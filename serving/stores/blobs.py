@@ -1,4 +1,4 @@
-"""Blobs: the columns of a snapshot that are not one user's. Each is one `.npy` image, read in place, never pickled."""
+"""Blobs: the columns of a snapshot that are not one user's. Each is one `.npy` image, read in place, no pickle."""
 
 import io
 import json
@@ -43,7 +43,7 @@ def unpack_json(data: bytes | memoryview, name: str = "blob") -> Any:
 
 
 def pack_strings(values: Iterable[str]) -> tuple[bytes, bytes]:
-    """A column of strings as two images: the UTF-8 bytes of all, and where each begins (int64, one more than rows)."""
+    """A column of strings as two images: the UTF-8 bytes of all, and where each begins (int64 [rows + 1])."""
     encoded = [value.encode() for value in values]
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(value) for value in encoded], out=offsets[1:])

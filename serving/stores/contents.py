@@ -6,12 +6,13 @@ Positions are rows of the catalogue, which is sorted by the bytes of `item_id`. 
 | --- | --- |
 | `item_ids`, `titles` (each `.data`, `.offsets`) | strings, one an item |
 | `item_brand`, `item_seller` int32 [items] with `brands`, `sellers` (strings) | -1 for none |
-| `categories` (strings), `category_end` int32 [nodes] | every path and each path above it, children right after their parent: the subtree of node `i` is `i:category_end[i]` |
+| `categories` (strings), `category_end` int32 | every path and each above it; the subtree of `i` is `i:end` |
 | `item_category` int32 [items] | the item's node, -1 for none |
 | `price_minor` int64, `stock` int32 [items] | as of the night, -1 for unknown |
 | `popularity` uint32 [items] | every position, the most popular first |
-| `postings_indptr` int64 [nodes + 1], `postings` uint32 | for each node, the positions of its subtree, the most popular first |
-| `shelves` (JSON: pairs of shelf and key), `shelf_indptr`, `shelf_positions`, `shelf_scores` | the fallback shelves, in the order of rank |
+| `postings_indptr` int64 [nodes + 1], `postings` uint32 | for each node, its subtree's items, most popular first |
+| `shelves` (JSON: pairs of shelf and key), with | the fallback shelves, in the order of rank |
+| `shelf_indptr`, `shelf_positions`, `shelf_scores` | |
 | `neighbours_indptr`, `neighbours`, `neighbour_scores` | similar items, the nearest first |
 | `segments` (JSON: pairs of region and age band) | what a record's segment means; the first is none |
 """
@@ -104,7 +105,7 @@ def _category_blobs(catalogue: Catalogue) -> Iterator[tuple[str, bytes]]:
     yield "item_category", pack(item_category)
     owners, members = [np.empty(0, np.int32)], [np.empty(0, np.uint32)]
     order = np.asarray(catalogue.popularity, np.uint32)
-    at = item_category[order] if len(nodes) else np.full(len(order), -1, np.int32)
+    at = item_category[order] if nodes else np.full(len(order), -1, np.int32)
     while (at >= 0).any():
         order, at = order[at >= 0], at[at >= 0]
         owners.append(at)

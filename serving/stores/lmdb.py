@@ -14,8 +14,8 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ import lmdb
 import msgspec
 
 from serving.record import RecordDigest, shard_of, user_of
-from serving.stores.manifest import Manifest, ShardReport, StoreError, UnknownVersionError
+from serving.stores.manifest import BusyVersionError, Manifest, ShardReport, StoreError, UnknownVersionError
 from serving.stores.pointer import Pointer
 
 _FIRST_MAP_BYTES = 64 << 20  # doubled when full; the file itself is never larger than what is in it
@@ -74,8 +74,6 @@ class LmdbStore:
         return self.folder / "versions" / _checked(version)
 
     def begin(self, version: str, n_shards: int) -> "LmdbLoading":
-        if self._sealed(version).exists():
-            raise StoreError(f"{version} is already sealed in {self.url}; a sealed version never changes")
         return LmdbLoading(self.folder, version, n_shards)
 
     def versions(self) -> list[Manifest]:
@@ -90,18 +88,16 @@ class LmdbStore:
         with _told(f"{version} in {self.url} could not be removed whole"):
             sealed, loading = self._sealed(version), self.folder / "loading" / version
             if sealed.exists():  # one step out of sight, then at leisure
-                loading.parent.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(loading, ignore_errors=True)
-                sealed.replace(loading)
+                loading.parent.mkdir(parents=True, exist_ok=True)
+                sealed.rename(loading)
             shutil.rmtree(loading, ignore_errors=True)
-            loading.with_name(f"{version}.lock").unlink(missing_ok=True)
 
     def unfinished(self) -> list[str]:
         left = []
         for path in sorted((self.folder / "loading").glob("*/")):
-            lock = _take(path.with_name(f"{path.name}.lock"))
-            if lock is not None:
-                os.close(lock)
+            with suppress(BusyVersionError):
+                os.close(_take(path.with_name(f"{path.name}.lock"), path.name))
                 left.append(path.name)
         return left
 
@@ -137,42 +133,50 @@ def _checked(version: str) -> str:
     return version
 
 
-def _take(path: Path) -> int | None:
-    """Hold a lock file, or None where another process holds it. Ends with the process, however it ends."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+def _take(path: Path, version: str) -> int:
+    """Hold a lock file; the hold ends with the process, however that ends. Raises BusyVersionError."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise BusyVersionError(f"{version} is held by another process; wait for it, or end it") from error
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        os.close(descriptor)  # its holder removed the file between our open and our lock
 
 
 class LmdbLoading:
-    """A version being loaded into files of its own."""
+    """A version held: being loaded into files of its own, or sealed already."""
 
     def __init__(self, folder: Path, version: str, n_shards: int) -> None:
-        self._folder, self._version = folder, _checked(version)
+        self._folder, self._version, self._n_shards = folder, _checked(version), n_shards
         self._path = folder / "loading" / version
+        self._lock_path = folder / "loading" / f"{version}.lock"
+        self.finished: dict[int, ShardReport] = {}
         with _told(f"{self._path} could not be made"):
-            (self._path / "shards").mkdir(parents=True, exist_ok=True)
-            (self._path / "blobs").mkdir(exist_ok=True)
-            self._lock = _take(self._path.with_name(f"{version}.lock"))
-        if self._lock is None:
-            raise StoreError(f"{version} is being loaded by another process; wait for it, or end it")
-        self.finished: Mapping[int, ShardReport] = {}
-        done = {}
+            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock: int | None = _take(self._lock_path, version)
+            self.sealed = (folder / "versions" / version / "manifest.json").exists()
         for path in (self._path / "shards").glob("*.json"):
             shard, total = path.stem.split("-of-")
             if int(total) == n_shards:
-                done[int(shard)] = msgspec.json.decode(path.read_bytes(), type=ShardReport)
-        self.finished, self._n_shards = done, n_shards
+                self.finished[int(shard)] = msgspec.json.decode(path.read_bytes(), type=ShardReport)
+
+    def _folder_of(self, kind: str) -> Path:
+        if self.sealed:
+            raise StoreError(f"{self._version} is sealed; a sealed version never changes")
+        path = self._path / kind
+        path.mkdir(parents=True, exist_ok=True)
+        return path
 
     def write_shard(self, shard: int, batches: Iterable[_Batch]) -> ShardReport:
         """Append sorted keys; every full shard is synced before it counts as finished."""
-        target = self._path / "shards" / f"{shard:05d}.mdb"
-        report = target.with_name(f"{shard:05d}-of-{self._n_shards}.json")
-        with _told(f"shard {shard} of {self._version} could not be written to {target}"):
+        with _told(f"shard {shard} of {self._version} could not be written to {self._path}"):
+            target = self._folder_of("shards") / f"{shard:05d}.mdb"
+            report = target.with_name(f"{shard:05d}-of-{self._n_shards}.json")
             report.unlink(missing_ok=True)
             target.unlink(missing_ok=True)
             result = _write_lmdb(target, shard, self._n_shards, batches)
@@ -181,12 +185,12 @@ class LmdbLoading:
 
     def write_blob(self, name: str, data: bytes) -> str:
         with _told(f"blob {name} of {self._version} could not be written to {self._path}"):
-            _write_whole(self._path / "blobs" / f"{name}.npy", data)
+            _write_whole(self._folder_of("blobs") / f"{name}.npy", data)
         return hashlib.sha256(data).hexdigest()
 
     def seal(self, manifest: Manifest) -> None:
         with _told(f"{self._version} could not be sealed in {self._path}"):
-            for report in (self._path / "shards").glob("*.json"):
+            for report in self._folder_of("shards").glob("*.json"):
                 report.unlink()
             files = sorted(path for path in self._path.glob("*/*") if path.suffix in {".mdb", ".npy"})
             sizes = {str(path.relative_to(self._path)): path.stat().st_size for path in files}
@@ -199,13 +203,15 @@ class LmdbLoading:
             self._path.rename(target)
             _sync(target.parent)
             _sync(self._path.parent)
-            self._path.with_name(f"{self._version}.lock").unlink(missing_ok=True)
+            self.sealed = True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         if self._lock is not None:
+            if self.sealed or not self._path.exists():
+                self._lock_path.unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
 
@@ -225,7 +231,7 @@ def _write_lmdb(path: Path, shard: int, n_shards: int, batches: Iterable[_Batch]
                 raise StoreError(f"key {keys[0]!r} does not belong to shard {shard} of {n_shards}")
             _append(env, keys, records)
             digest.update(keys, records)
-            largest, last = max(largest, max(map(len, records))), keys[-1]
+            largest, last = max(largest, *map(len, records)), keys[-1]
         env.sync(True)
     finally:
         env.close()
@@ -315,9 +321,9 @@ class LmdbVersion:
 
     def blob(self, name: str) -> memoryview:
         path = self._path / "blobs" / f"{name}.npy"
-        with _told(f"blob {name} of {self.manifest.version} cannot be read", "publish the night again"):
-            with path.open("rb") as file:
-                return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+        what = f"blob {name} of {self.manifest.version} cannot be read"
+        with _told(what, "publish the night again"), path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
 
     def close(self) -> None:
         while self._close:

@@ -1,4 +1,4 @@
-"""What a snapshot says of itself: `manifest.json` of one version, written last; a version without it is unfinished."""
+"""What a snapshot says of itself: `manifest.json` of a version, written last; a version without it is unfinished."""
 
 import hashlib
 from typing import Any
@@ -14,6 +14,10 @@ class StoreError(Exception):
 
 class UnknownVersionError(StoreError):
     """A version that the store does not hold."""
+
+
+class BusyVersionError(StoreError):
+    """A version that another process holds."""
 
 
 class NewerSnapshotError(StoreError):

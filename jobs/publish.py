@@ -1,0 +1,251 @@
+"""Build a snapshot of one night in a store, and make it live where the publishing rule says so.
+
+    python -m jobs.publish --ds 2026-01-31 --lake data/lake --store lmdb://data/store
+
+Reads marts/top_n, marts/fallback, features/item, features/user and the neighbours of artifacts/cf. The users are
+streamed shard by shard: memory holds the catalogue and one shard.
+"""
+
+import argparse
+import hashlib
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jobs.lake import Lake, MissingPartitionError
+from jobs.settings import SHARDS, stage_arguments
+from jobs.snapshot_columns import (
+    POPULARITY,
+    PublishError,
+    Segments,
+    catalogue_of,
+    fallback_shelves,
+    segments_of,
+    shelf_columns,
+)
+from jobs.snapshots import KEEP, GateLimits, gates, make_way, promote_published, sweep, verify
+from serving.record import RecordDigest, RecordError, ShelfColumns, encode
+from serving.stores import Batch, Loading, Manifest, ShardReport, Store, StoreError, open_store
+from serving.stores.contents import (
+    Catalogue,
+    catalogue_blobs,
+    neighbour_blobs,
+    segment_blobs,
+    shelf_blobs,
+)
+
+SAMPLE_USERS = 2_000
+SHELF_COLUMNS = ["variant", "user_id", "rank", "item_id", "score", "source", "reason_code", "reason_item_id"]
+_BATCH = 20_000
+ITEM_COLUMNS = ("item_pos", "item_id", "title", "category", "brand", "seller_id", "price_minor", "stock")
+POLICY_VERSION = "ranked-fill-1"
+LIMITS = GateLimits()
+
+
+@dataclass(frozen=True)
+class Night:
+    """What one night made. `shelves` and `users` give the tables of one user shard, sorted by the grain."""
+
+    ds: date
+    run_id: str
+    items: pa.Table
+    fallback: pa.Table
+    neighbours: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # indptr, positions, scores
+    shelves: Callable[[int], pa.Table]
+    users: Callable[[int], pa.Table]
+    n_shards: int
+    top_n: int
+    model_version: str = ""
+    policy_version: str = ""
+    expected_users: int = 0  # roughly; a sample is drawn by it
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        return f"{self.ds}-{self.run_id[:12]}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publish came to: the manifest, whether it went live, and why or why not."""
+
+    manifest: Manifest
+    live: bool
+    reason: str
+
+
+def publish(
+    night: Night, store: Store, *, keep: int = KEEP, limits: GateLimits = LIMITS, force: str = "", now: str = ""
+) -> Published:
+    """Load the night's snapshot beside the live one, verify it, pass the gates, move the pointer, sweep what is old.
+
+    Repeating it changes nothing; after a death it goes on where it stopped. `force` is the written reason for
+    overruling a failed gate; `now` is the time put into the manifest. Raises PublishError, StoreError.
+    """
+    if force:
+        make_way(store, night.version)
+    with store.begin(night.version, night.n_shards) as loading:
+        if not loading.sealed:
+            manifest, tally = _load(night, loading)
+            judged = gates(store, manifest, tally.sample, tally.item_ids, limits=limits)
+            manifest = msgspec.structs.replace(manifest, gates=judged, forced=force, published_at=now)
+            loading.seal(manifest)
+            verify(store, manifest, tally.sample)
+        manifest = next(m for m in store.versions() if m.version == night.version)
+        live, reason = promote_published(store, manifest)
+    sweep(store, keep)
+    return Published(manifest, live, reason)
+
+
+@dataclass
+class Tally:
+    """What is learned of the shelves while they stream by."""
+
+    item_ids: Sequence[str]
+    seen: NDArray[np.bool_]  # which items stand on any shelf
+    sample_every: int
+    sample: dict[bytes, bytes] = field(default_factory=dict)  # key -> record
+
+    def take(self, columns: ShelfColumns, keys: list[bytes], records: list[bytes]) -> None:
+        self.seen[columns.positions] = True
+        for key, record in zip(keys, records, strict=True):
+            if (zlib.crc32(key) >> 8) % self.sample_every == 0:
+                self.sample[key] = record
+
+
+def _load(night: Night, loading: Loading) -> tuple[Manifest, Tally]:
+    catalogue = catalogue_of(night.items)
+    segments = segments_of(night.users(shard) for shard in range(night.n_shards))
+    blobs, blob_bytes = {}, 0
+    for name, data in _blobs(night, catalogue, segments):
+        blobs[name] = loading.write_blob(name, data)
+        blob_bytes += len(data)
+    every = max(1, night.expected_users // SAMPLE_USERS)
+    tally = Tally(catalogue.item_ids, np.zeros(len(catalogue.item_ids), bool), every)
+    shards = [_load_shard(night, loading, shard, segments, tally) for shard in range(night.n_shards)]
+    shelves = Counter(night.fallback["shelf"].to_pylist())
+    manifest = Manifest(
+        version=night.version,
+        day=str(night.ds),
+        run_id=night.run_id,
+        model_version=night.model_version,
+        policy_version=night.policy_version,
+        users=sum(shard.records for shard in shards),
+        items=len(catalogue.item_ids),
+        top_n=night.top_n,
+        n_shards=night.n_shards,
+        shards=shards,
+        blobs=blobs,
+        blob_bytes=blob_bytes,
+        metrics={
+            **night.metrics,
+            "coverage": float(tally.seen.mean()) if len(tally.seen) else 0.0,
+            "global_shelf_items": shelves["global"],
+        },
+    )
+    return manifest, tally
+
+
+def _load_shard(night: Night, loading: Loading, shard: int, segments: Segments, tally: Tally) -> ShardReport:
+    ids = pa.array(tally.item_ids, pa.string())
+    columns, keys = shelf_columns(night.shelves(shard), night.users(shard), ids, segments)
+    try:
+        records = encode(columns)
+    except RecordError as error:
+        raise PublishError(f"marts/top_n/ds={night.ds}, shard {shard}: {error}") from error
+    tally.take(columns, keys, records)
+    if any(later <= earlier for earlier, later in pairwise(keys)):  # several variants of a user lie apart
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        keys, records = [keys[row] for row in order], [records[row] for row in order]
+    batches: list[Batch] = [
+        (keys[first : first + _BATCH], records[first : first + _BATCH]) for first in range(0, len(keys), _BATCH)
+    ]
+    done = loading.finished.get(shard)
+    if done is not None:
+        digest = RecordDigest()
+        for batch in batches:
+            digest.update(*batch)
+        if digest.hexdigest() == done.sha256:
+            return done
+    return loading.write_shard(shard, batches)
+
+
+def _blobs(night: Night, catalogue: Catalogue, segments: Segments) -> Iterator[tuple[str, bytes]]:
+    yield from catalogue_blobs(catalogue)
+    yield from shelf_blobs(fallback_shelves(night.fallback, catalogue.item_ids))
+    yield from neighbour_blobs(*night.neighbours, len(catalogue.item_ids))
+    yield from segment_blobs(list(segments))
+
+
+def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
+    """What the lake holds of one night. Without a run id, it is the hash of what is published.
+
+    Raises MissingPartitionError: a stage before this one has not run for the day.
+    """
+    top_n = lake.manifest("marts/top_n", ds)
+    holdout = lake.get_json(f"marts/evaluation/ds={ds}/holdout.json")
+    ranker = lake.find_manifest("artifacts/ranker", ds)
+    prints = lake.fingerprints(ds, "marts/top_n", "marts/fallback", "features/item", "features/user", "artifacts/cf")
+    own_id = hashlib.sha256(
+        "\n".join(f"{name}={value}" for name, value in sorted(prints.items())).encode()
+    ).hexdigest()
+    columns = ["user_id", "region", "age_band"]
+
+    def near(name: str) -> NDArray[Any]:
+        return lake.array("artifacts/cf", ds, f"item_item_{name}")
+
+    top = int(top_n.parameters.get("top_n", 100))
+    return Night(
+        ds=ds,
+        run_id=run_id or top_n.parameters.get("run_id") or own_id,
+        items=lake.arrow("features/item", ds, [*ITEM_COLUMNS, *POPULARITY]),
+        fallback=lake.arrow("marts/fallback", ds, ["shelf", "shelf_key", "rank", "item_id", "score"]),
+        neighbours=(near("indptr"), near("indices"), near("data")),
+        shelves=lambda shard: lake.shard("marts/top_n", ds, shard, SHELF_COLUMNS),
+        users=lambda shard: lake.shard("features/user", ds, shard, columns),
+        n_shards=SHARDS,
+        top_n=top,
+        model_version=str((ranker.parameters | ranker.metrics).get("model_version", "")) if ranker else "",
+        policy_version=POLICY_VERSION,
+        expected_users=(top_n.row_count or 0) // max(1, top),
+        metrics={"holdout": holdout["metrics"]} if holdout else {},
+    )
+
+
+def build(lake: Lake, ds: date, store_url: str, *, run_id: str = "", force: str = "") -> Published:
+    """Publish one night of the lake into a store. Raises MissingPartitionError, PublishError, StoreError."""
+    with closing(open_store(store_url)) as store:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return publish(night_of(lake, ds, run_id), store, force=force, now=now)
+
+
+def main() -> None:
+    """Run the stage from the command line."""
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--run-id", default="")
+    own.add_argument("--force", default="", metavar="REASON", help="overrule a failed gate; the reason is kept")
+    mine, rest = own.parse_known_args()
+    given = stage_arguments(__doc__, rest)
+    try:
+        done = build(Lake(given.settings.lake), given.ds, given.settings.store, run_id=mine.run_id, force=mine.force)
+    except (PublishError, StoreError, MissingPartitionError) as error:
+        sys.exit(str(error))
+    for judged in done.manifest.gates:
+        print(f"gate {judged.name}: {judged.outcome}, {judged.reason}")
+    state = "live" if done.live else "not live"
+    print(f"{done.manifest.version}: {done.manifest.users:,} users; {state}: {done.reason}")
+
+
+if __name__ == "__main__":
+    main()

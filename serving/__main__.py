@@ -1,0 +1,56 @@
+"""The endpoint's command line.
+
+python -m serving serve --store lmdb://data/store --landing data/landing --port 8000
+"""
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def main() -> None:
+    """Serve what the night published."""
+
+
+@main.command(epilog="Example: python -m serving serve --store lmdb://data/store --port 8000")
+@click.option("--store", envvar="TOPSHELF_STORE", default="lmdb://data/store", show_default=True)
+@click.option("--landing", envvar="TOPSHELF_LANDING", default="data/landing", show_default=True)
+@click.option("--state", envvar="TOPSHELF_STATE", help="Folder of the live item state; beside the store by default.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--workers", default=1, show_default=True)
+def serve(*, store: str, landing: str, state: str | None, host: str, port: int, workers: int) -> None:
+    """Answer requests until stopped."""
+    import uvicorn
+
+    # Workers are new processes: what they are to serve reaches them as the environment.
+    os.environ |= {"TOPSHELF_STORE": store, "TOPSHELF_LANDING": landing}
+    os.environ["TOPSHELF_STATE"] = state or str(_beside(store))
+    uvicorn.run(
+        "serving.__main__:application",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+    )
+
+
+def _beside(store: str) -> Path:
+    return Path(store.removeprefix("lmdb://")) / "live" if store.startswith("lmdb://") else Path("data/live")
+
+
+def application() -> object:
+    """The ASGI application that the environment describes; uvicorn calls this in every worker."""
+    from serving.app import build
+
+    where = {name: os.environ[f"TOPSHELF_{name}"] for name in ("STORE", "LANDING", "STATE")}
+    return build(where["STORE"], Path(where["LANDING"]), Path(where["STATE"]))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m serving")

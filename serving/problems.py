@@ -1,0 +1,43 @@
+"""Errors as RFC 9457 problem documents: what, which parameter, and the remedy."""
+
+from typing import Any
+
+import msgspec
+
+CONTENT_TYPE = b"application/problem+json"
+_TITLES = {
+    400: "The request cannot be understood",
+    404: "There is no such thing",
+    405: "This method is not known here",
+    413: "The request is too large",
+    415: "This content type is not read here",
+    500: "The endpoint made a mistake",
+    503: "The endpoint cannot answer yet",
+    507: "The endpoint's disk is full",
+}
+
+
+class ProblemError(Exception):
+    """An answer other than the one asked for; `remedy` says what to do."""
+
+    def __init__(self, status: int, detail: str, remedy: str, parameter: str | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.remedy, self.parameter = status, detail, remedy, parameter
+
+    def document(self, request_id: str | None = None) -> dict[str, Any]:
+        """The problem as a JSON object."""
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": _TITLES.get(self.status, "Error"),
+            "status": self.status,
+            "detail": self.detail,
+            "remedy": self.remedy,
+        }
+        if self.parameter is not None:
+            body["parameter"] = self.parameter
+        if request_id is not None:
+            body["request_id"] = request_id
+        return body
+
+    def to_json(self, request_id: str | None = None) -> bytes:
+        return msgspec.json.encode(self.document(request_id))

@@ -1,0 +1,115 @@
+"""A shop small enough to check by hand, as the tables that one night leaves; no Spark."""
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.publish import Night
+from serving.record import REASON_CODES, SOURCES, shard_of
+
+CATEGORIES = ("home/kitchen/mugs", "home/kitchen/pans", "home/garden", "toys", None)
+
+
+def item_ids(n_items: int) -> list[str]:
+    return sorted((f"item-{number:05d}" for number in range(n_items)), key=str.encode)
+
+
+def items_table(n_items: int) -> pa.Table:
+    numbers = range(n_items)
+    return pa.table(
+        {
+            "item_pos": pa.array(numbers, pa.int32()),
+            "item_id": item_ids(n_items),
+            "title": [None if number % 7 == 6 else f"Thing № {number}" for number in numbers],
+            "category": [CATEGORIES[number % 5] for number in numbers],
+            "brand": [None if number % 3 == 0 else f"brand-{number % 4}" for number in numbers],
+            "seller_id": [f"seller-{number % 2}" for number in numbers],
+            "price_minor": pa.array([None if number % 11 == 10 else 100 + number for number in numbers], pa.int64()),
+            "stock": pa.array([None if number % 2 else number % 6 for number in numbers], pa.int32()),
+            "purchaser_count_30d": pa.array([number % 17 for number in numbers], pa.int64()),
+        }
+    )
+
+
+def shelves_table(users: list[str], n_items: int, top_n: int, seed: int = 0, variant: str = "base") -> pa.Table:
+    rng = np.random.default_rng(seed)
+    picks = [rng.permutation(n_items)[:top_n].tolist() for _ in users]
+    ids = item_ids(n_items)
+    behind = [rng.integers(-1, min(5, n_items)) for _ in range(len(users) * top_n)]
+    length = min(top_n, n_items)
+    return pa.table(
+        {
+            "variant": pa.array([variant] * (len(users) * length), pa.string()),
+            "user_id": pa.array([user for user in users for _ in range(length)], pa.string()),
+            "rank": pa.array(list(range(1, length + 1)) * len(users), pa.int32()),
+            "item_id": pa.array([ids[position] for row in picks for position in row], pa.string()),
+            "score": pa.array([1.0 / (rank + 1) for _ in users for rank in range(length)], pa.float64()),
+            "source": pa.array([SOURCES[p % len(SOURCES)] for row in picks for p in row], pa.string()),
+            "reason_code": pa.array([REASON_CODES[p % len(REASON_CODES)] for row in picks for p in row], pa.string()),
+            "reason_item_id": pa.array(
+                [None if b < 0 else ids[b] for b in behind[: len(users) * length]], pa.string()
+            ),
+        }
+    )
+
+
+def fallback_table(n_items: int) -> pa.Table:
+    ids = item_ids(n_items)
+    rows = []
+    for shelf, key, positions in (
+        ("global", "", range(min(40, n_items))),
+        ("trending", "", range(min(10, n_items))),
+        ("region", "DE", range(min(15, n_items))),
+        ("age_band", "18-24", range(3, min(15, n_items))),
+        ("category", "toys", [p for p in range(n_items) if p % 5 == 3][:20]),
+    ):
+        rows += [(shelf, key, rank, ids[p], 1.0 / rank) for rank, p in enumerate(positions, 1)]
+    names = ("shelf", "shelf_key", "rank", "item_id", "score")
+    return pa.table({name: [row[at] for row in rows] for at, name in enumerate(names)})
+
+
+def night(
+    day: str = "2026-01-31",
+    *,
+    n_users: int = 60,
+    n_items: int = 100,
+    top_n: int = 20,
+    n_shards: int = 3,
+    seed: int = 0,
+    run_id: str = "",
+    metrics: dict[str, object] | None = None,
+) -> Night:
+    users = [f"user {number} ✓" if number % 9 == 0 else f"user-{number}" for number in range(n_users)]
+    by_shard = [
+        sorted((user for user in users if shard_of(user, n_shards) == shard), key=str.encode)
+        for shard in range(n_shards)
+    ]
+
+    def users_of(shard: int) -> pa.Table:
+        owners = by_shard[shard]
+        return pa.table(
+            {
+                "user_id": pa.array(owners, pa.string()),
+                "region": pa.array(["DE" if len(user) % 2 else None for user in owners], pa.string()),
+                "age_band": pa.array(["18-24" if len(user) % 3 else None for user in owners], pa.string()),
+            }
+        )
+
+    indptr = np.arange(n_items + 1) * 2
+    near = (np.repeat(np.arange(n_items), 2) + np.tile([1, 2], n_items)) % n_items
+    return Night(
+        ds=date.fromisoformat(day),
+        run_id=run_id or f"{seed:012d}",
+        items=items_table(n_items),
+        fallback=fallback_table(n_items),
+        neighbours=(indptr, near, np.tile([0.9, 0.5], n_items)),
+        shelves=lambda shard: shelves_table(by_shard[shard], n_items, top_n, seed * 100 + shard),
+        users=users_of,
+        n_shards=n_shards,
+        top_n=top_n,
+        model_version=f"model-{seed}",
+        policy_version="ranked-fill-1",
+        expected_users=n_users,
+        metrics=metrics or {},
+    )
