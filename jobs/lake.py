@@ -186,10 +186,15 @@ class Lake:
         *,
         inputs: Mapping[date, Mapping[str, str]],
         parameters: Mapping[str, Any] | None = None,
+        metrics: Mapping[date, Mapping[str, Any]] | None = None,
     ) -> dict[date, Manifest]:
         """Write several days of a table in one job, one file a day; `frame` carries `ds` as a date.
 
         Days without rows get an empty partition with a manifest.
+
+        Raises:
+            ContractMismatchError: the frame is not what the contract says.
+            LakeWriteError: Spark could not write (a full disk, a store that is gone).
         """
         want = contract(table)
         check_columns(want, frame.schema)
@@ -201,7 +206,8 @@ class Lake:
             ordered.write.mode("append").partitionBy("ds").parquet(self.location(table))
         except Exception as error:
             raise _write_error(error, f"{table}/ds={days[0]} to ds={days[-1]}") from error
-        return {ds: self._finish(table, ds, inputs[ds], parameters or {}, {}) for ds in days}
+        told = metrics or {}
+        return {ds: self._finish(table, ds, inputs[ds], parameters or {}, told.get(ds, {})) for ds in days}
 
     def read(self, spark: SparkSession, table: str, ds: date) -> DataFrame:
         """Return one day of a table, with `ds`.

@@ -1,0 +1,204 @@
+"""Build `staging/{interactions,items,users,exposures,quarantine}` from what the shop landed, up to one day.
+
+    python -m jobs.ingest --ds 2026-01-31 --landing data/landing --lake data/lake
+
+A day is built again only when a file of it, or the code, has changed; all days to build are built in one go. A row
+that cannot be right is set aside in quarantine with its reason and counted; a file or a folder that cannot be read
+stops the run with its name and the remedy.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.contracts import contract
+from jobs.lake import Lake
+from jobs.landed_rows import LandedTable, inspect, landed_rows, unreadable_in
+from jobs.landing import STAGED_AS, LandedDay, Landing
+from jobs.quarantine import RowCounts, count_rows, quarantine, refuse_too_many, total
+from jobs.settings import Parameters, stage_arguments
+from jobs.spark import session
+from jobs.sql import query
+
+QUARANTINE = "staging/quarantine"
+EARLIER = "event_id string, event_date date, ds date"
+
+
+@dataclass
+class IngestSummary:
+    """What one run built, kept, set aside and did without."""
+
+    ds: date
+    days: int
+    built: list[date] = field(default_factory=list)
+    counts: dict[str, RowCounts] = field(default_factory=dict)
+    """Rows of the days built, by landing table."""
+    without: list[str] = field(default_factory=list)
+    """What the landed files lack, in words."""
+    unknown: list[str] = field(default_factory=list)
+    """Columns that were passed over, in words."""
+
+    def lines(self) -> list[str]:
+        """Return the summary as lines for a terminal."""
+        span = f" ({self.built[0]} to {self.built[-1]})" if self.built else ""
+        lines = [f"ingest to {self.ds}: {len(self.built)} of {self.days} days built{span}, the others are current"]
+        for name, counts in self.counts.items():
+            if counts.landed:
+                repeated = f", {counts.repeated:,} repeated rows" if counts.repeated else ""
+                lines.append(f"{name}: kept {counts.kept:,} of {counts.landed:,} rows{repeated}")
+            lines += [f"{name}: set aside {count:,} rows: {why}" for why, count in sorted(counts.set_aside.items())]
+        return lines + [f"without {what}" for what in self.without] + [f"passed over {what}" for what in self.unknown]
+
+
+def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: Parameters) -> IngestSummary:
+    """Bring the staging tables up to `ds`, all days from the first landed one.
+
+    Raises:
+        UnmarkedDayError, UnreadableFileError, MissingColumnError, WrongTypeError: a folder or a file at fault.
+        TooManyBadRowsError: a day of which too much was set aside; its quarantine stands, its staging does not.
+        LakeWriteError: the lake could not be written.
+    """
+    source = Landing(landing)
+    found = {name: {day.ds: day for day in source.days(name, ds)} for name in STAGED_AS}
+    prints = _fingerprints(source, found)
+    days = sorted({day for of_table in found.values() for day in of_table})
+    stale = [day for day in days if not _is_current(lake, day, prints)]
+    summary = IngestSummary(ds, len(days), stale)
+    if not stale:
+        return summary
+    tables = {
+        name: inspect(source, name, (file for day in stale if day in of_table for file in of_table[day].files))
+        for name, of_table in found.items()
+    }
+    _tell_what_is_missing(summary, tables, found)
+    cleaned = {name: _cleaned(spark, lake, source, table, stale, ds) for name, table in tables.items()}
+    try:
+        _write(lake, landing, cleaned, tables, summary, prints, parameters.max_quarantine_share)
+    finally:
+        for frame in cleaned.values():
+            frame.unpersist()
+    return summary
+
+
+def _fingerprints(source: Landing, found: Mapping[str, Mapping[date, LandedDay]]) -> dict[str, str]:
+    every = [day for of_table in found.values() for day in of_table.values()]
+    with ThreadPoolExecutor() as pool:
+        return {
+            _key(day.table, day.ds): told
+            for day, told in zip(every, pool.map(source.fingerprint, every), strict=True)
+        }
+
+
+def _key(name: str, ds: date) -> str:
+    return f"landing/{name}/ds={ds}"
+
+
+def _is_current(lake: Lake, ds: date, prints: Mapping[str, str]) -> bool:
+    """Tell whether a day's five tables are made of what lies in landing now, by this code."""
+    manifests = {table: lake.find_manifest(table, ds) for table in (*STAGED_AS.values(), QUARANTINE)}
+    events = manifests[STAGED_AS["events"]]
+    back = events.metrics.get("reaches_back_to") if events else None
+    wanted = _inputs(ds, prints, date.fromisoformat(back) if back else None)
+    return all(
+        manifest is not None and manifest.is_current(wanted[table], {}) for table, manifest in manifests.items()
+    )
+
+
+def _inputs(ds: date, prints: Mapping[str, str], reaches_back_to: date | None) -> dict[str, dict[str, str]]:
+    """Return each table's inputs on a day: its folder; for late events also the folders they may repeat."""
+    inputs = {
+        staged: {key: prints[key] for key in [_key(name, ds)] if key in prints} for name, staged in STAGED_AS.items()
+    }
+    if reaches_back_to:
+        before = {key for key in prints if _key("events", reaches_back_to) <= key < _key("events", ds)}
+        inputs[STAGED_AS["events"]] |= {key: prints[key] for key in sorted(before)}
+    return inputs | {QUARANTINE: {key: told for of_table in inputs.values() for key, told in of_table.items()}}
+
+
+def _cleaned(
+    spark: SparkSession, lake: Lake, source: Landing, table: LandedTable, stale: Sequence[date], ds: date
+) -> DataFrame:
+    """Return every landed row of the days to build as its staging query leaves it, kept on disk for the writes."""
+    views = {"landed": landed_rows(spark, source, table)}
+    if table.name == "events":
+        views["earlier"] = _earlier(spark, lake, table, stale)
+    cleaned = query(spark, STAGED_AS[table.name], views, {"ds": ds})
+    return cleaned.persist(StorageLevel.DISK_ONLY) if table.files else cleaned
+
+
+def _earlier(spark: SparkSession, lake: Lake, events: LandedTable, stale: Sequence[date]) -> DataFrame:
+    """Return the event ids that stand already, of days that are not built now."""
+    staged = STAGED_AS["events"]
+    days = [day for day in lake.days(staged) if day not in set(stale) and day < stale[-1]]
+    has_ids = any(name == "event_id" for layout in events.layouts for name, _ in layout.columns)
+    if not (days and has_ids):
+        return spark.range(0).selectExpr("'' AS event_id", "DATE'1970-01-01' AS event_date", "DATE'1970-01-01' AS ds")
+    return lake.read_days(spark, staged, days).select("event_id", "event_date", "ds").where("event_id IS NOT NULL")
+
+
+def _write(
+    lake: Lake,
+    landing: str,
+    cleaned: Mapping[str, DataFrame],
+    tables: Mapping[str, LandedTable],
+    summary: IngestSummary,
+    prints: Mapping[str, str],
+    max_share: float,
+) -> None:
+    """Count, write quarantine, refuse a day that is too bad, then write the four tables."""
+    counts = {}
+    for name, frame in cleaned.items():
+        try:
+            counts[name] = count_rows(frame)
+        except Exception as error:
+            raise unreadable_in(error, tables[name]) from error
+        summary.counts[name] = total(counts[name].values())
+    events = counts["events"]
+    inputs = {ds: _inputs(ds, prints, events[ds].reaches_back_to if ds in events else None) for ds in summary.built}
+    of_quarantine = {ds: inputs[ds][QUARANTINE] for ds in summary.built}
+    lake.write_days(quarantine(cleaned), QUARANTINE, summary.built, inputs=of_quarantine)
+    for name, frame in cleaned.items():
+        refuse_too_many(frame, name, counts[name], max_share=max_share, landing=landing)
+    for name, frame in cleaned.items():
+        staged = STAGED_AS[name]
+        kept = frame.where("reason IS NULL").select(*(column.name for column in contract(staged).columns))
+        lake.write_days(
+            kept,
+            staged,
+            summary.built,
+            inputs={ds: inputs[ds][staged] for ds in summary.built},
+            metrics={ds: counts[name].get(ds, RowCounts()).to_metrics() for ds in summary.built},
+        )
+
+
+def _tell_what_is_missing(
+    summary: IngestSummary, tables: Mapping[str, LandedTable], found: Mapping[str, Mapping[date, LandedDay]]
+) -> None:
+    for name, table in tables.items():
+        if not found[name]:
+            summary.without.append(f"{name}: no folder has landed")
+        for n, told in ((table.absent, summary.without), (table.unknown, summary.unknown)):
+            everywhere = sorted(column for column, files in n.items() if files == table.files)
+            if everywhere:
+                told.append(f"{name}: {', '.join(everywhere)}")
+            told += [
+                f"{name}: {column} in {files} of {table.files} files"
+                for column, files in sorted(n.items())
+                if files < table.files
+            ]
+
+
+def main() -> None:
+    """Run the stage from its command line."""
+    given = stage_arguments(__doc__)
+    lake = Lake(given.settings.lake)
+    summary = ingest(session("topshelf-ingest"), lake, given.settings.landing, given.ds, given.parameters)
+    print("\n".join(summary.lines()))
+
+
+if __name__ == "__main__":
+    main()

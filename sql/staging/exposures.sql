@@ -1,0 +1,90 @@
+-- One row per landed exposure: clean, or with the reason it is set aside; grain: (ds, path, place of the row).
+--
+-- A place on an answered shelf holds one item. A log that is delivered twice brings equal rows, which add nothing
+-- (`exact_duplicate`, not kept); of rows that differ the last stands: of the file whose name sorts last, its last.
+--
+-- Params: :ds  DATE  last landing folder, inclusive
+-- Reads:  landed
+WITH judged AS (
+  SELECT
+    ds,
+    path,
+    raw,
+    raw_sha256,
+    row_order,
+    STRUCT(
+      request_id, ts, user_id, item_id, position, slot_type, fill_level, snapshot, overlay, model_version,
+      policy_version, source, arms, propensity, eligible_count, score, price_minor, page, device, location,
+      `limit`, filters
+    ) AS exposure,
+    COALESCE(fault, CASE
+      WHEN ts >= DATE_ADD(ds, 1) THEN NAMED_STRUCT('reason', 'future_timestamp', 'column_name', 'ts')
+      WHEN position < 0 THEN NAMED_STRUCT('reason', 'negative_position', 'column_name', 'position')
+      WHEN propensity < 0 OR propensity > 1
+        THEN NAMED_STRUCT('reason', 'no_probability', 'column_name', 'propensity')
+      WHEN price_minor < 0 THEN NAMED_STRUCT('reason', 'negative_price', 'column_name', 'price_minor')
+    END) AS fault
+  FROM landed
+  WHERE ds <= :ds
+),
+hashed AS (
+  SELECT
+    ds, path, raw, row_order, exposure, fault,
+    COALESCE(
+      raw_sha256,
+      SHA2(TO_JSON(exposure, MAP('timestampFormat', "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")), 256)
+    ) AS row_sha256
+  FROM judged
+),
+compared AS (
+  SELECT
+    ds, path, raw, exposure, fault, row_sha256,
+    ROW_NUMBER() OVER last_first AS place,
+    FIRST_VALUE(row_sha256) OVER last_first AS last_sha256
+  FROM hashed
+  WINDOW last_first AS (
+    PARTITION BY
+      ds, fault IS NULL, IF(fault IS NULL, exposure.request_id, row_sha256), IF(fault IS NULL, exposure.position, 0)
+    ORDER BY path DESC, row_order DESC
+  )
+),
+decided AS (
+  SELECT
+    ds, path, raw, exposure, row_sha256,
+    CASE
+      WHEN fault IS NOT NULL OR place = 1 THEN fault
+      WHEN row_sha256 = last_sha256 THEN NAMED_STRUCT('reason', 'exact_duplicate', 'column_name', NULL)
+      ELSE NAMED_STRUCT('reason', 'conflicting_row', 'column_name', 'request_id')
+    END AS fault
+  FROM compared
+)
+SELECT
+  ds,
+  exposure.request_id,
+  exposure.ts,
+  exposure.user_id,
+  exposure.item_id,
+  exposure.position,
+  exposure.slot_type,
+  exposure.fill_level,
+  exposure.snapshot,
+  exposure.overlay,
+  exposure.model_version,
+  exposure.policy_version,
+  exposure.source,
+  exposure.arms,
+  exposure.propensity,
+  exposure.eligible_count,
+  exposure.score,
+  exposure.price_minor,
+  exposure.page,
+  exposure.device,
+  exposure.location,
+  exposure.`limit`,
+  exposure.filters,
+  path,
+  fault.reason,
+  fault.column_name,
+  IF(fault IS NULL, NULL, COALESCE(raw, TO_JSON(exposure))) AS raw,
+  row_sha256
+FROM decided

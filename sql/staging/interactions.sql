@@ -1,0 +1,102 @@
+-- One row per landed event: clean, or with the reason it is set aside; grain: (ds, path, place of the row).
+--
+-- An event_id counts once per event_date, and the day that brought it first keeps it. Events without an id all
+-- count: a shop does sell the same line twice. Their id is a hash of the row and its ordinal among equal rows.
+--
+-- Params: :ds  DATE  last landing folder, inclusive
+-- Reads:  landed, earlier
+WITH judged AS (
+  SELECT
+    ds,
+    path,
+    raw,
+    raw_sha256,
+    STRUCT(
+      event_id, user_id, session_id, item_id, event_type, ts, CAST(ts AS DATE) AS event_date,
+      value, quantity, CAST(unit_price * 100 AS BIGINT) AS unit_price_minor,
+      request_id, position, page, device, location, region
+    ) AS event,
+    COALESCE(fault, CASE
+      WHEN event_type NOT IN ('impression', 'click', 'view', 'add_to_cart', 'purchase', 'rating')
+        THEN NAMED_STRUCT('reason', 'unknown_event_type', 'column_name', 'event_type')
+      WHEN ts >= DATE_ADD(ds, 1) THEN NAMED_STRUCT('reason', 'future_timestamp', 'column_name', 'ts')
+      WHEN user_id IS NULL AND session_id IS NULL
+        THEN NAMED_STRUCT('reason', 'no_user_or_session', 'column_name', 'user_id')
+      WHEN unit_price < 0 THEN NAMED_STRUCT('reason', 'negative_price', 'column_name', 'unit_price')
+      WHEN quantity < 1 THEN NAMED_STRUCT('reason', 'quantity_below_one', 'column_name', 'quantity')
+      WHEN position < 0 THEN NAMED_STRUCT('reason', 'negative_position', 'column_name', 'position')
+    END) AS fault
+  FROM landed
+  WHERE ds <= :ds
+),
+hashed AS (
+  SELECT
+    ds, path, raw, raw_sha256, event, fault,
+    fault IS NULL AND event.event_id IS NOT NULL AS has_id,
+    COALESCE(
+      raw_sha256,
+      SHA2(TO_JSON(event, MAP('timestampFormat', "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")), 256)
+    ) AS row_sha256
+  FROM judged
+),
+numbered AS (
+  SELECT
+    ds, path, raw, event, fault, has_id, row_sha256,
+    ROW_NUMBER() OVER (
+      -- Rows that cannot be repeats of one another are spread by their hash, lest they all meet in one task.
+      PARTITION BY
+        has_id,
+        IF(has_id, event.event_id, row_sha256),
+        IF(has_id, event.event_date, ds)
+      ORDER BY ds, row_sha256, path
+    ) AS ordinal
+  FROM hashed
+),
+first_landed AS (
+  SELECT event_id, event_date, MIN(ds) AS ds
+  FROM earlier
+  WHERE ds <= :ds
+  GROUP BY event_id, event_date
+),
+decided AS (
+  SELECT
+    numbered.ds, path, raw, event, row_sha256, ordinal,
+    CASE
+      WHEN fault IS NULL AND has_id AND (ordinal > 1 OR COALESCE(first_landed.ds < numbered.ds, FALSE))
+        THEN NAMED_STRUCT('reason', 'duplicate_event_id', 'column_name', 'event_id')
+      ELSE fault
+    END AS fault
+  FROM numbered
+  LEFT JOIN first_landed
+    ON has_id AND first_landed.event_id = event.event_id AND first_landed.event_date = event.event_date
+)
+SELECT
+  ds,
+  CASE
+    WHEN event.event_id IS NULL THEN CONCAT(row_sha256, '#', ordinal)
+    WHEN event.event_date = ds THEN event.event_id
+    -- A shop may count its ids from one every day; a late row must not meet the day's own.
+    ELSE CONCAT(event.event_id, '@', event.event_date)
+  END AS interaction_id,
+  event.event_id,
+  event.user_id,
+  event.session_id,
+  event.item_id,
+  event.event_type,
+  event.ts,
+  event.event_date,
+  event.value,
+  event.quantity,
+  event.unit_price_minor,
+  event.request_id,
+  event.position,
+  event.page,
+  event.device,
+  event.location,
+  event.region,
+  path,
+  fault.reason,
+  fault.column_name,
+  IF(fault IS NULL, NULL, COALESCE(raw, TO_JSON(event))) AS raw,
+  row_sha256
+FROM decided
