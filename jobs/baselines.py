@@ -54,9 +54,26 @@ class History:
         """`ordered` with 1 for every user and item that met."""
         return marked(self.ordered)
 
+    @cached_property
+    def met(self) -> npt.NDArray[np.int64]:
+        """The columns of `binary` with any event: the others share nobody with any item and weigh nothing."""
+        return np.flatnonzero(np.diff(self.binary.tocsc().indptr))
+
     def together(self) -> Values:
-        """Return how many users two items share, [n_items, n_items], in `order`; dense, in Fortran order."""
-        return np.asarray((self.binary.T @ self.binary).toarray(order="F"))
+        """Return how many users two items share, [len(met), len(met)]; dense, in Fortran order."""
+        binary = self.binary[:, self.met]
+        return np.asarray((binary.T @ binary).toarray(order="F"))
+
+    def weighed_by(self, weights: Values) -> Scorer:
+        """Return the scorer that sums `weights` [len(met), len(met)] over a user's items; 0 for all other items."""
+        binary = sparse.csr_matrix(self.binary[:, self.met])
+
+        def score(rows: npt.NDArray[np.int64]) -> Values:
+            scores = np.zeros((len(rows), len(self.order)))
+            scores[:, self.met] = binary[rows] @ weights
+            return scores
+
+        return score
 
 
 def baseline_lists(
@@ -72,15 +89,15 @@ def baseline_lists(
     """
     makers = {"popular_30d": popular_scorer, "bought_before": bought_before_scorer}
     skipped = {}
-    products = knn_products(history, rows)
-    if products <= KNN_MAX_PRODUCTS or len(history.order) <= EASE_MAX_ITEMS:
+    n_items, products = len(history.met), knn_products(history, rows)
+    if products <= KNN_MAX_PRODUCTS or n_items <= EASE_MAX_ITEMS:
         makers["item_knn"] = item_knn_scorer
     else:
         skipped["item_knn"] = f"{products:,.0f} multiplications; it is made up to {KNN_MAX_PRODUCTS:,}"
-    if len(history.order) <= EASE_MAX_ITEMS:
+    if n_items <= EASE_MAX_ITEMS:
         makers["ease"] = ease_scorer
     else:
-        skipped["ease"] = f"{len(history.order):,} items; a dense inverse is made up to {EASE_MAX_ITEMS:,}"
+        skipped["ease"] = f"{n_items:,} items; a dense inverse is made up to {EASE_MAX_ITEMS:,}"
     # One after the other: two dense matrices of items by items need not be held together.
     return {name: _lists(history, maker(history), rows, seen, k) for name, maker in makers.items()}, skipped
 
@@ -101,13 +118,14 @@ def item_knn_scorer(history: History) -> Scorer:
 
     Sarwar et al., Item-based collaborative filtering recommendation algorithms, WWW 2001.
     """
-    binary = history.binary
-    scale = 1.0 / np.sqrt(np.maximum(np.diff(binary.tocsc().indptr), 1))
-    if len(history.order) <= EASE_MAX_ITEMS:
+    if len(history.met) <= EASE_MAX_ITEMS:
         cosine = history.together()
+        scale = 1.0 / np.sqrt(np.diag(cosine))
         cosine *= scale[:, None]
         cosine *= scale[None, :]
-        return lambda rows: np.asarray(binary[rows] @ cosine)
+        return history.weighed_by(cosine)
+    binary = history.binary
+    scale = 1.0 / np.sqrt(np.maximum(np.diff(binary.tocsc().indptr), 1))
     scaled = sparse.csr_matrix(binary @ sparse.diags(scale))
     # By way of the users: the matrix of items by items would not fit, and is the same sum.
     return lambda rows: np.asarray(((scaled[rows] @ binary.T) @ scaled).toarray())
@@ -133,7 +151,7 @@ def ease_scorer(history: History) -> Scorer:
     weights += np.tril(inverse, -1).T
     weights /= -np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
-    return lambda rows: np.asarray(history.binary[rows] @ weights)
+    return history.weighed_by(weights)
 
 
 def _lists(
@@ -170,7 +188,7 @@ def top_columns(scores: Values, k: int) -> Positions:
     above, equal = scores > edge, scores == edge
     room = k - above.sum(axis=1, keepdims=True)
     # A partition alone would take any of the equals at the edge: the first columns among them get the room.
-    chosen = above | (equal & (np.cumsum(equal, axis=1) <= room))
+    chosen = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= room))
     columns = np.nonzero(chosen)[1].reshape(n_rows, k)
     best_first = np.argsort(-np.take_along_axis(scores, columns, 1), axis=1, kind="stable")
     return np.asarray(np.take_along_axis(columns, best_first, 1), dtype=np.int64)

@@ -277,13 +277,20 @@ def report(split: TimeSplit, shelf: ListScores, baselines: dict[str, ListScores]
 
     A margin is the mean difference over the same users, with its interval: [difference, low, high].
     """
-    kinds = ("all", "new")
+    bounds: dict[str, dict[str, list[float]]] = {}
     margins: dict[str, dict[str, dict[str, list[float]]]] = {name: {} for name in baselines}
-    for name, baseline in baselines.items():
-        for kind in kinds:
-            by = {metric: shelf.values[kind][metric] - of for metric, of in baseline.values[kind].items()}
-            bounds = intervals(by, seed=seed)
-            margins[name][kind] = {metric: [float(by[metric].mean()), *bounds[metric]] for metric in bounds}
+    for kind, values in shelf.values.items():
+        differences = {
+            (name, metric): values[metric] - of
+            for name, baseline in baselines.items()
+            for metric, of in baseline.values[kind].items()
+        }
+        # One call for all, so that the users are drawn once.
+        found = intervals(differences | {("", metric): of for metric, of in values.items()}, seed=seed)
+        bounds[kind] = {metric: found["", metric] for metric in values if found}
+        for (name, metric), by in differences.items():
+            if found:
+                margins[name].setdefault(kind, {})[metric] = [float(by.mean()), *found[name, metric]]
     said = {
         "window": {"from": str(split.ds + timedelta(days=1)), "until": str(split.until)},
         "truth": split.truth_kind,
@@ -291,7 +298,7 @@ def report(split: TimeSplit, shelf: ListScores, baselines: dict[str, ListScores]
         "n_users": shelf.n_users,
         "n_items": len(split.item_ids),
         "metrics": shelf.metrics,
-        "intervals": {kind: intervals(shelf.values[kind], seed=seed) for kind in kinds},
+        "intervals": bounds,
         "bootstrap_draws": DRAWS,
         "baselines": {name: baseline.metrics for name, baseline in baselines.items()},
         "margins": margins,

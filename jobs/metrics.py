@@ -6,9 +6,9 @@ and what a user has seen are CSR matrices of the same rows, [users, items], whos
 >>> score_lists(lists, truth, seen, audience, n_history_users=4_086).metrics["new"]["recall@20"]
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ _CELLS_A_BLOCK = 1 << 23
 
 Positions = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
+Name = TypeVar("Name", bound=Hashable)
 
 
 class RepeatedItemError(ValueError):
@@ -144,11 +145,11 @@ def without_seen(lists: Positions, seen: sparse.csr_matrix) -> Positions:
 
 
 def intervals(
-    values: Mapping[str, Values], *, draws: int = DRAWS, seed: int = 0, level: float = 0.95
-) -> dict[str, list[float]]:
+    values: Mapping[Name, Values], *, draws: int = DRAWS, seed: int = 0, level: float = 0.95
+) -> dict[Name, list[float]]:
     """Return [low, high] of each mean by a bootstrap over users (percentiles; Efron and Tibshirani, 1993).
 
-    Equal seeds and equally many users draw the same users: differences of two lists may be given as values.
+    All values are of the same users; a difference between two lists may be one.
     """
     names = [name for name, of in values.items() if len(of)]
     if not names:

@@ -118,6 +118,25 @@ def test_ease_is_the_closed_form_with_a_zero_diagonal(shop):
     np.testing.assert_array_equal(lists["ease"][:, :25], ranked(binary[rows] @ weights, of.popularity))
 
 
+def test_items_without_an_event_stand_behind_and_do_not_count_towards_the_size_of_ease(shop, monkeypatch):
+    of, rows, seen = shop
+    wider = History(
+        sparse.hstack([of.counts, sparse.csr_matrix((60, 40))]).tocsr(), np.append(of.popularity, [0] * 40)
+    )
+    monkeypatch.setattr(jobs.baselines, "EASE_MAX_ITEMS", 25)
+
+    narrow, _ = baseline_lists(of, rows, seen, k=25)
+    wide, skipped = baseline_lists(wider, rows, sparse.hstack([seen, sparse.csr_matrix((20, 40))]).tocsr(), k=25)
+
+    assert not skipped
+    np.testing.assert_array_equal(wide["item_knn"][:, :25], narrow["item_knn"][:, :25])
+    for of_wide, of_narrow in zip(wide["ease"][:, :25], narrow["ease"][:, :25], strict=True):
+        # Their score is 0, so they stand between the items with positive and with negative scores.
+        met = of_wide[of_wide < 25]
+        assert len(met) > 5
+        assert met.tolist() == of_narrow[: len(met)].tolist()
+
+
 def test_blocks_of_users_make_no_difference(shop, monkeypatch):
     whole, _ = baseline_lists(*shop)
     monkeypatch.setattr(jobs.baselines, "_SCORES_A_BLOCK", 70)

@@ -177,6 +177,22 @@ def test_rows_that_land_after_the_day_are_not_visible_on_it(lake):
     assert split.truth.sum(axis=1).ravel().tolist() == [[2.0, 1.0]]
 
 
+def test_rows_of_the_window_that_land_after_it_are_left_out_whatever_was_read(lake):
+    stage(lake, [*BOUGHT, ("bob", "mug", "purchase", 12, 15)], UNTIL + timedelta(days=5))
+    read_further = time_split(read_events(lake, UNTIL + timedelta(days=5)), DAY, UNTIL)
+
+    assert read_further.truth.sum(axis=1).ravel().tolist() == [[2.0, 1.0]]
+
+
+def test_an_item_that_was_only_viewed_before_is_new_to_its_buyer(lake):
+    stage(lake, [*BOUGHT, ("ann", "jug", "view", -1)])
+    split = time_split(read_events(lake, UNTIL), DAY, UNTIL)
+    asked_for_any = time_split(read_events(lake, UNTIL), DAY, UNTIL, truth="any")
+
+    assert split.item_ids.take(pa.array(split.seen[0].indices)).to_pylist() == ["mug", "tea"]
+    assert asked_for_any.item_ids.take(pa.array(asked_for_any.seen[0].indices)).to_pylist() == ["jug", "mug", "tea"]
+
+
 def test_the_days_after_until_change_nothing(lake, tmp_path):
     stage(lake, BOUGHT)
     shelve(lake, {"ann": ["jug"], "bob": ["mug"]})
