@@ -1,0 +1,140 @@
+-- One row per shopper with an event as of :ds, retired ones left out; grain: (ds, user_id).
+-- Windows end on :ds, inclusive: 7d is :ds and the six days before. An impression is no event of the shopper's.
+-- A basket is all that a shopper bought on one day.
+--
+-- Params: :ds  DATE  the day to stand in; what landed or happened later is not seen
+-- Reads:  interaction_days, users
+WITH
+days AS (
+  SELECT
+    user_id,
+    item_id,
+    event_date,
+    DATEDIFF(:ds, event_date)  AS days_ago,
+    SUM(event_count)           AS event_count,
+    SUM(view_count)            AS view_count,
+    SUM(cart_count)            AS cart_count,
+    SUM(purchase_count)        AS purchase_count,
+    SUM(spend_minor)           AS spend_minor,
+    SUM(priced_quantity)       AS priced_quantity
+  FROM interaction_days
+  WHERE ds <= :ds AND event_date <= :ds AND user_id IS NOT NULL AND event_count > 0
+  GROUP BY user_id, item_id, event_date
+),
+user_items AS (
+  SELECT
+    user_id,
+    item_id,
+    SUM(event_count)                                AS event_count,
+    SUM(IF(days_ago < 7, event_count, 0L))          AS event_count_7d,
+    SUM(IF(days_ago < 30, event_count, 0L))         AS event_count_30d,
+    SUM(IF(days_ago < 90, event_count, 0L))         AS event_count_90d,
+    SUM(IF(days_ago < 30, view_count, 0L))          AS view_count_30d,
+    SUM(IF(days_ago < 30, cart_count, 0L))          AS cart_count_30d,
+    SUM(IF(days_ago < 30, purchase_count, 0L))      AS purchase_count_30d,
+    SUM(IF(days_ago < 90, purchase_count, 0L))      AS purchase_count_90d,
+    SUM(purchase_count)                             AS purchase_count_total,
+    COUNT_IF(purchase_count > 0)                    AS purchase_day_count,
+    SUM(spend_minor)                                AS spend_minor,
+    SUM(priced_quantity)                            AS priced_quantity,
+    MIN(days_ago)                                   AS days_since_last_event,
+    MAX(days_ago)                                   AS days_since_first_event
+  FROM days
+  GROUP BY user_id, item_id
+),
+totals AS (
+  SELECT
+    user_id,
+    SUM(event_count_7d)                             AS event_count_7d,
+    SUM(event_count_30d)                            AS event_count_30d,
+    SUM(event_count_90d)                            AS event_count_90d,
+    SUM(event_count)                                AS event_count_total,
+    SUM(view_count_30d)                             AS view_count_30d,
+    SUM(cart_count_30d)                             AS cart_count_30d,
+    SUM(purchase_count_30d)                         AS purchase_count_30d,
+    SUM(purchase_count_90d)                         AS purchase_count_90d,
+    SUM(purchase_count_total)                       AS purchase_count_total,
+    COUNT(*)                                        AS item_count_total,
+    COUNT_IF(purchase_count_total > 0)              AS purchased_item_count,
+    COUNT_IF(purchase_day_count >= 2)               AS repeat_item_count,
+    SUM(purchase_day_count)                         AS basket_items,
+    SUM(spend_minor)                                AS spend_minor,
+    SUM(priced_quantity)                            AS priced_quantity,
+    MIN(days_since_last_event)                      AS days_since_last_event,
+    MAX(days_since_first_event)                     AS days_since_first_event
+  FROM user_items
+  GROUP BY user_id
+),
+purchase_days AS (
+  SELECT DISTINCT user_id, days_ago
+  FROM days
+  WHERE purchase_count > 0
+),
+rhythm AS (
+  SELECT
+    user_id,
+    COUNT_IF(days_ago < 90)                         AS purchase_day_count_90d,
+    COUNT(*)                                        AS purchase_day_count_total,
+    MIN(days_ago)                                   AS days_since_last_purchase,
+    MAX(days_ago)                                   AS days_since_first_purchase
+  FROM purchase_days
+  GROUP BY user_id
+),
+user_regions AS (
+  SELECT user_id, region, SUM(event_count) AS event_count
+  FROM interaction_days
+  WHERE ds <= :ds AND event_date <= :ds AND user_id IS NOT NULL AND region IS NOT NULL AND event_count > 0
+  GROUP BY user_id, region
+),
+usual_regions AS (
+  -- Ties go to the later name.
+  SELECT user_id, MAX_BY(region, STRUCT(event_count, region)) AS region
+  FROM user_regions
+  GROUP BY user_id
+),
+landed AS (
+  SELECT user_id, MAX(ds) AS last_ds
+  FROM users
+  WHERE ds <= :ds
+  GROUP BY user_id
+),
+known AS (
+  SELECT users.user_id, users.region, users.age_band, users.preferred_categories, users.deleted
+  FROM landed
+  JOIN users ON users.user_id = landed.user_id AND users.ds = landed.last_ds
+  WHERE users.ds <= :ds
+)
+SELECT
+  t.user_id,
+  COALESCE(k.region, g.region)                      AS region,
+  k.age_band,
+  k.preferred_categories,
+  CONCAT(COALESCE(k.region, g.region, ''), '|', COALESCE(k.age_band, '')) AS segment,
+  t.event_count_7d,
+  t.event_count_30d,
+  t.event_count_90d,
+  t.event_count_total,
+  t.view_count_30d,
+  t.cart_count_30d,
+  t.purchase_count_30d,
+  t.purchase_count_90d,
+  t.purchase_count_total,
+  COALESCE(r.purchase_day_count_90d, 0L)            AS purchase_day_count_90d,
+  COALESCE(r.purchase_day_count_total, 0L)          AS purchase_day_count_total,
+  t.item_count_total,
+  t.purchased_item_count,
+  t.repeat_item_count,
+  t.days_since_last_event,
+  t.days_since_first_event,
+  r.days_since_last_purchase,
+  IF(t.priced_quantity > 0, t.spend_minor DIV t.priced_quantity, NULL) AS mean_price_minor,
+  IF(r.purchase_day_count_total > 0, CAST(t.basket_items AS DOUBLE) / r.purchase_day_count_total, NULL)
+                                                    AS mean_basket_items,
+  IF(r.purchase_day_count_total >= 2,
+     CAST(r.days_since_first_purchase - r.days_since_last_purchase AS DOUBLE) / (r.purchase_day_count_total - 1),
+     NULL)                                          AS mean_gap_days
+FROM totals AS t
+LEFT JOIN rhythm AS r ON r.user_id = t.user_id
+LEFT JOIN usual_regions AS g ON g.user_id = t.user_id
+LEFT JOIN known AS k ON k.user_id = t.user_id
+WHERE NOT COALESCE(k.deleted, FALSE)
