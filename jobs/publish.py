@@ -24,6 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.lake import Lake, MissingPartitionError
+from jobs.publish_gates import GateLimits, gates
 from jobs.settings import SHARDS, stage_arguments
 from jobs.snapshot_columns import (
     POPULARITY,
@@ -34,7 +35,7 @@ from jobs.snapshot_columns import (
     segments_of,
     shelf_columns,
 )
-from jobs.snapshots import KEEP, GateLimits, gates, make_way, promote_published, sweep, verify
+from jobs.snapshot_versions import KEEP, make_way, promote_published, sweep, verify
 from serving.record import RecordDigest, RecordError, ShelfColumns, encode
 from serving.stores import Batch, Loading, Manifest, ShardReport, Store, StoreError, open_store
 from serving.stores.contents import (

@@ -40,6 +40,34 @@ def serve(*, store: str, landing: str, state: str | None, host: str, port: int, 
     )
 
 
+@main.command(epilog="Example: python -m serving show 17850")
+@click.argument("user", metavar="USER")
+@click.option("--store", envvar="TOPSHELF_STORE", default="lmdb://data/store", show_default=True)
+@click.option("--version", help="A version other than the live one.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def show(*, user: str, store: str, version: str | None, as_json: bool) -> None:
+    """Show a shopper's stored shelf."""
+    import msgspec
+
+    from serving.client import UnknownUserError, open_snapshot, shelf_of
+    from serving.record import RecordError
+    from serving.stores import StoreError
+
+    try:
+        with open_snapshot(store, version) as snapshot:
+            rows, name = shelf_of(snapshot, user), snapshot.version
+    except (StoreError, RecordError, UnknownUserError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(msgspec.json.encode({"snapshot": name, "user_id": user, "rows": rows}))
+        return
+    for row in rows:
+        stock = "" if row.stock is None else row.stock
+        click.echo(
+            f"{row.rank}\t{row.item_id}\t{row.title}\t{row.price}\t{stock}\t{row.score:.4g}\t{row.source}\t{row.reason}"
+        )
+
+
 def _beside(store: str) -> Path:
     return Path(store.removeprefix("lmdb://")) / "live" if store.startswith("lmdb://") else Path("data/live")
 

@@ -48,12 +48,17 @@ def open_snapshot(store_url: str, version: str | None = None) -> Iterator[Snapsh
 def read_shelf(store_url: str, user_id: str, version: str | None = None, variant: str = "base") -> list[ShelfRow]:
     """A user's whole shelf in the order of rank. Raises UnknownUserError, StoreError."""
     with open_snapshot(store_url, version) as snapshot:
-        shelf = snapshot.shelf(user_id, variant)
-        if shelf is None:
-            raise UnknownUserError(
-                f"{snapshot.version} holds no shelf of {user_id!r}; a user without one gets the fallback shelves"
-            )
-        return shelf_rows(snapshot, shelf)
+        return shelf_of(snapshot, user_id, variant)
+
+
+def shelf_of(snapshot: Snapshot, user_id: str, variant: str = "base") -> list[ShelfRow]:
+    """A user's whole shelf in the order of rank. Raises UnknownUserError, RecordError."""
+    shelf = snapshot.shelf(user_id, variant)
+    if shelf is None:
+        raise UnknownUserError(
+            f"{snapshot.version} holds no shelf of {user_id!r}; a user without one gets the fallback shelves"
+        )
+    return shelf_rows(snapshot, shelf)
 
 
 def fallback_shelf(

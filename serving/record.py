@@ -127,7 +127,8 @@ def encode_scores(scores: NDArray[np.floating]) -> NDArray[np.uint16]:
 
     Raises RecordError for NaN, infinities and magnitudes of 130,944 and more.
     """
-    bits = scores.astype(np.float32).view(np.uint32)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused below
+        bits = scores.astype(np.float32).view(np.uint32)
     magnitude = ((bits & np.uint32(0x7FFFFFFF)) + np.uint32(1 << 13)) >> np.uint32(14)
     code = magnitude.astype(np.int32) - np.int32(_EXPONENT_SHIFT)
     if code.size and code.max() > 0x7FFF:
