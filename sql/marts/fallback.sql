@@ -1,0 +1,103 @@
+-- The shelves of whoever has none of their own, as of :ds, best first; grain: (ds, shelf, shelf_key, rank).
+-- global: most weight in 30 days, then ever, then what nobody touched yet, newest first: as long as the shop allows.
+-- trending: the day and the week against the rate of the 83 days before (or since the item came), in standard deviations of a
+-- count. new: on sale for :new_item_days or less. region, age_band: most weight in 30 days among their shoppers.
+-- category: as global, for each path and each path above it. Only items in stock, or of unknown stock.
+-- What is left to break is broken by item_id.
+--
+-- Params: :ds             DATE  the day
+--         :shelf_length   INT   most items of a shelf
+--         :new_item_days  INT   age in days up to which an item is new
+-- Reads:  item, user, user_item
+WITH
+sold AS (
+  SELECT
+    item_id,
+    category,
+    age_days,
+    days_since_last_event IS NULL             AS untouched,
+    IF(days_since_last_event IS NULL, age_days, 0) AS untouched_age_days,
+    weight_7d,
+    weight_30d,
+    weight_total,
+    weight_1d / 1000.0D                       AS day_weight,
+    weight_7d / 1000.0D                       AS week_weight,
+    (weight_90d - weight_7d) * 7 / (1000.0D * LEAST(83, GREATEST(7, age_days - 6))) AS usual_week_weight
+  FROM item
+  WHERE ds = :ds AND (stock IS NULL OR stock > 0)
+),
+surges AS (
+  SELECT
+    item_id,
+    week_weight,
+    (week_weight - usual_week_weight) / SQRT(GREATEST(usual_week_weight, 1.0D))
+      + (day_weight - usual_week_weight / 7) / SQRT(GREATEST(usual_week_weight / 7, 1.0D)) AS surge
+  FROM sold
+),
+segment_items AS (
+  SELECT user.region, user.age_band, user_item.item_id, SUM(user_item.weight_30d_milli) AS weight_30d
+  FROM user_item
+  JOIN user ON user.user_id = user_item.user_id
+  WHERE user_item.ds = :ds AND user.ds = :ds AND user_item.weight_30d_milli > 0
+  GROUP BY user.region, user.age_band, user_item.item_id
+),
+category_items AS (
+  SELECT
+    item_id,
+    EXPLODE(TRANSFORM(
+      SEQUENCE(1, SIZE(SPLIT(category, '/'))), depth -> ARRAY_JOIN(SLICE(SPLIT(category, '/'), 1, depth), '/')
+    )) AS path
+  FROM sold
+  WHERE category IS NOT NULL AND category <> ''
+),
+places AS (
+  SELECT
+    'global'                                  AS shelf,
+    ''                                        AS shelf_key,
+    item_id,
+    weight_30d / 1000.0D                      AS score,
+    weight_total,
+    untouched,
+    untouched_age_days
+  FROM sold
+  UNION ALL
+  SELECT 'trending', '', item_id, surge, 0L, FALSE, 0
+  FROM surges
+  WHERE surge > 0 AND week_weight > 0
+  UNION ALL
+  SELECT 'new', '', item_id, weight_7d / 1000.0D, 0L, FALSE, age_days
+  FROM sold
+  WHERE age_days <= :new_item_days
+  UNION ALL
+  SELECT 'region', s.region, s.item_id, SUM(s.weight_30d) / 1000.0D, 0L, FALSE, 0
+  FROM segment_items AS s
+  JOIN sold ON sold.item_id = s.item_id
+  WHERE s.region <> ''
+  GROUP BY s.region, s.item_id
+  UNION ALL
+  SELECT 'age_band', s.age_band, s.item_id, SUM(s.weight_30d) / 1000.0D, 0L, FALSE, 0
+  FROM segment_items AS s
+  JOIN sold ON sold.item_id = s.item_id
+  WHERE s.age_band <> ''
+  GROUP BY s.age_band, s.item_id
+  UNION ALL
+  SELECT 'category', c.path, c.item_id, sold.weight_30d / 1000.0D, sold.weight_total, sold.untouched,
+    sold.untouched_age_days
+  FROM category_items AS c
+  JOIN sold ON sold.item_id = c.item_id
+),
+ranked AS (
+  SELECT
+    shelf,
+    shelf_key,
+    CAST(ROW_NUMBER() OVER (
+      PARTITION BY shelf, shelf_key
+      ORDER BY score DESC, weight_total DESC, untouched, untouched_age_days, item_id
+    ) AS INT) AS rank,
+    item_id,
+    score
+  FROM places
+)
+SELECT shelf, shelf_key, rank, item_id, score
+FROM ranked
+WHERE rank <= :shelf_length
