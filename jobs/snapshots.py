@@ -25,33 +25,25 @@ def snapshots_table(store_url: str) -> Table:
     with closing(open_store(store_url)) as store:
         pointer, manifests = store.pointer(), store.versions()
     table = Table(title=f"snapshots in {store_url}", title_justify="left")
-    for name in (
-        "version",
-        "state",
-        "day",
-        "run id",
-        "users",
-        "items",
-        "size",
-        "model",
-        "metrics",
-        "gates",
-        "published",
-    ):
-        right = name in {"users", "items", "size"}
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for name in ("version (day-run)", "state", "users", "items", "size"):
+        table.add_column(name, no_wrap=True, justify="right" if name in {"users", "items", "size"} else "left")
+    table.add_column("model, metrics, gates", overflow="fold")
     for m in manifests:
-        names = {pointer.before: "before", pointer.live: "live", pointer.pinned: "live, pinned"}
-        metrics = m.metrics.get("holdout", {}).get("all", {})
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in sorted(metrics.items()) if "@" in name)
-        failed = [gate.name for gate in m.gates if gate.outcome == "failed"]
-        judged = f"failed: {', '.join(failed)}" if failed else "passed"
-        judged += f"; forced: {m.forced}" if m.forced else ""
+        names = {pointer.before: "before", pointer.live: "live", pointer.pinned: "pinned"}
         size = f"{(m.record_bytes + m.blob_bytes) / 1e6:,.1f} MB"
-        counts = (f"{m.users:,}", f"{m.items:,}", size)
-        state = names.get(m.version, "stored")
-        table.add_row(m.version, state, m.day, m.run_id[:12], *counts, m.model_version, shown, judged, m.published_at)
+        row = (m.version, names.get(m.version, "stored"), f"{m.users:,}", f"{m.items:,}", size)
+        table.add_row(*row, _said_of(m))
     return table
+
+
+def _said_of(m: Manifest) -> str:
+    metrics = m.metrics.get("holdout", {}).get("all", {})
+    failed = [f"{gate.name}: {gate.reason}" for gate in m.gates if gate.outcome == "failed"]
+    said = [m.model_version or "no ranker", *(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))]
+    said.append("gates failed (" + "; ".join(failed) + ")" if failed else "gates passed")
+    if m.forced:
+        said.append(f"forced: {m.forced}")
+    return ", ".join(said)
 
 
 def print_snapshots(store_url: str) -> None:
@@ -104,18 +96,12 @@ def print_shelf(store_url: str, user_id: str, limit: int = 20) -> None:
     shelf = read_shelf(store_url, user_id)
     rows = shelf["rows"]
     table = Table(title=f"{user_id}, {shelf['snapshot']}: {len(rows)} items", title_justify="left")
-    for name in ("rank", "item_id", "title", "price", "stock", "score", "source", "reason"):
-        table.add_column(name, justify="right" if name in {"rank", "price", "stock", "score"} else "left")
+    right = {"#", "price", "stock", "score"}
+    for name in ("#", "item", "title", "price", "stock", "score", "source", "reason"):
+        wraps = name in {"title", "reason"}
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=not wraps, overflow="fold")
     for row in rows[:limit]:
         stock = "" if row["stock"] is None else str(row["stock"])
-        cells = (
-            row["item_id"],
-            row["title"],
-            row["price"],
-            stock,
-            f"{row['score']:.4g}",
-            row["source"],
-            row["reason"],
-        )
-        table.add_row(str(row["rank"]), *cells)
+        what = (str(row["rank"]), row["item_id"], row["title"], row["price"], stock)
+        table.add_row(*what, f"{row['score']:.4g}", row["source"], row["reason"])
     Console().print(table)
