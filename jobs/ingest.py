@@ -42,6 +42,12 @@ class IngestSummary:
     unknown: list[str] = field(default_factory=list)
     """Columns that were passed over, in words."""
 
+    def __str__(self) -> str:
+        told = ", ".join(f"{counts.kept:,} {name}" for name, counts in self.counts.items() if counts.kept)
+        aside = sum(sum(counts.set_aside.values()) for counts in self.counts.values())
+        built = f"{len(self.built)} of {self.days} days built" + (f": {told}" if told else "")
+        return built + (f"; {aside:,} rows set aside" if aside else "")
+
     def lines(self) -> list[str]:
         """Return the summary as lines for a terminal."""
         span = f" ({self.built[0]} to {self.built[-1]})" if self.built else ""
