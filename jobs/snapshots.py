@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs import snapshot_versions as versions
-from serving.stores import open_store
+from serving.stores import Manifest, open_store
 
 
 class ShelfError(LookupError):
