@@ -125,4 +125,12 @@ def open_store(url: str) -> Store:
         from serving.stores.lmdb import LmdbStore
 
         return LmdbStore(url)
+    if scheme in {"redis", "rediss", "redis+cluster", "rediss+cluster"}:
+        from serving.stores.redis import RedisStore
+
+        return RedisStore(url)
+    if scheme == "dynamodb":
+        from serving.stores.dynamodb import DynamoDbStore
+
+        return DynamoDbStore(url)
     raise StoreError(f"store URL {url!r} is not known; give lmdb://FOLDER, redis://HOST:PORT/DB or dynamodb://TABLE")

@@ -1,21 +1,44 @@
 """The stores that the behavioural suite runs against: each is real, on this machine."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from serving.stores import Store, open_store
+from tests.serving import servers
 
 
-@pytest.fixture(params=["lmdb"])
-def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with servers.redis_server(tmp_path_factory.mktemp("redis")) as (port, _):
+        yield port
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with servers.redis_cluster(tmp_path_factory.mktemp("cluster")) as port:
+        yield port
+
+
+@pytest.fixture(params=["lmdb", "redis", "redis+cluster"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store of each kind."""
+    if request.param == "lmdb":
+        return f"lmdb://{tmp_path}/store"
+    namespace = uuid.uuid4().hex[:8]
+    port = request.getfixturevalue({"redis": "redis_port", "redis+cluster": "redis_cluster_port"}[request.param])
+    return f"{request.param}://127.0.0.1:{port}?namespace={namespace}&lease=1"
+
+
+@pytest.fixture
+def open_any(store_url: str) -> Iterator[Callable[[], Store]]:
     """Open an empty store of each kind; every call gives another connection to the same one."""
     opened: list[Store] = []
-    url = f"lmdb://{tmp_path}/store"
 
     def connect() -> Store:
-        opened.append(open_store(url))
+        opened.append(open_store(store_url))
         return opened[-1]
 
     yield connect

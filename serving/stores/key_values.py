@@ -1,0 +1,377 @@
+"""Versions over any flat key-value store: the layout, the journal and the lease that Redis and DynamoDB share.
+
+Every key begins with the namespace. `N` is a short number given to a version when it is begun.
+
+| key | value |
+| --- | --- |
+| `pointer` | the pointer, JSON |
+| `versions` | each version's number and count of shards, and the next number, JSON |
+| `hold:VERSION` | who holds the version: a token that its holder changes as long as it lives |
+| `N:m` | the manifest; its presence is the seal |
+| `N:f:SHARD` | the report of a shard that was loaded whole |
+| `N:k:SHARD:CHUNK` | the keys of a chunk of users, written before their records: the journal |
+| `N:b`, `N:b:NAME:CHUNK` | the blobs' sizes, JSON; their bytes |
+| `N:` and 16 bytes | one record, under the BLAKE2b hash of its key |
+
+Keys spread over all slots and partitions: none has a part that binds it to others.
+"""
+
+import hashlib
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from serving.record import RecordDigest
+from serving.stores.manifest import BusyVersionError, Manifest, ShardReport, StoreError, UnknownVersionError
+from serving.stores.pointer import Pointer
+
+LEASE_S = 10.0
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class KeyValues(Protocol):
+    """What a driver does. Reads see every write acknowledged before them; failures are StoreErrors."""
+
+    chunk_bytes: int  # the largest value
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None: ...
+
+    def put_if(self, key: bytes, old: bytes | None, new: bytes | None) -> bool:
+        """Replace `old` (None: no value) by `new` (None: remove) in one step: whether it still stood."""
+
+    def remove_many(self, keys: Sequence[bytes], *, retired: bool = False) -> None:
+        """Remove keys at once; those of a version that left retention may last a little, for readers still on it."""
+
+    def close(self) -> None: ...
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """Each version's number and count of shards, and the next number to give."""
+
+    next: int = 1
+    of: dict[str, tuple[int, int]] = {}
+
+
+def _base36(number: int) -> bytes:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return digits.encode()
+
+
+def hashed(key: bytes) -> bytes:
+    """The 16 bytes that a record is stored under."""
+    return hashlib.blake2b(key, digest_size=16).digest()
+
+
+class KeyValueStore:
+    """Versions and a pointer over `KeyValues`."""
+
+    def __init__(self, url: str, driver: KeyValues, namespace: str, lease_s: float = LEASE_S) -> None:
+        self.url, self.driver, self.lease_s = url, driver, lease_s
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", namespace):
+            raise StoreError(f"namespace {namespace!r} in {url}: use 1 to 32 letters, digits, - and _")
+        self._prefix = namespace.encode() + b":"
+
+    def key(self, *parts: bytes) -> bytes:
+        return self._prefix + b":".join(parts)
+
+    def numbers(self) -> Numbers:
+        data = self.driver.get(self.key(b"versions"))
+        return Numbers() if data is None else msgspec.json.decode(data, type=Numbers)
+
+    def _change_numbers(self, change: Callable[[Numbers], Numbers]) -> Numbers:
+        while True:
+            data = self.driver.get(self.key(b"versions"))
+            old = Numbers() if data is None else msgspec.json.decode(data, type=Numbers)
+            new = change(old)
+            if new == old or self.driver.put_if(self.key(b"versions"), data, msgspec.json.encode(new)):
+                return new
+
+    def give_number(self, version: str, n_shards: int) -> bytes:
+        """The number of a version, a new one where it has none."""
+
+        def give(old: Numbers) -> Numbers:
+            number, shards = old.of.get(version, (old.next, 0))
+            of = old.of | {version: (number, max(shards, n_shards))}
+            return Numbers(max(old.next, number + 1), of)
+
+        return _base36(self._change_numbers(give).of[version][0])
+
+    def begin(self, version: str, n_shards: int) -> "KeyValueLoading":
+        if not _VERSION.fullmatch(version):
+            raise UnknownVersionError(f"{version!r} is no version name; see topshelf snapshots")
+        return KeyValueLoading(self, version, n_shards)
+
+    def number(self, version: str) -> bytes:
+        """The number of a version, empty for one that was never begun."""
+        return _base36(self.numbers().of.get(version, (0, 0))[0])
+
+    def versions(self) -> list[Manifest]:
+        names = self.numbers().of
+        keys = [self.key(_base36(number), b"m") for number, _ in names.values()]
+        found = zip(names, self.driver.get_many(keys), strict=True)
+        manifests = [Manifest.from_json(data, f"{name} in {self.url}") for name, data in found if data is not None]
+        return sorted(manifests, key=lambda m: (m.day, m.version))
+
+    def open(self, version: str) -> "KeyValueVersion":
+        number = self.number(version)
+        data = self.driver.get(self.key(number, b"m")) if number else None
+        if data is None:
+            raise UnknownVersionError(f"{self.url} holds no version {version}; see topshelf snapshots")
+        return KeyValueVersion(self, number, Manifest.from_json(data, f"{version} in {self.url}"))
+
+    def delete(self, version: str) -> None:
+        number = self.number(version)
+        if not number:
+            return
+        sealed = self.driver.get(self.key(number, b"m"))
+        if sealed is not None:  # out of sight first
+            self.driver.put_if(self.key(number, b"m"), sealed, None)
+        for shard in range(self.numbers().of[version][1]):
+            self.remove_shard(number, shard, retired=sealed is not None)
+        blobs = self.blob_sizes(number)
+        chunks = [key for name, size in blobs.items() for key in self.blob_keys(number, name, size)]
+        self.driver.remove_many([*chunks, self.key(number, b"b")], retired=sealed is not None)
+        self._change_numbers(
+            lambda old: Numbers(old.next, {name: value for name, value in old.of.items() if name != version})
+        )
+
+    def remove_shard(self, number: bytes, shard: int, *, retired: bool = False) -> None:
+        """Remove what its journal says was written of a shard, the journal after it."""
+        name = str(shard).encode()
+        for chunk in count():
+            key = self.key(number, b"k", name, str(chunk).encode())
+            data = self.driver.get(key)
+            if data is None:
+                break
+            keys = msgspec.msgpack.decode(data, type=list[bytes])
+            self.driver.remove_many([self.key(number, hashed(owner)) for owner in keys], retired=retired)
+            self.driver.remove_many([key], retired=retired)
+        self.driver.remove_many([self.key(number, b"f", name)])
+
+    def blob_sizes(self, number: bytes) -> dict[str, int]:
+        data = self.driver.get(self.key(number, b"b"))
+        return {} if data is None else msgspec.json.decode(data, type=dict[str, int])
+
+    def blob_keys(self, number: bytes, name: str, size: int) -> list[bytes]:
+        chunks = range(-(-size // self.driver.chunk_bytes))
+        return [self.key(number, b"b", name.encode(), str(chunk).encode()) for chunk in chunks]
+
+    def unfinished(self) -> list[str]:
+        sealed = {m.version for m in self.versions()}
+        names = [name for name in self.numbers().of if name not in sealed]
+        keys = [self.key(b"hold", name.encode()) for name in names]
+        before = self.driver.get_many(keys)
+        if any(token is not None for token in before):
+            time.sleep(self.lease_s)  # a holder that lives changes its token meanwhile
+        after = self.driver.get_many(keys)
+        rows = zip(names, before, after, strict=True)
+        return sorted(name for name, old, new in rows if new is None or new == old)
+
+    def pointer(self) -> Pointer:
+        data = self.driver.get(self.key(b"pointer"))
+        return Pointer() if data is None else msgspec.json.decode(data, type=Pointer)
+
+    def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
+        key = self.key(b"pointer")
+        data = self.driver.get(key)
+        if (Pointer() if data is None else msgspec.json.decode(data, type=Pointer)).seq != old.seq:
+            return False
+        return self.driver.put_if(key, data, msgspec.json.encode(new))
+
+    def close(self) -> None:
+        self.driver.close()
+
+
+class _Hold:
+    """The lease on a version: a token that its holder changes several times a lease.
+
+    No two clocks are compared: who sees a token unchanged for a whole lease, by its own clock, may take it.
+    """
+
+    def __init__(self, store: KeyValueStore, version: str) -> None:
+        self._store, self._version = store, version
+        self._key = store.key(b"hold", version.encode())
+        self._mine = self._new_token()
+        self._lost = ""
+        self._stop = threading.Event()
+        self._take()
+        self._thread = threading.Thread(target=self._keep, name=f"hold {version}", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _new_token() -> bytes:
+        return uuid.uuid4().hex.encode()
+
+    def _take(self) -> None:
+        driver, deadline = self._store.driver, time.monotonic() + self._store.lease_s
+        seen = driver.get(self._key)
+        while not driver.put_if(self._key, None, self._mine):
+            now = driver.get(self._key)
+            if now is not None and now == seen and time.monotonic() > deadline:
+                if driver.put_if(self._key, seen, self._mine):
+                    return
+            elif now is not None and now != seen:
+                raise BusyVersionError(f"{self._version} is held by another process; wait for it, or end it")
+            time.sleep(self._store.lease_s / 20)
+
+    def _keep(self) -> None:
+        last = time.monotonic()
+        while not self._stop.wait(self._store.lease_s / 5):
+            token = self._new_token()
+            try:
+                if not self._store.driver.put_if(self._key, self._mine, token):
+                    self._lost = "another process took it over"
+                    return
+                self._mine, last = token, time.monotonic()
+            except StoreError as error:
+                if time.monotonic() - last > self._store.lease_s * 0.8:
+                    self._lost = str(error)
+                    return
+
+    def check(self) -> None:
+        """Raises StoreError where the lease was lost, before more is written."""
+        if self._lost:
+            raise StoreError(
+                f"the hold on {self._version} was lost ({self._lost}); run it again, it goes on from here"
+            )
+
+    def release(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        if not self._lost:
+            try:
+                self._store.driver.put_if(self._key, self._mine, None)
+            except StoreError:
+                return  # it runs out by itself
+
+
+class KeyValueLoading:
+    """A version held: being loaded, or sealed already."""
+
+    def __init__(self, store: KeyValueStore, version: str, n_shards: int) -> None:
+        self._store, self._version, self._n_shards = store, version, n_shards
+        self._hold = _Hold(store, version)
+        try:
+            number = store.number(version)
+            self.sealed = bool(number) and store.driver.get(store.key(number, b"m")) is not None
+            self.finished = self._read_finished(number) if number and not self.sealed else {}
+        except BaseException:
+            self._hold.release()
+            raise
+
+    def _read_finished(self, number: bytes) -> dict[int, ShardReport]:
+        keys = [self._store.key(number, b"f", str(shard).encode()) for shard in range(self._n_shards)]
+        found = {}
+        for shard, data in enumerate(self._store.driver.get_many(keys)):
+            total, report = msgspec.json.decode(data, type=tuple[int, ShardReport]) if data else (0, None)
+            if report is not None and total == self._n_shards:
+                found[shard] = report
+        return found
+
+    def _writable(self) -> bytes:
+        if self.sealed:
+            raise StoreError(f"{self._version} is sealed; a sealed version never changes")
+        self._hold.check()
+        return self._store.give_number(self._version, self._n_shards)
+
+    def write_shard(self, shard: int, batches: Iterable[tuple[Sequence[bytes], Sequence[bytes]]]) -> ShardReport:
+        """Write the names of a chunk of users, then their records, then the next; the report comes last."""
+        store, number, name = self._store, self._writable(), str(shard).encode()
+        store.remove_shard(number, shard)
+        prefix, digest, largest = store.key(number, b""), RecordDigest(), 0
+        for chunk, (keys, records) in enumerate(_sorted_chunks(batches, store.driver.chunk_bytes)):
+            self._hold.check()
+            journal = store.key(number, b"k", name, str(chunk).encode())
+            store.driver.put_many([(journal, msgspec.msgpack.encode(keys))])
+            store.driver.put_many([(prefix + hashed(k), record) for k, record in zip(keys, records, strict=True)])
+            digest.update(keys, records)
+            largest = max(largest, *map(len, records))
+        report = ShardReport(digest.count, digest.bytes, digest.hexdigest(), largest)
+        store.driver.put_many([(store.key(number, b"f", name), msgspec.json.encode((self._n_shards, report)))])
+        return report
+
+    def write_blob(self, name: str, data: bytes) -> str:
+        store, number = self._store, self._writable()
+        sizes = store.blob_sizes(number)
+        if sizes.get(name, 0) < len(data):  # the larger one, so that no chunk is lost sight of
+            store.driver.put_many([(store.key(number, b"b"), msgspec.json.encode(sizes | {name: len(data)}))])
+        step = store.driver.chunk_bytes
+        for chunk, key in enumerate(store.blob_keys(number, name, len(data))):
+            store.driver.put_many([(key, data[chunk * step : (chunk + 1) * step])])
+        store.driver.put_many([(store.key(number, b"b"), msgspec.json.encode(sizes | {name: len(data)}))])
+        return hashlib.sha256(data).hexdigest()
+
+    def seal(self, manifest: Manifest) -> None:
+        number = self._writable()
+        self._store.driver.put_many([(self._store.key(number, b"m"), manifest.to_json())])
+        self.sealed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._hold.release()
+
+
+def _sorted_chunks(batches: Iterable[Any], chunk_bytes: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Batches cut so that a chunk's keys fit into one value. Raises StoreError for keys that do not rise."""
+    last = b""
+    for keys, records in batches:
+        step = max(1, min(2_000, chunk_bytes // 300))
+        for first in range(0, len(keys), step):
+            part = list(keys[first : first + step])
+            if any(later <= earlier for earlier, later in zip([last, *part], part, strict=False) if earlier):
+                raise StoreError("keys of a shard must rise, each once; sort them by their bytes")
+            last = part[-1]
+            yield part, list(records[first : first + step])
+
+
+class KeyValueVersion:
+    """A sealed version, open for reading."""
+
+    def __init__(self, store: KeyValueStore, number: bytes, manifest: Manifest) -> None:
+        self._store, self._number, self.manifest = store, number, manifest
+        self._prefix = store.key(number, b"")
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._store.driver.get(self._prefix + hashed(key))
+
+    def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
+        for chunk in count():
+            name = self._store.key(self._number, b"k", str(shard).encode(), str(chunk).encode())
+            data = self._store.driver.get(name)
+            if data is None:
+                return
+            keys = msgspec.msgpack.decode(data, type=list[bytes])
+            records = self._store.driver.get_many([self._prefix + hashed(key) for key in keys])
+            for key, record in zip(keys, records, strict=True):
+                if record is None:
+                    raise StoreError(f"{self.manifest.version} lost the record of {key!r}; publish the night again")
+                yield key, record
+
+    def blob(self, name: str) -> bytes:
+        sizes = self._store.blob_sizes(self._number)
+        where = f"blob {name} of {self.manifest.version} in {self._store.url}"
+        if name not in sizes:
+            raise StoreError(f"{where} is not there; publish the night again")
+        keys = self._store.blob_keys(self._number, name, sizes[name])
+        parts = [self._store.driver.get(key) for key in keys]
+        data = b"".join(part for part in parts if part is not None)
+        if len(data) != sizes[name]:
+            raise StoreError(f"{where} has {len(data)} bytes of {sizes[name]}; publish the night again")
+        return data
+
+    def close(self) -> None:
+        """The connection belongs to the store."""

@@ -1,0 +1,127 @@
+"""The Redis store, a single node or a cluster, 7 and newer. The layout stands in `serving.stores.key_values`.
+
+    redis://host:6379/0?namespace=shop      redis+cluster://host:7000?namespace=shop
+
+A record under a namespace of up to 8 letters takes at most 1,000 bytes of Redis' memory, all counted. Set
+`maxmemory-policy noeviction`: an evicted record would silently become a fallback shelf.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import redis
+import redis.cluster
+
+from serving.stores.key_values import LEASE_S, KeyValueStore
+from serving.stores.manifest import StoreError
+
+RETIRE_S = 60  # a reader that has not yet seen the swap still finds its version
+_PIPELINE = 1_000
+_PUT_IF = """
+local now = redis.call('GET', KEYS[1])
+if ARGV[1] == '0' then
+  if now then return 0 end
+elseif now ~= ARGV[2] then
+  return 0
+end
+if ARGV[3] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[4]) end
+return 1
+"""
+
+
+class RedisStore(KeyValueStore):
+    """`redis://…` or `redis+cluster://…`, with `namespace`, `lease` and `timeout` (both in seconds) in the query."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        query = dict(parse_qsl(parts.query))
+        namespace, lease_s = query.pop("namespace", "topshelf"), float(query.pop("lease", LEASE_S))
+        timeout_s = float(query.pop("timeout", 5))
+        plain = urlunsplit(
+            ("redis" if "cluster" in parts.scheme else parts.scheme, *parts[1:3], urlencode(query), "")
+        )
+        where = f"{parts.hostname}:{parts.port}"  # without the password
+        driver = RedisKeyValues(plain, where, timeout_s, cluster="cluster" in parts.scheme)
+        super().__init__(f"{parts.scheme}://{where}{parts.path}?namespace={namespace}", driver, namespace, lease_s)
+
+
+class RedisKeyValues:
+    """The driver. Connections are made when first used, and again after a failure."""
+
+    chunk_bytes = 4 << 20
+
+    def __init__(self, url: str, where: str, timeout_s: float, *, cluster: bool) -> None:
+        self._url, self._where, self._timeout_s, self._cluster = url, where, timeout_s, cluster
+        self._connected: Any = None
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        try:
+            if self._connected is None:
+                options = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
+                kind: Any = redis.cluster.RedisCluster if self._cluster else redis.Redis
+                self._connected = kind.from_url(self._url, **options)
+            yield self._connected
+        except redis.exceptions.OutOfMemoryError as error:
+            raise StoreError(
+                f"Redis at {self._where} is out of memory: {error}; raise maxmemory (a swap holds two versions), then "
+                "run it again: it goes on from here"
+            ) from error
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise StoreError(
+                f"Redis at {self._where} did not answer: {error}; bring it back and run it again: it goes on"
+            ) from error
+
+    def get(self, key: bytes) -> bytes | None:
+        with self._client() as client:
+            value: bytes | None = client.get(key)
+            return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        with self._client() as client:
+            for first in range(0, len(keys), _PIPELINE):
+                pipeline = client.pipeline(**self._unbound)
+                for key in keys[first : first + _PIPELINE]:
+                    pipeline.get(key)
+                found += pipeline.execute()
+        return found
+
+    @property
+    def _unbound(self) -> dict[str, bool]:
+        return {} if self._cluster else {"transaction": False}
+
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        with self._client() as client:
+            for first in range(0, len(pairs), _PIPELINE):
+                part = pairs[first : first + _PIPELINE]
+                if not self._cluster:
+                    client.execute_command("MSET", *(text for pair in part for text in pair))
+                    continue
+                pipeline = client.pipeline()
+                for key, value in part:
+                    pipeline.set(key, value)
+                pipeline.execute()
+
+    def put_if(self, key: bytes, old: bytes | None, new: bytes | None) -> bool:
+        with self._client() as client:
+            flags = (b"0" if old is None else b"1", old or b"", b"0" if new is None else b"1", new or b"")
+            return bool(client.eval(_PUT_IF, 1, key, *flags))
+
+    def remove_many(self, keys: Sequence[bytes], *, retired: bool = False) -> None:
+        with self._client() as client:
+            for first in range(0, len(keys), _PIPELINE):
+                pipeline = client.pipeline(**self._unbound)
+                for key in keys[first : first + _PIPELINE]:
+                    if retired:
+                        pipeline.expire(key, RETIRE_S)
+                    else:
+                        pipeline.unlink(key)
+                pipeline.execute()
+
+    def close(self) -> None:
+        if self._connected is not None:
+            self._connected.close()
+            self._connected = None

@@ -1,0 +1,102 @@
+"""Real servers for the tests, on free ports of this machine: each is started once a run and ended with it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def free_port() -> int:
+    """A port below 50000, so that a Redis Cluster's bus (10,000 above) has one as well."""
+    for _ in range(100):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port < 50_000:
+            return port
+    raise RuntimeError("no free port below 50000 was found in 100 tries")
+
+
+def wait_for(ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{what} ended with status {process.returncode} before it was ready")
+        try:
+            if ready():
+                return
+        except Exception:  # not listening yet, whatever its driver calls that
+            time.sleep(0.05)
+        time.sleep(0.02)
+    raise RuntimeError(f"{what} was not ready within {timeout_s} s")
+
+
+def need(tool: str, remedy: str) -> str:
+    """The tool's path, or a visible skip; CI has every tool and turns the skip into a failure."""
+    found = shutil.which(tool)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{tool} is missing in CI: {remedy}")
+        pytest.skip(f"{tool} is missing: {remedy}")
+    return found
+
+
+@contextmanager
+def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with (cwd / "log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def redis_server(folder: Path, *options: str, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    import redis
+
+    tool = need("redis-server", "apt-get install redis-server")
+    port = port or free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [tool, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
+    with running(command, folder) as process:
+        client = redis.Redis(port=port)
+        wait_for(lambda: bool(client.ping()), "redis-server", process)
+        client.close()
+        yield port, process
+
+
+@contextmanager
+def redis_cluster(folder: Path) -> Iterator[int]:
+    """Three masters with all slots between them; gives one of their ports."""
+    import redis
+
+    with ExitStack() as stack:
+        ports = []
+        for number in range(3):
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendonly", "no")
+            port, process = stack.enter_context(redis_server(folder / str(number), *options))
+            ports.append(port)
+        clients = [redis.Redis(port=port) for port in ports]
+        edges = (0, 5461, 10923, 16384)
+        for number, client in enumerate(clients):
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", edges[number], edges[number + 1] - 1)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for port in ports[1:]:
+            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port)
+
+        def agreed() -> bool:
+            return all(b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO") or
+                       client.cluster("INFO").get("cluster_state") == "ok" for client in clients)  # fmt: skip
+
+        wait_for(agreed, "the Redis Cluster", process)
+        for client in clients:
+            client.close()
+        yield ports[0]
