@@ -8,6 +8,7 @@ A row of staging counts from the day of the folder that it came in. Training fra
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -23,6 +24,17 @@ INTERACTIONS, ITEMS, USERS = "staging/interactions", "staging/items", "staging/u
 ITEM, USER, USER_ITEM = "features/item", "features/user", "features/user_item"
 USER_CATEGORY, SESSION_ITEM = "features/user_category", "features/session_item"
 TABLES = (ITEM, USER, USER_ITEM, USER_CATEGORY, SESSION_ITEM)
+_STAGED_VIEWS = {
+    ITEM: {"items": ITEMS},
+    USER: {"users": USERS},
+    USER_ITEM: {"users": USERS},
+    SESSION_ITEM: {"interactions": INTERACTIONS},
+}
+_FEATURE_VIEWS = {
+    USER_ITEM: {"item": ITEM},
+    USER_CATEGORY: {"item": ITEM, "user_item": USER_ITEM},
+    SESSION_ITEM: {"item": ITEM},
+}
 WEIGHED = ("impression", "click", "view", "rating", "add_to_cart", "purchase")
 
 
@@ -148,40 +160,29 @@ def _build(
     if history is None and {ITEM, USER, USER_ITEM} & set(wanted):
         with interaction_days(spark, lake, ds, parameters) as built:
             return _build(spark, lake, ds, parameters, wanted, inputs, built)
+
+    @cache
+    def staged(table: str) -> DataFrame:
+        # Kept, because listing hundreds of days costs Spark a second.
+        return lake.read_days(spark, table, [day for day in lake.days(table) if day <= ds])
+
     manifests = {}
     for table in wanted:
-        frame = _frame(spark, lake, ds, parameters, table, history)
+        views: dict[str, DataFrame] = {}
+        if history is not None and table in (ITEM, USER, USER_ITEM):
+            views["interaction_days"] = history
+        views |= {view: staged(name) for view, name in _STAGED_VIEWS.get(table, {}).items()}
+        views |= {view: lake.read(spark, name, ds) for view, name in _FEATURE_VIEWS.get(table, {}).items()}
+        params: dict[str, Any] = {"ds": ds}
+        if table == SESSION_ITEM:
+            params |= {
+                f"{kind}_weight": weight for kind, weight in _weights(parameters).items() if kind != "impression"
+            }
+        frame = query(spark, table, views, params)
         manifests[table] = lake.write(
             frame, table, ds, inputs=inputs[table], parameters=_table_parameters(parameters)
         )
     return manifests
-
-
-def _frame(
-    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, table: str, history: DataFrame | None
-) -> DataFrame:
-    """Return one table as of `ds`; the tables before it in TABLES stand in the lake."""
-
-    def staged(name: str) -> DataFrame:
-        return lake.read_days(spark, name, [day for day in lake.days(name) if day <= ds])
-
-    params: dict[str, Any] = {"ds": ds}
-    views: dict[str, DataFrame] = {}
-    if history is not None and table in (ITEM, USER, USER_ITEM):
-        views["interaction_days"] = history
-    if table == ITEM:
-        views["items"] = staged(ITEMS)
-    if table in (USER, USER_ITEM):
-        views["users"] = staged(USERS)
-    if table in (USER_ITEM, USER_CATEGORY, SESSION_ITEM):
-        views["item"] = lake.read(spark, ITEM, ds)
-    if table == USER_CATEGORY:
-        views["user_item"] = lake.read(spark, USER_ITEM, ds)
-    if table == SESSION_ITEM:
-        views["interactions"] = staged(INTERACTIONS)
-        weights = _weights(parameters)
-        params |= {f"{kind}_weight": weight for kind, weight in weights.items() if kind != "impression"}
-    return query(spark, table, views, params)
 
 
 def main() -> None:
