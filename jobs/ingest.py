@@ -166,7 +166,10 @@ def _write(
     events = counts["events"]
     inputs = {ds: _inputs(ds, prints, events[ds].reaches_back_to if ds in events else None) for ds in summary.built}
     of_quarantine = {ds: inputs[ds][QUARANTINE] for ds in summary.built}
-    lake.write_days(quarantine(cleaned), QUARANTINE, summary.built, inputs=of_quarantine)
+    with_faults = {name: frame for name, frame in cleaned.items() if summary.counts[name].set_aside}
+    # Of no rows at all, any table's none will do.
+    set_aside = quarantine(with_faults or {"exposures": cleaned["exposures"]})
+    lake.write_days(set_aside, QUARANTINE, summary.built, inputs=of_quarantine)
     for name, frame in cleaned.items():
         refuse_too_many(frame, name, counts[name], max_share=max_share, landing=landing)
     for name, frame in cleaned.items():

@@ -24,6 +24,7 @@ from jobs.landing import STAGED_AS, LandedFile, Landing, unreadable
 
 CORRUPT = "_corrupt_record"
 RAW_BYTES = 4096
+LISTING_TASKS = 8
 FAULT = "struct<reason:string,column_name:string>"
 
 
@@ -128,6 +129,8 @@ def _refuse_missing(file: LandedFile, wanted: Sequence[Column], found: set[str])
 
 def landed_rows(spark: SparkSession, landing: Landing, table: LandedTable) -> DataFrame:
     """Return the rows of all files as the view `landed`; an empty table of the same columns if there are none."""
+    # By default Spark lists hundreds of folders in a job with a task for each, which takes longer than to read them.
+    spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", LISTING_TASKS)
     frames = [_read(spark, landing, table, layout, files) for layout, files in table.layouts.items()]
     if not frames:
         return _empty(spark, table.columns)

@@ -1,8 +1,13 @@
 """What every test may ask for: one Spark session for the whole run, a lake and a landing folder of its own."""
 
-from collections.abc import Iterator
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -30,3 +35,47 @@ def landing(tmp_path: Path) -> Path:
     folder = tmp_path / "landing"
     folder.mkdir()
     return folder
+
+
+Land = Callable[..., Path]
+
+
+@pytest.fixture
+def land(landing: Path) -> Land:
+    """Put a day's file into `landing` and mark the day: `land("events", "2026-01-01", "a.csv", content)`.
+
+    The content is text, bytes, an Arrow table, or rows as dicts, written as the name's ending says. Without a name
+    the day is an empty one.
+    """
+
+    def put(
+        table: str,
+        ds: str,
+        name: str = "",
+        content: str | bytes | pa.Table | Sequence[Mapping[str, object]] = b"",
+        *,
+        mark: bool = True,
+    ) -> Path:
+        folder = landing / table / f"ds={ds}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if name:
+            (folder / name).write_bytes(_file_bytes(name, content))
+        if mark:
+            (folder / "_SUCCESS").touch()
+        return folder / name
+
+    return put
+
+
+def _file_bytes(name: str, content: str | bytes | pa.Table | Sequence[Mapping[str, object]]) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    if name.endswith(".parquet"):
+        table = content if isinstance(content, pa.Table) else pa.Table.from_pylist(list(content))  # type: ignore[arg-type]
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        return buffer.getvalue()
+    if not isinstance(content, str):
+        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
+    raw = content.encode()
+    return gzip.compress(raw, mtime=0) if name.endswith(".gz") else raw
