@@ -22,12 +22,23 @@ def redis_cluster_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
         yield port
 
 
-@pytest.fixture(params=["lmdb", "redis", "redis+cluster"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(scope="session")
+def dynamodb_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with servers.dynamodb_server(tmp_path_factory.mktemp("dynamodb")) as (port, _):
+        yield port
+
+
+@pytest.fixture(params=["lmdb", "redis", "redis+cluster", "dynamodb"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty store of each kind."""
     if request.param == "lmdb":
         return f"lmdb://{tmp_path}/store"
     namespace = uuid.uuid4().hex[:8]
+    if request.param == "dynamodb":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")  # DynamoDB Local takes any
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+        endpoint = f"http://127.0.0.1:{request.getfixturevalue('dynamodb_port')}"
+        return f"dynamodb://topshelf?region=local&endpoint={endpoint}&namespace={namespace}&lease=1"
     port = request.getfixturevalue({"redis": "redis_port", "redis+cluster": "redis_cluster_port"}[request.param])
     return f"{request.param}://127.0.0.1:{port}?namespace={namespace}&lease=1"
 

@@ -11,6 +11,13 @@ from pathlib import Path
 
 import pytest
 
+DYNAMODB_LOCAL_VERSION = "2.6.1"
+_POM = f"""<project><modelVersion>4.0.0</modelVersion>
+<groupId>topshelf</groupId><artifactId>dynamodb-local</artifactId><version>1</version>
+<dependencies><dependency><groupId>com.amazonaws</groupId><artifactId>DynamoDBLocal</artifactId>
+<version>{DYNAMODB_LOCAL_VERSION}</version></dependency></dependencies></project>
+"""
+
 
 def free_port() -> int:
     """A port below 50000, so that a Redis Cluster's bus (10,000 above) has one as well."""
@@ -38,13 +45,11 @@ def wait_for(ready: Callable[[], bool], what: str, process: subprocess.Popen[byt
 
 
 def need(tool: str, remedy: str) -> str:
-    """The tool's path, or a visible skip; CI has every tool and turns the skip into a failure."""
+    """The tool's path, or a visible skip; where TOPSHELF_REQUIRE_SERVERS is set, as in CI, that is a failure."""
     found = shutil.which(tool)
     if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{tool} is missing in CI: {remedy}")
-        pytest.skip(f"{tool} is missing: {remedy}")
-    return found
+        (pytest.fail if os.environ.get("TOPSHELF_REQUIRE_SERVERS") else pytest.skip)(f"{tool} is missing: {remedy}")
+    return str(found)
 
 
 @contextmanager
@@ -56,6 +61,35 @@ def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
+
+
+def dynamodb_local() -> Path:
+    """The folder of DynamoDB Local's jars, fetched once by Maven from Maven Central."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "topshelf" / f"dynamodb-local-{DYNAMODB_LOCAL_VERSION}"
+    if not (folder / "complete").exists():
+        tool = need("mvn", "apt-get install maven")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "pom.xml").write_text(_POM)
+        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+        subprocess.run([tool, "-q", "-B", *goal], cwd=folder, check=True, timeout=500)
+        (folder / "complete").touch()
+    return folder
+
+
+@contextmanager
+def dynamodb_server(folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    tool, jars, port = need("java", "apt-get install default-jre-headless"), dynamodb_local(), free_port()
+    main = "com.amazonaws.services.dynamodbv2.local.main.ServerRunner"
+    java = [tool, "-Xmx512m", f"-Djava.library.path={jars}", "-cp", f"{jars}/*", main]
+    with running([*java, "-inMemory", "-disableTelemetry", "-port", str(port)], folder) as process:
+
+        def listening() -> bool:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return True
+
+        wait_for(listening, "DynamoDB Local", process)
+        yield port, process
 
 
 @contextmanager
