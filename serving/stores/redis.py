@@ -66,8 +66,8 @@ class RedisKeyValues:
             yield self._connected
         except redis.exceptions.OutOfMemoryError as error:
             raise StoreError(
-                f"Redis at {self._where} is out of memory: {error}; raise maxmemory (a swap holds two versions), then "
-                "run it again: it goes on from here"
+                f"Redis at {self._where} is out of memory: {error}; raise maxmemory (a swap holds two versions) "
+                "and run it again: it goes on from here"
             ) from error
         except (redis.exceptions.RedisError, OSError) as error:
             raise StoreError(

@@ -1,0 +1,434 @@
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from jobs import snapshot_versions as versions
+from jobs.publish import publish
+from jobs.publish_gates import GateLimits
+from jobs.snapshot_columns import PublishError
+from serving.record import decode, record_key, shard_of
+from serving.snapshot import Snapshot
+from serving.stores import Store, StoreError, open_store
+from tests.serving.small_shop import item_ids, night
+
+D1, D2, D3, D4 = "2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(open_store(f"lmdb://{tmp_path}/store")) as opened:
+        yield opened
+
+
+def version(day: str, seed: int = 0) -> str:
+    return night(day, seed=seed).version
+
+
+def gates_of(done: object) -> dict[str, str]:
+    return {gate.name: gate.outcome for gate in done.manifest.gates}  # type: ignore[attr-defined]
+
+
+# What is published ---------------------------------------------------------------------------------------
+
+
+def test_every_shelf_is_in_the_snapshot_as_the_mart_has_it(store: Store) -> None:
+    tonight = night(D1)
+    publish(tonight, store)
+    snapshot = Snapshot(store.open(tonight.version))
+    ids = item_ids(100)
+    for shard in range(tonight.n_shards):
+        table = tonight.shelves(shard)
+        for user in pc.unique(table["user_id"]).to_pylist():
+            rows = table.filter(pc.equal(table["user_id"], user)).to_pylist()
+            shelf = snapshot.shelf(user)
+            assert shelf is not None
+            assert [ids[p] for p in shelf.positions] == [row["item_id"] for row in rows]
+            about = [None if p < 0 else ids[p] for p in shelf.reason_positions]
+            assert about == [row["reason_item_id"] for row in rows]
+
+
+def test_a_shelf_carries_its_users_segment(store: Store) -> None:
+    tonight = night(D1)
+    publish(tonight, store)
+    snapshot = Snapshot(store.open(tonight.version))
+    for shard in range(tonight.n_shards):
+        for row in tonight.users(shard).to_pylist():
+            shelf = snapshot.shelf(row["user_id"])
+            assert shelf is not None
+            assert snapshot.segments[shelf.segment] == (row["region"] or "", row["age_band"] or "")
+
+
+def test_the_catalogue_fallbacks_postings_and_neighbours_are_read_back(store: Store) -> None:
+    tonight = night(D1)
+    publish(tonight, store)
+    snapshot = Snapshot(store.open(tonight.version))
+    rows = tonight.items.to_pylist()
+    for position, row in enumerate(rows):
+        assert snapshot.item_ids[position] == row["item_id"]
+        assert snapshot.titles[position] == (row["title"] or "")
+        assert snapshot.category(position) == (row["category"] or "")
+        assert snapshot.price_minor[position] == (-1 if row["price_minor"] is None else row["price_minor"])
+        assert snapshot.stock[position] == (-1 if row["stock"] is None else row["stock"])
+        assert snapshot.position(row["item_id"]) == position
+    by_popularity = sorted(range(100), key=lambda p: (-rows[p]["purchaser_count_30d"], p))
+    assert snapshot.postings().tolist() == by_popularity
+    for path in ("home", "home/kitchen", "home/kitchen/mugs", "toys"):
+        inside = [p for p in by_popularity if (f"{rows[p]['category']}/").startswith(f"{path}/")]
+        assert snapshot.postings(path).tolist() == inside
+        low, high = snapshot.category_nodes(path)
+        assert sorted(inside) == [p for p in range(100) if low <= snapshot.item_category[p] < high]
+    assert snapshot.postings("hom").tolist() == []
+    found = snapshot.fallback("region", "DE")
+    assert found is not None
+    assert found[0].tolist() == list(range(15))
+    assert snapshot.fallback("region", "XX") is None
+    assert snapshot.similar(99)[0].tolist() == [0, 1]
+
+
+def test_the_same_night_published_twice_is_the_same_snapshot(tmp_path: Path) -> None:
+    hashes = []
+    for name, now in (("a", "2026-01-02T01:00:00+00:00"), ("b", "2026-01-05T01:00:00+00:00")):
+        with closing(open_store(f"lmdb://{tmp_path}/{name}")) as store:
+            hashes.append(publish(replace(night(D1), run_id=name * 12), store, now=now).manifest.hash)
+    assert hashes[0] == hashes[1]
+
+
+def test_several_variants_of_a_user_are_stored_side_by_side(store: Store) -> None:
+    base = night(D1)
+    arm = night(D1, seed=5)
+
+    def both(shard: int) -> pa.Table:
+        other = arm.shelves(shard).set_column(0, "variant", pa.array(["arm-b"] * len(arm.shelves(shard))))
+        return pa.concat_tables([other, base.shelves(shard)])  # sorted by variant first, as the mart is
+
+    publish(replace(base, shelves=both), store)
+    snapshot = Snapshot(store.open(base.version))
+    one, two = snapshot.shelf("user-1"), snapshot.shelf("user-1", "arm-b")
+    assert one is not None
+    assert two is not None
+    assert one.positions.tolist() != two.positions.tolist()
+    assert snapshot.shelf("user-1", "arm-c") is None
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("item_id", "ghost", "names item 'ghost'"),
+        ("source", "tea_leaves", "source 'tea_leaves'"),
+        ("reason_code", "hunch", "reason_code 'hunch'"),
+        ("rank", 7, "ranks do not count from 1"),
+        ("score", float("nan"), "score nan"),
+    ],
+)
+def test_a_mart_that_cannot_be_a_snapshot_ends_in_an_error_and_changes_nothing(
+    store: Store, column: str, value: object, said: str
+) -> None:
+    publish(night(D1), store)
+    bad = night(D2)
+
+    def spoiled(shard: int) -> pa.Table:
+        table = bad.shelves(shard)
+        values = table[column].to_pylist()
+        if shard == 1:
+            values[0] = value
+        return table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
+
+    with pytest.raises(PublishError, match=said):
+        publish(replace(bad, shelves=spoiled), store)
+    assert store.pointer().live == version(D1)
+    assert [m.version for m in store.versions()] == [version(D1)]
+
+
+# The publishing rule -------------------------------------------------------------------------------------
+
+
+def test_a_later_day_goes_live_and_an_earlier_one_never_does(store: Store) -> None:
+    assert publish(night(D2), store).live
+    assert not publish(night(D1), store).live
+    assert store.pointer().live == version(D2)
+    assert publish(night(D3), store).live
+
+
+def test_a_failed_night_that_is_backfilled_goes_live(store: Store) -> None:
+    publish(night(D1), store)
+    assert publish(night(D2), store).live  # D2 failed at first, and is now run by hand
+
+
+def test_the_same_day_with_other_parameters_waits_for_a_person(store: Store) -> None:
+    publish(night(D1, seed=1), store)
+    again = publish(night(D1, seed=2), store)
+    assert not again.live
+    assert "topshelf promote" in again.reason
+    versions.promote(store, again.manifest.version)
+    assert store.pointer().live == again.manifest.version
+
+
+def test_after_a_rollback_a_retry_of_the_same_night_does_not_go_live_and_the_next_night_does(store: Store) -> None:
+    publish(night(D1), store)
+    publish(night(D2), store)
+    assert versions.rollback(store).live == version(D1)
+    assert not publish(night(D2), store).live
+    assert store.pointer().live == version(D1)
+    assert publish(night(D3), store).live
+
+
+def test_rolling_back_without_an_earlier_version_says_what_to_do(store: Store) -> None:
+    publish(night(D1), store)
+    with pytest.raises(StoreError, match="topshelf snapshots"):
+        versions.rollback(store)
+    assert store.pointer().live == version(D1)
+
+
+def test_a_pinned_version_stays_live_while_nights_go_on(store: Store) -> None:
+    publish(night(D1), store)
+    publish(night(D2), store)
+    versions.pin(store, version(D1))
+    done = publish(night(D3), store)
+    assert not done.live
+    assert "topshelf unpin" in done.reason
+    assert store.pointer().live == version(D1)
+    publish(night(D4), store)
+    assert version(D1) in {m.version for m in store.versions()}
+    with pytest.raises(StoreError, match="pinned"):
+        versions.promote(store, version(D4))
+    versions.unpin(store)
+    assert publish(night(D4), store).live
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((D1, D2, D3))))
+def test_of_publishers_racing_the_latest_day_is_live_at_the_end(tmp_path: Path, order: tuple[str, ...]) -> None:
+    url = f"lmdb://{tmp_path}/store"
+    errors: list[BaseException] = []
+
+    def run(day: str) -> None:
+        try:
+            with closing(open_store(url)) as mine:
+                publish(night(day), mine)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(day,)) for day in order]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    with closing(open_store(url)) as store:
+        assert store.pointer().live == version(D3)
+        assert store.pointer().highest_day == D3
+        assert version(D3) in {m.version for m in store.versions()}
+
+
+# Retention ----------------------------------------------------------------------------------------------
+
+
+def test_retention_keeps_two_and_never_the_live_or_the_one_before(store: Store) -> None:
+    for day in (D1, D2, D3, D4):
+        publish(night(day), store)
+    assert [m.version for m in store.versions()] == [version(D3), version(D4)]
+    versions.rollback(store)
+    publish(night("2025-12-30"), store)
+    publish(night("2025-12-31"), store)
+    kept = {m.version for m in store.versions()}
+    assert version(D3) in kept  # live
+    assert {version("2025-12-30"), version("2025-12-31")} <= kept  # the two newest published
+    assert store.pointer().live == version(D3)
+
+
+def test_what_a_dead_publisher_left_is_removed_by_the_next(store: Store, tmp_path: Path) -> None:
+    with store.begin("2026-01-01-dead", 3) as loading:
+        loading.write_shard(0, [])
+    publish(night(D2), store)
+    assert store.unfinished() == []
+    assert [path.name for path in (tmp_path / "store" / "loading").iterdir()] == []
+
+
+def test_a_version_that_is_still_being_loaded_is_not_removed(store: Store, tmp_path: Path) -> None:
+    with closing(open_store(store.url)) as other, other.begin("2026-01-01-slow", 3) as loading:
+        report = loading.write_shard(0, [])
+        publish(night(D2), store)
+        assert loading.write_shard(1, []).records == 0
+    with store.begin("2026-01-01-slow", 3) as loading:
+        assert loading.finished[0] == report
+
+
+# Gates --------------------------------------------------------------------------------------------------
+
+
+def test_a_first_snapshot_skips_the_gates_that_compare_and_says_so(store: Store) -> None:
+    done = publish(night(D1), store)
+    assert done.live
+    assert gates_of(done)["users"] == "skipped"
+    assert "no snapshot of a day before" in done.manifest.gates[3].reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate"),
+    [({"n_users": 40}, "users"), ({"n_items": 70}, "items")],
+)
+def test_a_fall_beyond_the_set_share_is_stored_and_not_promoted(
+    store: Store, changes: dict[str, int], gate: str
+) -> None:
+    publish(night(D1), store)
+    done = publish(night(D2, **changes), store)  # type: ignore[arg-type]
+    assert gates_of(done)[gate] == "failed"
+    assert not done.live
+    assert gate in done.reason
+    assert store.pointer().live == version(D1)
+    assert version(D2) in {m.version for m in store.versions()}
+
+
+def test_a_snapshot_held_back_is_no_measure_for_the_next_night(store: Store) -> None:
+    publish(night(D1), store)
+    publish(night(D2, n_users=30), store)
+    done = publish(night(D3, n_users=30), store)
+    assert gates_of(done)["users"] == "failed"
+    assert store.pointer().live == version(D1)
+
+
+def test_a_worse_evaluation_and_an_overlap_out_of_range_hold_a_snapshot_back(store: Store) -> None:
+    publish(night(D1, metrics={"holdout": {"all": {"ndcg@20": 0.3}}}), store)
+    worse = night(D2, metrics={"holdout": {"all": {"ndcg@20": 0.2}}})
+    limits = GateLimits(overlap_at_10=(0.0, 0.5))
+    outcome = gates_of(publish(worse, store, limits=limits))
+    assert (outcome["evaluation"], outcome["overlap"]) == ("failed", "failed")  # the same seed: the very same shelves
+
+
+def test_a_short_fallback_and_a_record_over_budget_hold_a_snapshot_back(store: Store) -> None:
+    done = publish(night(D1), store, limits=GateLimits(min_fallback=60, record_bytes=100))
+    assert gates_of(done) | {"fallback": "failed", "record_budget": "failed"} == gates_of(done)
+    assert store.pointer().live is None
+
+
+def test_force_needs_a_reason_and_keeps_it_in_the_manifest(store: Store) -> None:
+    publish(night(D1), store)
+    assert not publish(night(D2, n_users=30), store).live
+    done = publish(night(D2, n_users=30), store, force="the Swiss shop was sold")
+    assert done.live
+    assert store.versions()[-1].forced == "the Swiss shop was sold"
+    assert gates_of(done)["users"] == "failed"
+
+
+# Deaths and outages -------------------------------------------------------------------------------------
+
+PUBLISHER = """
+import sys
+from contextlib import closing
+from jobs.publish import publish
+from serving.stores import open_store
+from tests.serving.small_shop import night
+with closing(open_store(sys.argv[1])) as store:
+    print("ready", flush=True)
+    publish(night(sys.argv[2], n_users=1500, n_items=200, top_n=60), store)
+"""
+
+
+def start_publisher(url: str, day: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", PUBLISHER, url, day], stdout=subprocess.PIPE, env=os.environ)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def whole(store: Store, of: str) -> bool:
+    """Whether every record of a version belongs to it and is whole."""
+    stored = store.open(of)
+    count = 0
+    for shard in range(stored.manifest.n_shards):
+        for key, record in stored.scan(shard):
+            assert shard_of(key, stored.manifest.n_shards) == shard
+            assert len(decode(record)) > 0
+            count += 1
+    return count == stored.manifest.users
+
+
+@pytest.mark.slow
+def test_a_publisher_killed_at_50_random_points_harms_nothing_and_the_next_run_finishes(tmp_path: Path) -> None:
+    url = f"lmdb://{tmp_path}/store"
+    first = start_publisher(url, D1)
+    began = time.monotonic()
+    assert first.wait() == 0
+    takes_s = time.monotonic() - began
+    chance = random.Random(20260101)
+    days = [str(date(2026, 1, 1) + timedelta(days=number)) for number in range(60)]
+    with closing(open_store(url)) as store:
+        for _ in range(50):
+            live = str(store.pointer().live)
+            tonight = days[days.index(live[:10]) + 1]
+            process = start_publisher(url, tonight)
+            time.sleep(chance.uniform(0, takes_s))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            now = str(store.pointer().live)
+            assert now in {live, version(tonight)}  # the old night or the new one
+            assert whole(store, now)
+        tonight = days[days.index(str(store.pointer().live)[:10]) + 1]
+        assert start_publisher(url, tonight).wait() == 0
+        assert store.pointer().live == version(tonight)
+        assert whole(store, version(tonight))
+        assert store.unfinished() == []
+        assert not list((tmp_path / "store" / "loading").iterdir())
+        assert len(store.versions()) == 2
+
+
+def test_a_full_disk_while_loading_is_told_and_what_was_live_stays(store: Store, tmp_path: Path) -> None:
+    publish(night(D1), store)
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n{PUBLISHER}"
+    limited = limited.replace("import sys", "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)", 1)
+    done = subprocess.run(
+        [sys.executable, "-c", limited, store.url, D2], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode != 0
+    assert "could not be written" in done.stderr
+    assert "free space" in done.stderr
+    assert store.pointer().live == version(D1)
+    assert whole(store, version(D1))
+    assert start_publisher(store.url, D2).wait() == 0  # with space again, the next run finishes it
+    assert store.pointer().live == version(D2)
+
+
+def test_200_swaps_and_rollbacks_under_load_fail_no_lookup_and_mix_no_versions(store: Store) -> None:
+    publish(night(D1, seed=1), store)
+    publish(night(D2, seed=2), store)
+    names = [version(D1, 1), version(D2, 2)]
+    expected = {name: store.open(name).get(record_key("user-1")) for name in names}
+    stop, failures, looked = threading.Event(), [], [0]
+
+    def look_up() -> None:
+        with closing(open_store(store.url)) as mine:
+            while not stop.is_set():
+                live = str(mine.pointer().live)
+                with closing(mine.open(live)) as stored:
+                    if stored.manifest.version != live or stored.get(record_key("user-1")) != expected[live]:
+                        failures.append(live)
+                looked[0] += 1
+
+    readers = [threading.Thread(target=look_up) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    longest_s = 0.0
+    for _ in range(100):
+        began = time.monotonic()
+        versions.rollback(store)
+        versions.promote(store, names[1])
+        longest_s = max(longest_s, time.monotonic() - began)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+    assert looked[0] > 100
+    assert longest_s < 1
