@@ -22,6 +22,7 @@ from scipy import sparse
 
 from jobs.baselines import POPULARITY_DAYS, History, baseline_lists
 from jobs.lake import Lake, MissingPartitionError
+from jobs.landing import UnmarkedDayError
 from jobs.metrics import DRAWS, K, ListScores, Positions, intervals, marked, rounded, score_lists
 from jobs.settings import Parameters, Settings, parameters_from_environment
 
@@ -252,6 +253,7 @@ def published(
 
     Raises:
         EvaluationError: the window is empty, that day has no shelves, or nobody can be asked.
+        UnmarkedDayError: a day of the window has not landed whole.
     """
     if until <= ds:
         raise EvaluationError(f"--until {until} is not after --ds {ds}; the window is the days after ds up to until")
@@ -369,7 +371,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             parameters_from_environment(),
             truth=given.truth,
         )
-    except (EvaluationError, MissingPartitionError) as error:
+    except (EvaluationError, MissingPartitionError, UnmarkedDayError) as error:
         raise SystemExit(f"evaluate: {error}") from error
     print_report(said)
     print(f"{settings.lake}/marts/evaluation/ds={given.ds}/published.json")

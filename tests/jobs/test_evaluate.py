@@ -66,7 +66,7 @@ def shelve(lake: Lake, shelves: Mapping[str, list[str]], ds: date = DAY, variant
 BOUGHT = [
     ("ann", "mug", "purchase", -3),
     ("ann", "tea", "purchase", -3),
-    ("bob", "jug", "purchase", -40),
+    ("bob", "jug", "purchase", -4),
     ("cat", "mug", "view", -2),
     ("cat", "pan", "view", -2),
     (None, "lid", "purchase", -1),
@@ -301,6 +301,37 @@ def test_the_table_tells_of_users_without_a_shelf_and_of_what_was_skipped(shop, 
     printed = capsys.readouterr().out
     assert "3 users had no shelf" in printed
     assert "ease was skipped: too many items" in printed
+
+
+def land(landing: Path, first: date, until: date) -> None:
+    """Land the same shop as csv, a marked folder for each day."""
+    for ds in (first + timedelta(days=n) for n in range((until - first).days + 1)):
+        folder = landing / "events" / f"ds={ds}"
+        folder.mkdir(parents=True)
+        of_day = [event for event in BOUGHT if DAY + timedelta(days=event[3]) == ds]
+        if of_day:
+            lines = [f"{user or ''},{item},{kind},{ds}T12:00:00Z,s1" for user, item, kind, _ in of_day]
+            (folder / "events.csv").write_text("\n".join(["user_id,item_id,event_type,ts,session_id", *lines]) + "\n")
+        (folder / "_SUCCESS").touch()
+
+
+def test_days_that_staging_lacks_are_ingested_first_and_tell_the_same(shop, spark, landing, tmp_path):
+    land(landing, DAY - timedelta(days=4), UNTIL)
+    lake = Lake(str(tmp_path / "ingested"))
+    shelve(lake, {"ann": ["jug", "mug", "lid"], "bob": ["mug", "tea"], "cat": ["mug"]})
+
+    report = published(lake, str(landing), DAY, UNTIL, Parameters())
+
+    assert max(lake.days("staging/interactions")) == UNTIL
+    assert report == said(shop)
+
+
+def test_a_window_that_has_not_landed_whole_is_refused_with_the_missing_day(spark, lake, landing):
+    land(landing, DAY - timedelta(days=4), UNTIL - timedelta(days=1))
+    shelve(lake, {"ann": ["jug"]})
+
+    with pytest.raises(SystemExit, match=r"events has no ds=2026-02-14"):
+        main(["--ds", str(DAY), "--until", str(UNTIL), "--lake", lake.root, "--landing", str(landing)])
 
 
 REFERENCE = {
