@@ -115,7 +115,7 @@ class Lake:
     ) -> Manifest:
         files = self._checksums(table, ds)
         parquet = [name for name in files if name.endswith(".parquet")]
-        row_count = sum(self._row_count(table, ds, name) for name in parquet) if parquet else None
+        row_count = sum(self._row_count(table, ds, name) for name in parquet)
         manifest = Manifest(
             name=table,
             ds=str(ds),
@@ -295,7 +295,7 @@ class Lake:
         self.manifest(name, ds)
         path = self._inside(name, ds, f"{key}.npy")
         if isinstance(self._filesystem[0], fs.LocalFileSystem):
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         with self._filesystem[0].open_input_stream(path) as stream:
             return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 

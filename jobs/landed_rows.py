@@ -167,7 +167,8 @@ def _read(
     day = F.regexp_extract(F.col("_metadata.file_path"), r"/ds=(\d{4}-\d{2}-\d{2})/[^/]*$", 1)
     return frame.select(
         day.cast("date").alias("ds"),
-        F.col("_metadata.file_name").alias("path"),
+        # Spark tells names as in a URL, where a plus is a plus.
+        F.url_decode(F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))).alias("path"),
         *(values[column.name].alias(column.name) for column in table.columns),
         fault.cast(FAULT).alias("fault"),
         F.when(fault.isNotNull(), cut(whole, RAW_BYTES)).alias("raw"),

@@ -86,7 +86,8 @@ def parsed(text: Expression, wanted: str) -> Expression:  # noqa: PLR0911 - one 
         number = bare.try_cast("double")
         return F.when(F.abs(number) < float("inf"), number)
     if wanted == "timestamp":
-        return F.when(bare.rlike(ISO_8601), bare).try_cast("timestamp")
+        to_seconds = F.regexp_replace(bare, r"([T ]\d{2}:\d{2})(?=$| ?(Z|UTC|[+-]))", "$1:00")
+        return F.when(bare.rlike(ISO_8601), to_seconds).try_cast("timestamp")
     if wanted == "array<string>":
         listed = F.from_json(bare, "array<string>")
         return F.when(bare.startswith("["), listed).otherwise(F.split(bare, r"\|"))

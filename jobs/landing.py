@@ -85,8 +85,9 @@ class Landing:
         return fs.LocalFileSystem(), str(Path(self.root).resolve())
 
     def address(self, file: LandedFile) -> str:
-        """Return the address that Spark reads a file by."""
-        return f"s3a://{file.path}" if self.root.startswith("s3://") else f"file://{file.path}"
+        """Return the address that Spark reads a file by; it would take [a] or {b} for patterns."""
+        path = re.sub(r"([\[\]{}*?\\])", r"\\\1", file.path)
+        return f"s3a://{path}" if self.root.startswith("s3://") else path
 
     def days(self, table: str, ds: date) -> list[LandedDay]:
         """Return a table's days up to `ds`, ascending.
@@ -126,6 +127,10 @@ class Landing:
                 raise UnreadableFileError(
                     f"{self.root}/{table}/ds={ds}/{name} is none of {', '.join(FORMATS)}; "
                     "convert it, or take it out of the folder"
+                )
+            if ":" in name:
+                raise UnreadableFileError(
+                    f"{path}/{name} has a colon in its name, which Spark cannot read; rename it"
                 )
         return LandedDay(table, ds, tuple(LandedFile(table, ds, name, f"{path}/{name}") for name in names))
 

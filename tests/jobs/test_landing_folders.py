@@ -80,6 +80,12 @@ def test_a_file_of_an_unknown_kind_is_refused_rather_than_passed_over(land, land
         look(landing)
 
 
+def test_a_file_name_that_spark_cannot_read_is_refused_at_once(land, landing):
+    land("events", D1, "till 10:30.csv", EVENTS)
+    with pytest.raises(UnreadableFileError, match=r"till 10:30.csv has a colon in its name.*rename it"):
+        look(landing)
+
+
 def test_hidden_files_are_not_part_of_a_day(land, landing):
     land("events", D1, "a.csv", EVENTS)
     source = Landing(str(landing))
