@@ -5,6 +5,7 @@ python -m serving serve --store lmdb://data/store --landing data/landing
 
 import asyncio
 import contextlib
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -28,8 +29,8 @@ from serving.parameters import Body, from_body, from_query
 from serving.problems import CONTENT_TYPE, ProblemError
 from serving.stores import open_store
 
+_LOG = logging.getLogger(__name__)
 HOT_PATH = "/recommendations"
-MAX_BODY_BYTES = 64 << 10
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -83,7 +84,12 @@ def build(store_url: str, landing: Path, state_folder: Path) -> ASGIApp:
         route_handlers=handlers(endpoint),
         on_app_init=[put_before],
         openapi_config=OpenAPIConfig(title="Topshelf", version="1", path="/schema"),
-        exception_handlers={ProblemError: _problem, HTTPException: _http_error},
+        exception_handlers={
+            ProblemError: _problem,
+            HTTPException: _http_error,
+            RecursionError: _too_deep,
+            Exception: _fault,
+        },
         request_max_body_size=MAX_BYTES,
     )
     return hot_route(endpoint, app)
@@ -181,3 +187,12 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
     detail = error.detail if isinstance(error.detail, str) else "the request was refused"
     remedy = "see /schema for what this endpoint takes"
     return _problem(request, ProblemError(error.status_code, detail, remedy))
+
+
+def _too_deep(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    return _problem(request, ProblemError(400, "the body is nested too deeply", "send the JSON of the documentation"))
+
+
+def _fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    _LOG.error("a fault while answering %s %s", request.method, request.scope["path"], exc_info=error)
+    return _problem(request, ProblemError(500, type(error).__name__, "report it with the time and the log's lines"))

@@ -51,7 +51,7 @@ def read_feed(body: bytes, now_s: float) -> tuple[list[ItemChange], list[Refusal
             continue
         try:
             changes.append(_change(_ROW.decode(line), now_s))
-        except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
             refused.append(Refusal(number, str(error)))
     return changes, refused
 

@@ -88,7 +88,7 @@ def from_body(body: bytes) -> Ask:
     """Parse `POST /recommendations`. Raises ProblemError (400)."""
     try:
         asked = _BODY.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProblemError(
             400, f"the body is not understood: {error}", "send the JSON of the documentation"
         ) from error

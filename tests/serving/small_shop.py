@@ -62,7 +62,7 @@ def fallback_table(n_items: int) -> pa.Table:
         ("trending", "", range(min(10, n_items))),
         ("region", "DE", range(min(15, n_items))),
         ("age_band", "18-24", range(3, min(15, n_items))),
-        ("category", "toys", [p for p in range(n_items) if p % 5 == 3][:20]),
+        ("category", "toys", [p for p in range(n_items) if p % 5 == 3][:8]),
     ):
         rows += [(shelf, key, rank, ids[p], 1.0 / rank) for rank, p in enumerate(positions, 1)]
     names = ("shelf", "shelf_key", "rank", "item_id", "score")
