@@ -92,9 +92,12 @@ class Lake:
     def _write_manifest(self, manifest: Manifest, ds: date) -> None:
         path = self._inside(manifest.name, ds, MANIFEST_NAME)
         partial = path + ".partial"
-        with self._filesystem[0].open_output_stream(partial) as stream:
-            stream.write(manifest.to_json().encode())
-        self._filesystem[0].move(partial, path)
+        try:
+            with self._filesystem[0].open_output_stream(partial) as stream:
+                stream.write(manifest.to_json().encode())
+            self._filesystem[0].move(partial, path)
+        except OSError as error:
+            raise _write_error(error, f"{manifest.name}/ds={ds}") from error
 
     def _begin(self, table: str, ds: date) -> None:
         """Withdraw trust, then empty the partition: first the manifest, then the rest."""
