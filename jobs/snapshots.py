@@ -7,12 +7,15 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from jobs import snapshot_versions as versions
+from jobs.snapshot_diff import difference
+from jobs.snapshot_export import export as write_export
 from serving.stores import Manifest, open_store
 
 
@@ -105,3 +108,25 @@ def print_shelf(store_url: str, user_id: str, limit: int = 20) -> None:
         what = (str(row["rank"]), row["item_id"], row["title"], row["price"], stock)
         table.add_row(*what, f"{row['score']:.4g}", row["source"], row["reason"])
     Console().print(table)
+
+
+def print_diff(store_url: str, before: str, after: str) -> None:
+    """Print what changed from one version to another. Raises StoreError."""
+    with closing(open_store(store_url)) as store:
+        d = difference(store, before, after)
+    table = Table(title=f"{d.before} → {d.after}", title_justify="left", show_header=False)
+    changed = d.users_changed / d.users_of_both if d.users_of_both else 0.0
+    table.add_row("users", f"{d.users_before:,} → {d.users_after:,}: {d.users_came:,} came, {d.users_went:,} went")
+    table.add_row("users whose shelf changed", f"{d.users_changed:,} of {d.users_of_both:,} in both ({changed:.1%})")
+    table.add_row("overlap of the first 10, of all", f"{d.overlap_at_10:.1%}, {d.overlap_at_n:.1%}")
+    table.add_row("items", f"{d.items_before:,} → {d.items_after:,}: {d.items_came:,} came, {d.items_went:,} went")
+    scores = f"{d.mean_score_before:.4g} → {d.mean_score_after:.4g}, an item's moved by {d.mean_score_drift:.4g}"
+    table.add_row("mean score", scores)
+    Console().print(table)
+
+
+def export(store_url: str, path: Path, version: str | None = None, first: int | None = None) -> str:
+    """Write a snapshot to a .parquet or .jsonl file: a sentence that says so. Raises StoreError."""
+    with closing(open_store(store_url)) as store:
+        users = write_export(store, path, version, first)
+    return f"{path}: the shelves of {users:,} users"

@@ -1,28 +1,27 @@
 import itertools
-import os
-import random
-import signal
+import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import snapshot_versions as versions
 from jobs.publish import publish
 from jobs.publish_gates import GateLimits
 from jobs.snapshot_columns import PublishError
-from serving.record import decode, record_key, shard_of
+from jobs.snapshot_diff import difference
+from jobs.snapshot_export import export
 from serving.snapshot import Snapshot
 from serving.stores import Store, StoreError, open_store
+from tests.serving.publisher import PUBLISHER, start_publisher, whole
 from tests.serving.small_shop import item_ids, night
 
 D1, D2, D3, D4 = "2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"
@@ -323,66 +322,54 @@ def test_force_needs_a_reason_and_keeps_it_in_the_manifest(store: Store) -> None
     assert gates_of(done)["users"] == "failed"
 
 
+# Reading it another way ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["shelves.parquet", "shelves.jsonl"])
+def test_an_export_holds_every_shelf_with_item_ids(store: Store, tmp_path: Path, name: str) -> None:
+    tonight = night(D1)
+    publish(tonight, store)
+    users = export(store, tmp_path / name)
+    if name.endswith("parquet"):
+        rows = pq.read_table(tmp_path / name).to_pylist()
+    else:
+        shelves = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        rows = [
+            {"user_id": shelf["user_id"], "variant": shelf["variant"], "rank": rank, **item}
+            for shelf in shelves
+            for rank, item in enumerate(shelf["items"], 1)
+        ]
+    mart = [row for shard in range(tonight.n_shards) for row in tonight.shelves(shard).to_pylist()]
+    assert users == 60
+    assert len(rows) == len(mart)
+    for got, want in zip(rows, mart, strict=True):
+        assert got["score"] == pytest.approx(want["score"], rel=1e-3)
+        assert {key: got[key] for key in want if key != "score"} == {k: v for k, v in want.items() if k != "score"}
+
+
+def test_an_export_is_cut_where_asked_and_refuses_an_unknown_format(store: Store, tmp_path: Path) -> None:
+    publish(night(D1), store)
+    export(store, tmp_path / "a.parquet", first=3)
+    assert pq.read_table(tmp_path / "a.parquet")["rank"].to_numpy().max() == 3
+    with pytest.raises(StoreError, match=r"parquet or \.jsonl"):
+        export(store, tmp_path / "a.xlsx")
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "a.parquet"}
+
+
+def test_a_difference_counts_users_items_overlap_and_drift(store: Store) -> None:
+    publish(night(D1, n_users=60, n_items=100), store)
+    publish(night(D2, n_users=50, n_items=90), store)
+    same = difference(store, version(D1), version(D1))
+    assert (same.users_changed, same.overlap_at_10, same.overlap_at_n, same.mean_score_drift) == (0, 1.0, 1.0, 0.0)
+    found = difference(store, version(D1), version(D2))
+    assert (found.users_of_both, found.users_went, found.users_came) == (50, 10, 0)
+    assert (found.items_came, found.items_went) == (0, 10)
+    assert found.users_changed == 50
+    assert 0 < found.overlap_at_10 < 1
+    assert found.mean_score_drift > 0
+
+
 # Deaths and outages -------------------------------------------------------------------------------------
-
-PUBLISHER = """
-import sys
-from contextlib import closing
-from jobs.publish import publish
-from serving.stores import open_store
-from tests.serving.small_shop import night
-with closing(open_store(sys.argv[1])) as store:
-    print("ready", flush=True)
-    publish(night(sys.argv[2], n_users=1500, n_items=200, top_n=60), store)
-"""
-
-
-def start_publisher(url: str, day: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", PUBLISHER, url, day], stdout=subprocess.PIPE, env=os.environ)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    return process
-
-
-def whole(store: Store, of: str) -> bool:
-    """Whether every record of a version belongs to it and is whole."""
-    stored = store.open(of)
-    count = 0
-    for shard in range(stored.manifest.n_shards):
-        for key, record in stored.scan(shard):
-            assert shard_of(key, stored.manifest.n_shards) == shard
-            assert len(decode(record)) > 0
-            count += 1
-    return count == stored.manifest.users
-
-
-@pytest.mark.slow
-def test_a_publisher_killed_at_50_random_points_harms_nothing_and_the_next_run_finishes(tmp_path: Path) -> None:
-    url = f"lmdb://{tmp_path}/store"
-    first = start_publisher(url, D1)
-    began = time.monotonic()
-    assert first.wait() == 0
-    takes_s = time.monotonic() - began
-    chance = random.Random(20260101)
-    days = [str(date(2026, 1, 1) + timedelta(days=number)) for number in range(60)]
-    with closing(open_store(url)) as store:
-        for _ in range(50):
-            live = str(store.pointer().live)
-            tonight = days[days.index(live[:10]) + 1]
-            process = start_publisher(url, tonight)
-            time.sleep(chance.uniform(0, takes_s))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            now = str(store.pointer().live)
-            assert now in {live, version(tonight)}  # the old night or the new one
-            assert whole(store, now)
-        tonight = days[days.index(str(store.pointer().live)[:10]) + 1]
-        assert start_publisher(url, tonight).wait() == 0
-        assert store.pointer().live == version(tonight)
-        assert whole(store, version(tonight))
-        assert store.unfinished() == []
-        assert not list((tmp_path / "store" / "loading").iterdir())
-        assert len(store.versions()) == 2
 
 
 def test_a_full_disk_while_loading_is_told_and_what_was_live_stays(store: Store, tmp_path: Path) -> None:
@@ -399,36 +386,3 @@ def test_a_full_disk_while_loading_is_told_and_what_was_live_stays(store: Store,
     assert whole(store, version(D1))
     assert start_publisher(store.url, D2).wait() == 0  # with space again, the next run finishes it
     assert store.pointer().live == version(D2)
-
-
-def test_200_swaps_and_rollbacks_under_load_fail_no_lookup_and_mix_no_versions(store: Store) -> None:
-    publish(night(D1, seed=1), store)
-    publish(night(D2, seed=2), store)
-    names = [version(D1, 1), version(D2, 2)]
-    expected = {name: store.open(name).get(record_key("user-1")) for name in names}
-    stop, failures, looked = threading.Event(), [], [0]
-
-    def look_up() -> None:
-        with closing(open_store(store.url)) as mine:
-            while not stop.is_set():
-                live = str(mine.pointer().live)
-                with closing(mine.open(live)) as stored:
-                    if stored.manifest.version != live or stored.get(record_key("user-1")) != expected[live]:
-                        failures.append(live)
-                looked[0] += 1
-
-    readers = [threading.Thread(target=look_up) for _ in range(3)]
-    for reader in readers:
-        reader.start()
-    longest_s = 0.0
-    for _ in range(100):
-        began = time.monotonic()
-        versions.rollback(store)
-        versions.promote(store, names[1])
-        longest_s = max(longest_s, time.monotonic() - began)
-    stop.set()
-    for reader in readers:
-        reader.join()
-    assert failures == []
-    assert looked[0] > 100
-    assert longest_s < 1
