@@ -16,7 +16,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
 from jobs.contracts import contract
-from jobs.lake import Lake
+from jobs.lake import Lake, LakeWriteError
 from jobs.landed_rows import LandedTable, inspect, landed_rows, unreadable_in
 from jobs.landing import STAGED_AS, LandedDay, Landing
 from jobs.quarantine import RowCounts, count_rows, quarantine, refuse_too_many, total
@@ -161,6 +161,11 @@ def _write(
         try:
             counts[name] = count_rows(frame)
         except Exception as error:
+            if "No space left on device" in str(error):
+                raise LakeWriteError(
+                    "Spark's working folder (SPARK_LOCAL_DIRS, else the temporary folder) is on a full disk; "
+                    "free space, then run the same command again"
+                ) from error
             raise unreadable_in(error, tables[name]) from error
         summary.counts[name] = total(counts[name].values())
     events = counts["events"]

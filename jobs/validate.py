@@ -104,14 +104,14 @@ def validate(spark: SparkSession, lake: Lake, names: Sequence[str], ds: date) ->
 
 def check_table(frame: DataFrame, name: str) -> list[CheckResult]:
     """Return the result of each check in the contract of `name`, over the rows of `frame`."""
-    checks = [single for check in contract(name).checks for single in _single(check)]
+    checks = [single for check in contract(name).checks for single in single_checks(check)]
     if not checks:
         return []
     outcomes = _expect(frame, name, [expectation(check) for check in checks])
     return [_result(frame, name, check, *outcome) for check, outcome in zip(checks, outcomes, strict=True)]
 
 
-def _single(check: Check) -> list[Check]:
+def single_checks(check: Check) -> list[Check]:
     """Split a check over several columns, each on its own, into one check a column."""
     if check.kind in ("not_null", "finite"):
         return [Check(check.kind, {"column": name}, check.severity) for name in _columns(check)]
@@ -165,11 +165,18 @@ def _great_expectations() -> Any:
 
 def _expect(frame: DataFrame, name: str, expectations: Sequence[Any]) -> list[tuple[bool, str]]:
     """Return for each expectation whether it holds, and what it observed or raised."""
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
     gx = _great_expectations()
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    from great_expectations.data_context.types import base
+
+    context = gx.get_context(
+        mode="ephemeral",
+        project_config=base.DataContextConfig(
+            # What was found goes into the lake, so no site of results is set up.
+            store_backend_defaults=base.InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            progress_bars=base.ProgressBarsConfig(globally=False, metric_calculations=False),
+            analytics_enabled=False,
+        ),
+    )
     asset = context.data_sources.add_spark("lake", persist=False).add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe("day").get_batch(batch_parameters={"dataframe": frame})
     # Results come back in another order than the suite's, so each is found by a number of its own.
@@ -194,20 +201,20 @@ def _result(frame: DataFrame, name: str, check: Check, passed: bool, told: str) 
     if check.kind == "row_count":
         return CheckResult(name, text, check.severity, passed, told=f"it has {frame.count():,} rows")
     bad = bad_rows(frame, check)
-    grain = [column for column in contract(name).grain if column in frame.columns]
-    shown = bad.select(*dict.fromkeys([*grain, *_columns(check)])).orderBy(*grain).limit(EXAMPLES).collect()
+    columns = [column for column in (*contract(name).grain, *_columns(check)) if column in frame.columns]
+    shown = bad.select(*dict.fromkeys(columns)).orderBy(*columns).limit(EXAMPLES).collect()
     examples = [", ".join(f"{key}={value}" for key, value in row.asDict().items()) for row in shown]
     return CheckResult(name, text, check.severity, passed, bad.count(), examples=examples)
 
 
 def bad_rows(frame: DataFrame, check: Check) -> DataFrame:
     """Return the rows of `frame` on which a failed check fails."""
-    columns = [F.col(f"`{name}`") for name in _columns(check)]
     given = check.arguments
     if check.kind == "unique":
-        repeated = frame.groupBy(*columns).count().where("count > 1").drop("count")
-        return frame.join(repeated, _columns(check), "left_semi")
-    column = columns[0]
+        grain = [name for name in _columns(check) if name in frame.columns]
+        repeated = frame.groupBy(*grain).count().where("count > 1").drop("count")
+        return frame.join(repeated, grain, "left_semi")
+    column = F.col(f"`{given['column']}`")
     low, high = given.get("min"), given.get("max")
     measured = F.length(column) if check.kind == "length" else column
     if check.kind in ("not_null", "not_all_null"):
