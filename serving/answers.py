@@ -8,7 +8,8 @@ import msgspec
 from serving.current import Current
 from serving.exposures import ExposureLog, Shown
 from serving.problems import ProblemError
-from serving.shelf import Ask, pick
+from serving.shelf import Ask, Pick, pick
+from serving.snapshot import Snapshot
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -52,16 +53,21 @@ class Answers:
             picked.degraded.append("snapshot_stale")
         prices = pair.live.price_minor[picked.positions].tolist() if picked.positions else []
         self._exposures.put(Shown(request_id, time.time(), ask, picked, snapshot, prices))
-        columns = zip(picked.positions, picked.scores, picked.reasons, picked.reason_positions, strict=True)
-        answer = Answer(
-            [
-                Recommendation(snapshot.item_id(position), round(score, 6), snapshot.reason(reason, position, about))
-                for position, score, reason, about in columns
-            ],
-            request_id,
-            snapshot.manifest.model_version,
-            snapshot.version,
-            picked.degraded,
-            f"the catalogue has {len(picked.positions)} such items now" if picked.short else "",
-        )
-        return _ENCODER.encode(answer)
+        return _encode(snapshot, picked, request_id)
+
+
+def _encode(snapshot: Snapshot, picked: Pick, request_id: str) -> bytes:
+    """An `Answer` as JSON, put together from parts that were encoded before: most items are shown again and again."""
+    item, why = snapshot.item_json, snapshot.reason_json
+    columns = zip(picked.positions, picked.scores, picked.reasons, picked.reason_positions, strict=True)
+    rows = [
+        f'{item(position)}{score:.4g},"reason":{why(reason, position, about)}}}'
+        for position, score, reason, about in columns
+    ]
+    rest = {"request_id": request_id, "model_version": snapshot.manifest.model_version, "snapshot": snapshot.version}
+    more: dict[str, object] = {**rest}
+    if picked.degraded:
+        more["degraded"] = picked.degraded
+    if picked.short:
+        more["short"] = f"the catalogue has {len(picked.positions)} such items now"
+    return b'{"recommendations":[' + ",".join(rows).encode() + b"]," + _ENCODER.encode(more)[1:]

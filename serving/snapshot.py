@@ -8,6 +8,7 @@ snapshot = Snapshot(store.open(store.pointer().live))
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +32,10 @@ _TEXTS = {
     "explore": ("Worth a look", "Worth a look"),
 }
 _OF_CATEGORY = {"trending", "popular_in_category", "new_item"}
+
+
+def _json(text: str) -> str:
+    return msgspec.json.encode(text).decode()
 
 
 class Snapshot:
@@ -61,7 +66,8 @@ class Snapshot:
         self._category_row = {category: row for row, category in enumerate(self.categories)}
         # Texts and ids repeat from request to request: the same items are shown to many.
         self.item_id = lru_cache(1 << 16)(self.item_ids.__getitem__)
-        self.reason = lru_cache(1 << 16)(self._reason)
+        self.item_json = lru_cache(1 << 16)(self._item_json)
+        self.reason_json = lru_cache(1 << 17)(self._reason_json)
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -114,7 +120,14 @@ class Snapshot:
         row = int(self.item_category[position])
         return "" if row < 0 else str(self.categories[row])
 
-    def _reason(self, code: int, position: int, reason_position: int) -> str:
+    def _item_json(self, position: int) -> str:
+        """The beginning of an item in an answer, up to its score."""
+        return f'{{"item_id":{_json(self.item_ids[position])},"score":'
+
+    def _reason_json(self, code: int, position: int, reason_position: int) -> str:
+        return _json(self.reason(code, position, reason_position))
+
+    def reason(self, code: int, position: int, reason_position: int) -> str:
         """The text of a reason, with the title or the category it speaks of where that is known."""
         name = REASON_CODES[code]
         if name in _OF_CATEGORY:

@@ -132,6 +132,9 @@ def shelf_blobs(
     yield "shelf_indptr", pack(np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
     for column, (blob, dtype) in enumerate((("shelf_positions", np.uint32), ("shelf_scores", np.float32))):
         parts = [np.asarray(shelves[name][column], dtype) for name in names]
+        odd = next((name for name, part in zip(names, parts, strict=True) if not np.isfinite(part).all()), None)
+        if odd is not None:
+            raise ContentsError(f"fallback shelf {odd} has a score that is no number; run jobs.fallback again")
         yield blob, pack(np.concatenate(parts) if parts else np.empty(0, dtype))
 
 
