@@ -17,6 +17,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -131,14 +132,36 @@ def _land(table: DataFrame, folder: Path, shop: Shop) -> int:
     share = F.pmod(F.xxhash64(*order), F.lit(files_a_day))
     partitions = min(max(8, shop.events_target // 1_000_000), 2_000)
     by_day = table.repartition(partitions, "ds", share).sortWithinPartitions(*order)
-    by_day.write.mode("overwrite").partitionBy("ds").parquet(str(folder))
+    with _utc_timestamps(table.sparkSession):
+        by_day.write.mode("overwrite").partitionBy("ds").parquet(str(folder))
     (folder / "_SUCCESS").unlink(missing_ok=True)
     if folder.name == "events":  # a day on which nobody came is a marked folder too
         for number in range(shop.days):
             (folder / f"ds={shop.day(number)}").mkdir(parents=True, exist_ok=True)
     for day in sorted(folder.glob("ds=*")):
+        _name_files(day)
         (day / "_SUCCESS").touch()
     return sum(pq.read_metadata(path).num_rows for path in folder.glob("ds=*/*.parquet"))
+
+
+def _name_files(day: Path) -> None:
+    """Give Spark's files names that the same shop has each time: a night's identity covers names, too."""
+    for checksum in day.glob(".*.crc"):
+        checksum.unlink()
+    for number, path in enumerate(sorted(day.glob("part-*.parquet"))):
+        path.rename(day / f"synthetic-{number:05d}.parquet")
+
+
+@contextmanager
+def _utc_timestamps(spark: SparkSession) -> Iterator[None]:
+    """Write times as UTC microseconds: Spark's own form, 96 bits without a zone, is read differently elsewhere."""
+    name = "spark.sql.parquet.outputTimestampType"
+    before = spark.conf.get(name)
+    spark.conf.set(name, "TIMESTAMP_MICROS")
+    try:
+        yield
+    finally:
+        spark.conf.set(name, before or "INT96")
 
 
 def _write_truth(spark: SparkSession, shop: Shop, truth: Path) -> None:

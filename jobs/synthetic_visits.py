@@ -19,7 +19,7 @@ from jobs.synthetic_words import LEAVES
 HANDFUL = 16  # items met before one is looked at
 FAME = 3.0  # a place in the category is a uniform number to this power: the first items are met most
 CHOICE = 0.8  # how far utility, against noise, decides what is looked at
-EVENTS_A_SESSION = 5.9  # measured; turns the events wanted into sessions
+EVENTS_A_SESSION = 5.6  # measured; turns the events wanted into sessions
 MAX_SESSIONS_A_DAY = 3.0
 MAX_VIEWS = 12
 STAY = 0.65  # chance that a view stays in the category that the visit is about
