@@ -7,13 +7,15 @@ that cannot be right is set aside in quarantine with its reason and counted; a f
 stops the run with its name and the remedy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.contracts import contract
 from jobs.lake import Lake, LakeWriteError
@@ -81,7 +83,7 @@ def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: 
         for name, of_table in found.items()
     }
     _tell_what_is_missing(summary, tables, found)
-    cleaned = {name: _cleaned(spark, lake, source, table, stale, ds) for name, table in tables.items()}
+    cleaned = {name: _cleaned(spark, lake, source, table, stale, ds) for name, table in tables.items() if table.files}
     try:
         _write(lake, landing, cleaned, tables, summary, prints, parameters.max_quarantine_share)
     finally:
@@ -129,21 +131,41 @@ def _cleaned(
     spark: SparkSession, lake: Lake, source: Landing, table: LandedTable, stale: Sequence[date], ds: date
 ) -> DataFrame:
     """Return every landed row of the days to build as its staging query leaves it, kept on disk for the writes."""
-    views = {"landed": landed_rows(spark, source, table)}
+    landed = landed_rows(spark, source, table)
+    views = {"landed": landed}
     if table.name == "events":
-        views["earlier"] = _earlier(spark, lake, table, stale)
-    cleaned = query(spark, STAGED_AS[table.name], views, {"ds": ds})
-    return cleaned.persist(StorageLevel.DISK_ONLY) if table.files else cleaned
+        with _failures_told(table):
+            views["earlier"] = _earlier(spark, lake, landed, table, stale)
+    return query(spark, STAGED_AS[table.name], views, {"ds": ds}).persist(StorageLevel.DISK_ONLY)
 
 
-def _earlier(spark: SparkSession, lake: Lake, events: LandedTable, stale: Sequence[date]) -> DataFrame:
-    """Return the event ids that stand already, of days that are not built now."""
+def _earlier(
+    spark: SparkSession, lake: Lake, landed: DataFrame, events: LandedTable, stale: Sequence[date]
+) -> DataFrame:
+    """Return the event ids that stand already, of days that are not built now and that late events may repeat."""
     staged = STAGED_AS["events"]
-    days = [day for day in lake.days(staged) if day not in set(stale) and day < stale[-1]]
     has_ids = any(name == "event_id" for layout in events.layouts for name, _ in layout.columns)
-    if not (days and has_ids):
+    days = [day for day in lake.days(staged) if has_ids and day not in set(stale) and day < stale[-1]]
+    first = landed.agg(F.min(F.to_date("ts"))).collect()[0][0] if days else None
+    days = [day for day in days if first and day >= first]
+    if not days:
         return spark.range(0).selectExpr("'' AS event_id", "DATE'1970-01-01' AS event_date", "DATE'1970-01-01' AS ds")
-    return lake.read_days(spark, staged, days).select("event_id", "event_date", "ds").where("event_id IS NOT NULL")
+    known = lake.read_days(spark, staged, days).select("event_id", "event_date", "ds")
+    return known.where(F.col("event_id").isNotNull() & (F.col("event_date") >= F.lit(first)))
+
+
+@contextmanager
+def _failures_told(table: LandedTable) -> Iterator[None]:
+    """Turn a Spark job's failure over landed files into an error that names the file, or the full disk."""
+    try:
+        yield
+    except Exception as error:
+        if "No space left on device" in str(error):
+            raise LakeWriteError(
+                "Spark's working folder (SPARK_LOCAL_DIRS, else the temporary folder) is on a full disk; "
+                "free space, then run the same command again"
+            ) from error
+        raise unreadable_in(error, table) from error
 
 
 def _write(
@@ -156,32 +178,23 @@ def _write(
     max_share: float,
 ) -> None:
     """Count, write quarantine, refuse a day that is too bad, then write the four tables."""
-    counts = {}
+    counts: dict[str, dict[date, RowCounts]] = {name: {} for name in tables}
     for name, frame in cleaned.items():
-        try:
+        with _failures_told(tables[name]):
             counts[name] = count_rows(frame)
-        except Exception as error:
-            if "No space left on device" in str(error):
-                raise LakeWriteError(
-                    "Spark's working folder (SPARK_LOCAL_DIRS, else the temporary folder) is on a full disk; "
-                    "free space, then run the same command again"
-                ) from error
-            raise unreadable_in(error, tables[name]) from error
-        summary.counts[name] = total(counts[name].values())
+    summary.counts = {name: total(of_table.values()) for name, of_table in counts.items()}
     events = counts["events"]
     inputs = {ds: _inputs(ds, prints, events[ds].reaches_back_to if ds in events else None) for ds in summary.built}
     of_quarantine = {ds: inputs[ds][QUARANTINE] for ds in summary.built}
     with_faults = {name: frame for name, frame in cleaned.items() if summary.counts[name].set_aside}
-    # Of no rows at all, any table's none will do.
-    set_aside = quarantine(with_faults or {"exposures": cleaned["exposures"]})
+    set_aside = quarantine(with_faults) if with_faults else None
     lake.write_days(set_aside, QUARANTINE, summary.built, inputs=of_quarantine)
     for name, frame in cleaned.items():
         refuse_too_many(frame, name, counts[name], max_share=max_share, landing=landing)
-    for name, frame in cleaned.items():
-        staged = STAGED_AS[name]
-        kept = frame.where("reason IS NULL").select(*(column.name for column in contract(staged).columns))
+    for name, staged in STAGED_AS.items():
+        columns = [column.name for column in contract(staged).columns]
         lake.write_days(
-            kept,
+            cleaned[name].where("reason IS NULL").select(*columns) if name in cleaned else None,
             staged,
             summary.built,
             inputs={ds: inputs[ds][staged] for ds in summary.built},

@@ -183,7 +183,7 @@ class Lake:
 
     def write_days(
         self,
-        frame: DataFrame,
+        frame: DataFrame | None,
         table: str,
         days: Sequence[date],
         *,
@@ -193,24 +193,29 @@ class Lake:
     ) -> dict[date, Manifest]:
         """Write several days of a table in one job, one file a day; `frame` carries `ds` as a date.
 
-        Days without rows get an empty partition with a manifest.
+        Days without rows get an empty partition with a manifest; a frame of None has no rows at all.
 
         Raises:
             ContractMismatchError: the frame is not what the contract says.
             LakeWriteError: Spark could not write (a full disk, a store that is gone).
         """
-        want = contract(table)
-        check_columns(want, frame.schema)
+        if frame is not None:
+            check_columns(contract(table), frame.schema)
         for ds in days:
             self._begin(table, ds)
+        if frame is not None:
+            self._append_days(frame, table, f"{table}/ds={days[0]} to ds={days[-1]}")
+        told = metrics or {}
+        return {ds: self._finish(table, ds, inputs[ds], parameters or {}, told.get(ds, {})) for ds in days}
+
+    def _append_days(self, frame: DataFrame, table: str, where: str) -> None:
+        want = contract(table)
         names = [column.name for column in want.stored_columns]
         ordered = frame.select("ds", *names).repartition("ds").sortWithinPartitions(*want.grain)
         try:
             ordered.write.mode("append").partitionBy("ds").parquet(self.location(table))
         except Exception as error:
-            raise _write_error(error, f"{table}/ds={days[0]} to ds={days[-1]}") from error
-        told = metrics or {}
-        return {ds: self._finish(table, ds, inputs[ds], parameters or {}, told.get(ds, {})) for ds in days}
+            raise _write_error(error, where) from error
 
     def read(self, spark: SparkSession, table: str, ds: date) -> DataFrame:
         """Return one day of a table, with `ds`.

@@ -128,20 +128,11 @@ def _refuse_missing(file: LandedFile, wanted: Sequence[Column], found: set[str])
 
 
 def landed_rows(spark: SparkSession, landing: Landing, table: LandedTable) -> DataFrame:
-    """Return the rows of all files as the view `landed`; an empty table of the same columns if there are none."""
+    """Return the rows of all files (there must be some) as the view `landed`."""
     # By default Spark lists hundreds of folders in a job with a task for each, which takes longer than to read them.
     spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", LISTING_TASKS)
     frames = [_read(spark, landing, table, layout, files) for layout, files in table.layouts.items()]
-    if not frames:
-        return _empty(spark, table.columns)
     return reduce(DataFrame.unionAll, frames)
-
-
-def _empty(spark: SparkSession, wanted: Sequence[Column]) -> DataFrame:
-    types = {"ds": "date", "path": "string"} | {column.name: column.type for column in wanted}
-    types |= {"fault": FAULT, "raw": "string", "raw_sha256": "string", "row_order": "bigint"}
-    # A range that is known to be empty lets Spark drop the whole query.
-    return spark.range(0).select(*(F.lit(None).cast(kind).alias(name) for name, kind in types.items()))
 
 
 def _read(
@@ -224,6 +215,7 @@ def _parquet_type(kind: str) -> T.DataType:
 
 
 def _csv(spark: SparkSession, paths: list[str], layout: Layout) -> DataFrame:
+    """Read csv whose fields may hold line breaks; in a file of Windows lines, such a break is read as a plain one."""
     stored = [T.StructField(name, T.StringType(), True) for _, _, name in _stored(layout)]
     schema = T.StructType([*stored, T.StructField(CORRUPT, T.StringType(), True)])
     reader = spark.read.schema(schema).options(header=True, multiLine=True, quote='"', escape='"')

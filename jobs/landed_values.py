@@ -11,7 +11,7 @@ from jobs.contracts import Column
 
 # A day, or a day and a time with seconds, fraction and zone as the shop likes. Spark's own cast takes more: a bare
 # `12:30` would become today's, and a night must not depend on the clock.
-ISO_8601 = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|UTC|[+-]\d{2}(:\d{2})?))?)?$"
+ISO_8601 = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?)?$"
 NOT_FINITE = r"^[+-]?(nan|inf|infinity)$"
 NUMBERS = ("int", "bigint", "float", "double")
 REPLACEMENT = "\ufffd"
@@ -86,8 +86,10 @@ def parsed(text: Expression, wanted: str) -> Expression:  # noqa: PLR0911 - one 
         number = bare.try_cast("double")
         return F.when(F.abs(number) < float("inf"), number)
     if wanted == "timestamp":
-        to_seconds = F.regexp_replace(bare, r"([T ]\d{2}:\d{2})(?=$| ?(Z|UTC|[+-]))", "$1:00")
-        return F.when(bare.rlike(ISO_8601), to_seconds).try_cast("timestamp")
+        # Spark wants seconds where there is a zone, and a colon within the zone.
+        with_seconds = F.regexp_replace(bare, r"([T ]\d{2}:\d{2})(?=$| ?(Z|UTC|[+-]))", "$1:00")
+        with_zone = F.regexp_replace(with_seconds, r"([T ].*[+-]\d{2})(\d{2})$", "$1:$2")
+        return F.when(bare.rlike(ISO_8601), with_zone).try_cast("timestamp")
     if wanted == "array<string>":
         listed = F.from_json(bare, "array<string>")
         return F.when(bare.startswith("["), listed).otherwise(F.split(bare, r"\|"))

@@ -202,7 +202,8 @@ class Landing:
             header = next(csv.reader(text), None)
         if not header:
             raise unreadable(file, "it is empty, and a csv begins with a header")
-        return tuple(name.strip() for name in header)
+        # Spreadsheets leave a comma at the end of every line.
+        return tuple(name.strip() or f"(column {place})" for place, name in enumerate(header, start=1))
 
     def _refuse_open_quote(self, file: LandedFile) -> None:
         """Read a csv to its end; a quote that is never closed would make one field of all rows after it."""

@@ -102,6 +102,19 @@ def test_csv_columns_go_by_the_name_in_the_header_and_never_by_their_place(land,
     assert "exposures: no folder has landed" in summary.without
 
 
+def test_csv_of_spreadsheets_and_of_windows_is_read(land, lake, run):
+    lines = [
+        "user_id,item_id,event_type,ts,page,,",
+        'u1,"i1",view,2026-01-01,"a\r\nb",,',
+        'u1,i2 5" wide,view,2026-01-01,,,',
+    ]
+    land("events", f"{D1}", "a.csv", "\r\n".join(lines) + "\r\n")
+    run(D1)
+    found = sorted((row["item_id"], row["page"], f"{row['ts']:%Y-%m-%d}") for row in staged(lake, "interactions"))
+    # In a file of Windows lines, a break within a field is read as a plain one.
+    assert found == [("i1", "a\nb", "2026-01-01"), ('i2 5" wide', None, "2026-01-01")]
+
+
 def test_prices_reach_minor_units_exactly_and_half_up(land, lake, run):
     prices = {
         "0.1": 10,
@@ -126,7 +139,9 @@ def test_times_with_or_without_a_zone_are_utc_to_the_microsecond(land, lake, run
         "2026-01-01T10:00:00": "10:00:00", "2026-01-01 10:00:01": "10:00:01", "2026-01-01T10:00Z": "10:00:00",
         "2026-01-01T12:30:00+02:30": "10:00:00", "2026-01-01T10:00:00.123456Z": "10:00:00.123456",
         "2026-01-01": "00:00:00",
-        "2025-12-31T23:00:00-02:00": "01:00:00",
+        "2025-12-31T23:00:00-02:00": "01:00:00", "2026-01-01T12:30+0230": "10:00:00",
+        "2026-01-01 10:00:00 UTC": "10:00:00",
+        "2026-01-01T10:00:00.123456789+00": "10:00:00.123456",
     }  # fmt: skip
     land("events", f"{D1}", "a.csv", csv_text([event(event_id=text, ts=text) for text in texts]))
     run(D1)
