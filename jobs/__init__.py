@@ -1,1 +1,6 @@
 """The night: one module for each table or artifact built, named by its product."""
+
+import os
+
+# Before NumPy is first imported: Spark runs a task a core and implicit its own threads; BLAS's would fight both.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

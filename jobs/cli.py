@@ -39,6 +39,7 @@ StoreAt = Annotated[
     str | None,
     typer.Option("--store", help="lmdb://, redis:// or dynamodb://: TOPSHELF_STORE, or lmdb://data/store."),
 ]
+Version = Annotated[str, typer.Argument(help="As `topshelf snapshots` lists it.", metavar="VERSION")]
 Source = Annotated[Path, typer.Argument(help="The files as published, .csv or .csv.gz.", metavar="SRC")]
 
 
@@ -165,6 +166,50 @@ def rollback(store: StoreAt = None) -> None:
     from jobs.snapshots import rollback as run
 
     typer.echo(run(_settings(store=store).store))
+
+
+@app.command(epilog="Example: topshelf promote 2026-01-31-1a2b3c4d5e6f")
+def promote(version: Version, store: StoreAt = None) -> None:
+    """Make a version live, whatever its day."""
+    from jobs.snapshots import promote as run
+
+    typer.echo(run(_settings(store=store).store, version))
+
+
+@app.command(epilog="Example: topshelf pin 2026-01-31-1a2b3c4d5e6f")
+def pin(version: Version, store: StoreAt = None) -> None:
+    """Make a version live and keep it so: nights go on, the pointer stays."""
+    from jobs.snapshots import pin as run
+
+    typer.echo(run(_settings(store=store).store, version))
+
+
+@app.command(epilog="Example: topshelf unpin")
+def unpin(store: StoreAt = None) -> None:
+    """Let the next night go live again."""
+    from jobs.snapshots import unpin as run
+
+    typer.echo(run(_settings(store=store).store))
+
+
+@app.command(epilog="Example: topshelf diff 2026-01-30-1a2b3c4d5e6f 2026-01-31-6f5e4d3c2b1a")
+def diff(before: Version, after: Version, store: StoreAt = None) -> None:
+    """Compare two versions: users changed, overlap, items that came and went, score drift."""
+    from jobs.snapshots import print_diff
+
+    print_diff(_settings(store=store).store, before, after)
+
+
+@app.command(epilog="Example: topshelf export shelves.parquet")
+def export(
+    path: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file.", metavar="FILE")],
+    version: Annotated[str | None, typer.Option(help="A version; the live one if not said.")] = None,
+    store: StoreAt = None,
+) -> None:
+    """Write a snapshot's shelves, item ids and not positions, for e-mail and push campaigns."""
+    from jobs.snapshots import export as run
+
+    typer.echo(run(_settings(store=store).store, path, version))
 
 
 @app.command(epilog="Example: topshelf show 17850")

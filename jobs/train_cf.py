@@ -6,10 +6,6 @@ Users have no rows in the artifact: `jobs.candidates` folds each one in from the
 grows with the catalogue alone.
 """
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # implicit runs its own threads; BLAS's would fight them
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -87,7 +83,7 @@ def train_cf(user_items: sp.csr_matrix, session_items: sp.csr_matrix, parameters
         num_threads=0,
     )
     model.fit(user_items, show_progress=False)
-    baskets = sp.vstack([user_items, session_items]).tocsr()
+    baskets = sp.vstack([user_items, session_items], format="csr")
     knn = TFIDFRecommender(K=parameters.neighbours + 1, num_threads=0)
     knn.fit(baskets, show_progress=False)
     ease = _ease(baskets, parameters) if n_items <= parameters.ease_max_items else None

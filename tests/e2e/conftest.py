@@ -1,0 +1,35 @@
+"""A small synthetic shop and its night, made once for the tests that look at a whole run."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.lake import Lake
+from jobs.nightly import Night, nightly
+from jobs.settings import Parameters, Settings
+from jobs.synthetic_shop import synthetic_shop
+
+FIRST_DAY, DAY, LAST_DAY = date(2026, 1, 1), date(2026, 2, 10), date(2026, 2, 14)
+PARAMETERS = Parameters(
+    top_n=40, label_windows=2, min_history_days=10, trees=30, als_factors=16, candidates_per_user=120
+)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A shop whose night of DAY has run; its landing holds days after it too."""
+
+    settings: Settings
+    lake: Lake
+    night: Night
+
+
+@pytest.fixture(scope="session")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder = tmp_path_factory.mktemp("shop")
+    settings = Settings(str(folder / "landing"), str(folder / "lake"), f"lmdb://{folder / 'store'}")
+    synthetic_shop(spark, Path(settings.landing), folder / "truth", 300, 200, 12_000, FIRST_DAY, LAST_DAY, 7)
+    return Shop(settings, Lake(settings.lake), nightly(settings, PARAMETERS, DAY))

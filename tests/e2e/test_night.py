@@ -1,0 +1,162 @@
+"""The whole night: same inputs, same bytes; the future changes nothing; it goes on after a death."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from datetime import date, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.contracts import contract, tables
+from jobs.lake import Lake
+from jobs.nightly import nightly
+from jobs.settings import Settings
+from serving.stores import open_store
+from tests.e2e.conftest import DAY, LAST_DAY, PARAMETERS, Shop
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = [name for name in tables("features") + tables("marts") if name not in ("marts/examples", "marts/labels")]
+
+
+def rows_sha256(lake: Lake, table: str, ds: date) -> str:
+    """SHA-256 of a table's rows sorted by grain: what "equal" means."""
+    grain = [(name, "ascending") for name in contract(table).grain if name != "ds"]
+    rows = lake.arrow(table, ds).sort_by(grain).combine_chunks()
+    return sha256(json.dumps(rows.to_pylist(), default=str).encode()).hexdigest()
+
+
+def snapshot_shards(store_url: str) -> list[object]:
+    """What the live snapshot's shelves and blobs hash to."""
+    store = open_store(store_url)
+    try:
+        live = max(store.versions(), key=lambda manifest: manifest.day)
+        return [live.shards, live.blobs]
+    finally:
+        store.close()
+
+
+def elsewhere(shop: Shop, folder: Path) -> Settings:
+    """The same landing, copied, with a lake and a store of its own."""
+    shutil.copytree(shop.settings.landing, folder / "landing")
+    return Settings(str(folder / "landing"), str(folder / "lake"), f"lmdb://{folder / 'store'}")
+
+
+def test_every_shopper_gets_a_shelf_of_known_items_with_a_reason_each(shop: Shop) -> None:
+    shelves = shop.lake.arrow("marts/top_n", DAY).to_pandas()
+    users = set(shop.lake.arrow("features/user", DAY, ["user_id"])["user_id"].to_pylist())
+    assert set(shelves["user_id"]) == users
+    assert (shelves.groupby("user_id")["rank"].max() == PARAMETERS.top_n).all()
+    assert not shelves.duplicated(["user_id", "item_id"]).any()
+    assert shelves["reason_code"].notna().all()
+    history = shop.lake.arrow("features/user_item", DAY, ["user_id", "item_id"]).to_pandas()
+    named = shelves.dropna(subset=["reason_item_id"])[["user_id", "reason_item_id"]].drop_duplicates()
+    touched = set(zip(history["user_id"], history["item_id"], strict=True))
+    assert len(named) > 100
+    assert all(pair in touched for pair in zip(named["user_id"], named["reason_item_id"], strict=True))
+
+
+def test_scores_fall_with_rank(shop: Shop) -> None:
+    shelves = shop.lake.arrow("marts/top_n", DAY).to_pandas().sort_values(["user_id", "rank"])
+    assert (shelves.groupby("user_id")["score"].diff().dropna() <= 0).all()
+
+
+def test_the_night_is_live_and_says_what_it_took(shop: Shop) -> None:
+    assert shop.night.live
+    assert shop.night.version.startswith(f"{DAY}-")
+    assert {timing.name for timing in shop.night.timings} >= {"ingest", "features", "rank", "validate", "publish"}
+
+
+@pytest.mark.slow
+def test_the_same_day_gives_the_same_bytes_and_nothing_after_it_matters(shop: Shop, tmp_path: Path) -> None:
+    settings = elsewhere(shop, tmp_path)
+    disturb_the_future(Path(settings.landing))
+    again = nightly(settings, PARAMETERS, DAY)
+    assert again.run_id == shop.night.run_id
+    lake = Lake(settings.lake)
+    for table in BUILT:
+        assert rows_sha256(lake, table, DAY) == rows_sha256(shop.lake, table, DAY), table
+    for artifact in ("artifacts/cf", "artifacts/ranker"):
+        assert lake.manifest(artifact, DAY).files == shop.lake.manifest(artifact, DAY).files, artifact
+    assert snapshot_shards(settings.store) == snapshot_shards(shop.settings.store)
+
+
+def disturb_the_future(landing: Path) -> None:
+    """Shuffle who did what in every folder after DAY, and forge an event that pretends to be early."""
+    shuffle = random.Random(5)
+    for ds in (DAY + timedelta(days=n) for n in range(1, (LAST_DAY - DAY).days + 1)):
+        for path in (landing / "events" / f"ds={ds}").glob("*.parquet"):
+            rows = pq.read_table(path)
+            order = shuffle.sample(range(len(rows)), len(rows))
+            at = rows.schema.get_field_index("item_id")
+            pq.write_table(rows.set_column(at, "item_id", rows["item_id"].take(pa.array(order))), path)
+        shutil.rmtree(landing / "items" / f"ds={ds}", ignore_errors=True)
+
+
+def test_a_repeated_night_keeps_every_stage_and_changes_no_file(shop: Shop) -> None:
+    before = {table: shop.lake.manifest(table, DAY) for table in BUILT}
+    shelf = snapshot_shards(shop.settings.store)
+    again = nightly(shop.settings, PARAMETERS, DAY)
+    assert again.version == shop.night.version
+    assert {table: shop.lake.manifest(table, DAY) for table in BUILT} == before
+    assert snapshot_shards(shop.settings.store) == shelf
+
+
+@pytest.mark.slow
+def test_a_night_killed_at_any_moment_is_finished_by_the_next_run(shop: Shop, tmp_path: Path) -> None:
+    settings = elsewhere(shop, tmp_path)
+    parameters = tmp_path / "parameters.json"
+    parameters.write_text(json.dumps(asdict(PARAMETERS)))
+    env = {**os.environ, "TOPSHELF_PARAMETERS": str(parameters)}
+    command = [sys.executable, "-m", "jobs.nightly", "--ds", str(DAY), "--landing", settings.landing]
+    command += ["--lake", settings.lake, "--store", settings.store]
+    for after_s in (25, 45):
+        process = subprocess.Popen(command, env=env, start_new_session=True, cwd=ROOT)
+        try:
+            process.wait(timeout=after_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        time.sleep(0.2)
+    nightly(settings, PARAMETERS, DAY)
+    lake = Lake(settings.lake)
+    assert rows_sha256(lake, "marts/top_n", DAY) == rows_sha256(shop.lake, "marts/top_n", DAY)
+    assert snapshot_shards(settings.store) == snapshot_shards(shop.settings.store)
+
+
+@pytest.mark.slow
+def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop) -> None:
+    env = {**os.environ, "TOPSHELF_LAKE": shop.settings.lake, "TOPSHELF_STORE": shop.settings.store}
+    for stage in ("ingest", "features", "train_cf", "candidates", "rank", "fallback", "validate", "publish"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"jobs.{stage}", "--ds", str(DAY), "--landing", shop.settings.landing],
+            capture_output=True,
+            text=True,
+            env=env,
+            cwd=ROOT,
+            check=False,
+        )
+        assert done.returncode == 0, f"{stage}: {done.stderr[-2000:]}"
+        assert str(DAY) in done.stdout, stage
+
+
+def test_a_shop_of_two_days_and_three_shoppers_gets_its_night_too(spark: object, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    script = readme.split("```sh\n")[1].split("```")[0]
+    assert "topshelf nightly" in script
+    landing = "\n".join(line for line in script.splitlines() if "topshelf" not in line)
+    subprocess.run(["bash", "-euc", landing], cwd=tmp_path, check=True)
+    settings = Settings(*(str(tmp_path / "shop" / name) for name in ("landing", "lake")), f"lmdb://{tmp_path}/store")
+    night = nightly(settings, replace(PARAMETERS, top_n=3), date(2026, 1, 31))
+    assert night.live
+    shelves = Lake(settings.lake).arrow("marts/top_n", date(2026, 1, 31))
+    assert set(shelves["user_id"].to_pylist()) == {"anna", "ben"}
