@@ -45,7 +45,9 @@ def test_airflow_loads_the_dag_without_an_error(dag: dict[str, object]) -> None:
     assert dag["ids"] == ["nightly_recommendations"]
 
 
-def test_every_task_has_an_owner_retries_a_timeout_and_gets_the_day_by_its_environment(dag: dict[str, object]) -> None:
+def test_every_task_has_an_owner_retries_a_timeout_and_gets_the_day_by_its_environment(
+    dag: dict[str, object],
+) -> None:
     tasks = dag["tasks"]
     assert isinstance(tasks, dict) and tasks
     for name, (owner, retries, has_timeout, command, env) in tasks.items():
