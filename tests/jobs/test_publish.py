@@ -21,7 +21,7 @@ from jobs.snapshot_diff import difference
 from jobs.snapshot_export import export
 from serving.snapshot import Snapshot
 from serving.stores import Store, StoreError, open_store
-from tests.serving.publisher import PUBLISHER, start_publisher, whole
+from tests.serving.publisher import whole
 from tests.serving.small_shop import item_ids, night
 
 D1, D2, D3, D4 = "2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"
@@ -372,17 +372,26 @@ def test_a_difference_counts_users_items_overlap_and_drift(store: Store) -> None
 # Deaths and outages -------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_while_loading_is_told_and_what_was_live_stays(store: Store, tmp_path: Path) -> None:
+LIMITED = """
+import resource, signal, sys
+from contextlib import closing
+from jobs.publish import publish
+from serving.stores import open_store
+from tests.serving.small_shop import night
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+with closing(open_store(sys.argv[1])) as store:
+    publish(night(sys.argv[2], n_users=600, n_items=200, top_n=60), store)
+"""
+
+
+def test_a_full_disk_while_loading_is_told_and_what_was_live_stays(store: Store) -> None:
     publish(night(D1), store)
-    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n{PUBLISHER}"
-    limited = limited.replace("import sys", "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)", 1)
-    done = subprocess.run(
-        [sys.executable, "-c", limited, store.url, D2], capture_output=True, text=True, check=False, timeout=120
-    )
+    command = [sys.executable, "-c", LIMITED, store.url, D2]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode != 0
     assert "could not be written" in done.stderr
     assert "free space" in done.stderr
     assert store.pointer().live == version(D1)
     assert whole(store, version(D1))
-    assert start_publisher(store.url, D2).wait() == 0  # with space again, the next run finishes it
-    assert store.pointer().live == version(D2)
+    assert publish(night(D2, n_users=600, n_items=200, top_n=60), store).live  # with space again
