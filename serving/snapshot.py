@@ -80,7 +80,7 @@ class Snapshot:
 
     def shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
         """A user's own shelf, or None for a user that the night did not know. Raises RecordError, StoreError."""
-        record = self._stored.get(record_key(user_id, variant))
+        record = self._stored.look_up(record_key(user_id, variant))
         return None if record is None else decode(record)
 
     def fallback(self, shelf: str, key: str = "") -> tuple[NDArray[np.uint32], NDArray[np.float32]] | None:

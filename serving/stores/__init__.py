@@ -78,6 +78,9 @@ class StoredVersion(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """The record under a key (`serving.record.record_key`), or None."""
 
+    def look_up(self, key: bytes) -> bytes | None:
+        """What `get` does, for an answer that waits: within a short time, or a StoreError."""
+
     def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
         """Every key of a shard and its record, keys ascending."""
 

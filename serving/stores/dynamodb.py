@@ -94,6 +94,9 @@ class DynamoDbKeyValues:
             found = client.get_item(TableName=self._table, Key={"k": {"B": key}}, ConsistentRead=True)
             return bytes(found["Item"]["v"]["B"]) if "Item" in found else None
 
+    def look_up(self, key: bytes) -> bytes | None:
+        return self.get(key)
+
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         found: dict[bytes, bytes] = {}
         with self._client() as client:

@@ -42,6 +42,9 @@ class KeyValues(Protocol):
     chunk_bytes: int  # the largest value
 
     def get(self, key: bytes) -> bytes | None: ...
+    def look_up(self, key: bytes) -> bytes | None:
+        """What `get` does, for an answer that waits: within a short time, or a StoreError."""
+
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
     def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None: ...
 
@@ -347,6 +350,9 @@ class KeyValueVersion:
 
     def get(self, key: bytes) -> bytes | None:
         return self._store.driver.get(self._prefix + hashed(key))
+
+    def look_up(self, key: bytes) -> bytes | None:
+        return self._store.driver.look_up(self._prefix + hashed(key))
 
     def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
         for chunk in count():

@@ -315,6 +315,8 @@ class LmdbVersion:
         value: bytes | None = self._txns[shard_of(user_of(key), len(self._txns))].get(key)
         return value
 
+    look_up = get  # a mapped page: nothing to wait for
+
     def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
         with self._txns[shard].cursor() as cursor:
             yield from cursor.iternext()

@@ -6,6 +6,7 @@ A record under a namespace of up to 8 letters takes at most 1,000 bytes of Redis
 `maxmemory-policy noeviction`: an evicted record would silently become a fallback shelf.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,11 +14,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
 import redis.cluster
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from serving.stores.key_values import LEASE_S, KeyValueStore
 from serving.stores.manifest import StoreError
 
 RETIRE_S = 60  # a reader that has not yet seen the swap still finds its version
+LOOK_UP_S = 0.02
+REST_S = 0.5
 _PIPELINE = 1_000
 _PUT_IF = """
 local now = redis.call('GET', KEYS[1])
@@ -32,18 +37,18 @@ return 1
 
 
 class RedisStore(KeyValueStore):
-    """`redis://…` or `redis+cluster://…`, with `namespace`, `lease` and `timeout` (both in seconds) in the query."""
+    """`redis://…` or `redis+cluster://…`; in the query `namespace`, and `lease`, `timeout`, `look_up` in seconds."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query))
         namespace, lease_s = query.pop("namespace", "topshelf"), float(query.pop("lease", LEASE_S))
-        timeout_s = float(query.pop("timeout", 5))
+        timeout_s, look_up_s = float(query.pop("timeout", 5)), float(query.pop("look_up", LOOK_UP_S))
         plain = urlunsplit(
             ("redis" if "cluster" in parts.scheme else parts.scheme, *parts[1:3], urlencode(query), "")
         )
         where = f"{parts.hostname}:{parts.port}"  # without the password
-        driver = RedisKeyValues(plain, where, timeout_s, cluster="cluster" in parts.scheme)
+        driver = RedisKeyValues(plain, where, timeout_s, look_up_s, cluster="cluster" in parts.scheme)
         super().__init__(f"{parts.scheme}://{where}{parts.path}?namespace={namespace}", driver, namespace, lease_s)
 
 
@@ -52,17 +57,22 @@ class RedisKeyValues:
 
     chunk_bytes = 4 << 20
 
-    def __init__(self, url: str, where: str, timeout_s: float, *, cluster: bool) -> None:
+    def __init__(self, url: str, where: str, timeout_s: float, look_up_s: float, *, cluster: bool) -> None:
         self._url, self._where, self._timeout_s, self._cluster = url, where, timeout_s, cluster
+        self._look_up_s = look_up_s
         self._connected: Any = None
+        self._quick: Any = None  # the connection of look-ups
+        self._rests_until = 0.0
+
+    def _connect(self, timeout_s: float, **options: Any) -> Any:
+        kind: Any = redis.cluster.RedisCluster if self._cluster else redis.Redis
+        return kind.from_url(self._url, socket_timeout=timeout_s, socket_connect_timeout=self._timeout_s, **options)
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
         try:
             if self._connected is None:
-                options = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
-                kind: Any = redis.cluster.RedisCluster if self._cluster else redis.Redis
-                self._connected = kind.from_url(self._url, **options)
+                self._connected = self._connect(self._timeout_s)
             yield self._connected
         except redis.exceptions.OutOfMemoryError as error:
             raise StoreError(
@@ -78,6 +88,23 @@ class RedisKeyValues:
         with self._client() as client:
             value: bytes | None = client.get(key)
             return value
+
+    def look_up(self, key: bytes) -> bytes | None:
+        """One value within LOOK_UP_S; after a failure none is tried for REST_S, so that answers do not queue up."""
+        now = time.monotonic()
+        if now < self._rests_until:
+            raise StoreError(
+                f"Redis at {self._where} did not answer a moment ago; it is asked again within {REST_S} s"
+            )
+        try:
+            if self._quick is None:
+                patience = {"retry": Retry(NoBackoff(), 0)} if not self._cluster else {}
+                self._quick = self._connect(self._look_up_s, **patience)
+            value: bytes | None = self._quick.get(key)
+        except (redis.exceptions.RedisError, OSError) as error:
+            self._rests_until = time.monotonic() + REST_S
+            raise StoreError(f"Redis at {self._where} did not answer within {self._look_up_s} s: {error}") from error
+        return value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         found: list[bytes | None] = []
@@ -122,6 +149,7 @@ class RedisKeyValues:
                 pipeline.execute()
 
     def close(self) -> None:
-        if self._connected is not None:
-            self._connected.close()
-            self._connected = None
+        for client in (self._connected, self._quick):
+            if client is not None:
+                client.close()
+        self._connected = self._quick = None

@@ -38,9 +38,9 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")  # DynamoDB Local takes any
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
         endpoint = f"http://127.0.0.1:{request.getfixturevalue('dynamodb_port')}"
-        return f"dynamodb://topshelf?region=local&endpoint={endpoint}&namespace={namespace}&lease=1"
+        return f"dynamodb://topshelf?region=local&endpoint={endpoint}&namespace={namespace}&lease=4"
     port = request.getfixturevalue({"redis": "redis_port", "redis+cluster": "redis_cluster_port"}[request.param])
-    return f"{request.param}://127.0.0.1:{port}?namespace={namespace}&lease=1"
+    return f"{request.param}://127.0.0.1:{port}?namespace={namespace}&lease=2"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from jobs import snapshot_versions as versions
 from jobs.publish import publish
 from serving.stores import open_store
-from tests.serving.servers import free_port
+from tests.serving.servers import free_port, redis_server
 from tests.serving.small_shop import item_ids, night
 
 STALE_OK_S = 1.5  # a second, and a machine that is busy with other tests
@@ -357,3 +357,24 @@ def test_a_worker_ends_cleanly_when_it_is_told_to(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(10)
         assert "Traceback" not in (tmp_path / "server.log").read_text()
+
+
+def test_while_redis_is_stalled_and_after_it_died_answers_are_full_and_say_so(tmp_path: Path) -> None:
+    with redis_server(tmp_path / "redis") as (port, redis):
+        url = f"redis://127.0.0.1:{port}?namespace=shop&timeout=1"
+        with closing(open_store(url)) as store:
+            publish(night("2026-01-01"), store)
+        with serving(tmp_path, store=url) as server:
+            own = server.ids(user_id="user-1")
+            assert own != server.ids(user_id="stranger")
+            redis.send_signal(signal.SIGSTOP)
+            for _ in range(20):
+                answer = server.shelf(user_id="user-1")
+                assert len(answer["recommendations"]) == 20
+                assert "store_unavailable" in answer["degraded"]
+            redis.send_signal(signal.SIGCONT)
+            assert within(10, lambda: server.ids(user_id="user-1") == own)
+            redis.kill()
+            answer = server.shelf(user_id="user-1")
+            assert len(answer["recommendations"]) == 20
+            assert "store_unavailable" in answer["degraded"]
