@@ -11,8 +11,7 @@ from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 DAY = (
-    "{{ params.ds or (ds if dag_run.run_type in ('scheduled', 'backfill') else "
-    "'a manual run must give params.ds') }}"
+    "{{ params.ds or (ds if dag_run.run_type in ('scheduled', 'backfill') else 'a manual run must give params.ds') }}"
 )
 STAGES = (
     "ingest",

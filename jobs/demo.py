@@ -136,13 +136,11 @@ def shelf_table(heading: str, answer: dict[str, Any], known: dict[str, tuple[str
     """Lay an answer out as a table."""
     table = Table(title=heading, title_justify="left", title_style="bold")
     table.add_column("#", justify="right")
-    table.add_column("product", no_wrap=True, max_width=40)
-    table.add_column("category", no_wrap=True, max_width=32)
-    table.add_column("price", justify="right")
-    table.add_column("score", justify="right")
-    table.add_column("reason", max_width=60)
+    table.add_column("product", no_wrap=True, max_width=30)
+    table.add_column("price", justify="right", no_wrap=True, min_width=7)
+    table.add_column("reason")
     for rank, row in enumerate(answer["recommendations"], start=1):
-        title, category, price = known[row["item_id"]]
+        title, _, price = known[row["item_id"]]
         shown = "" if price is None else f"{price / 100:.2f}"
-        table.add_row(str(rank), title or row["item_id"], category or "", shown, f"{row['score']:.3f}", row["reason"])
+        table.add_row(str(rank), title or row["item_id"], shown, row["reason"])
     return table

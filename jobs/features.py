@@ -5,10 +5,8 @@
 A row of staging counts from the day of the folder that it came in. Training frames are the features of earlier days.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from functools import cache
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -18,23 +16,15 @@ from jobs.lake import Lake, MissingPartitionError
 from jobs.manifest import Manifest, digest_of
 from jobs.settings import Parameters, stage_arguments
 from jobs.spark import session
-from jobs.sql import query
+from jobs.sql import query, read_query
 
 INTERACTIONS, ITEMS, USERS = "staging/interactions", "staging/items", "staging/users"
 ITEM, USER, USER_ITEM = "features/item", "features/user", "features/user_item"
 USER_CATEGORY, SESSION_ITEM = "features/user_category", "features/session_item"
 TABLES = (ITEM, USER, USER_ITEM, USER_CATEGORY, SESSION_ITEM)
-_STAGED_VIEWS = {
-    ITEM: {"items": ITEMS},
-    USER: {"users": USERS},
-    USER_ITEM: {"users": USERS},
-    SESSION_ITEM: {"interactions": INTERACTIONS},
-}
-_FEATURE_VIEWS = {
-    USER_ITEM: {"item": ITEM},
-    USER_CATEGORY: {"item": ITEM, "user_item": USER_ITEM},
-    SESSION_ITEM: {"item": ITEM},
-}
+HISTORY = "features/user_item_history"
+_KEPT = ("items", "users", "events", "user_item_history")
+"""Views that a build holds in memory, as each is read several times and opening hundreds of days costs seconds."""
 WEIGHED = ("impression", "click", "view", "rating", "add_to_cart", "purchase")
 
 
@@ -43,21 +33,20 @@ class UnknownEventTypeError(ValueError):
 
 
 def features(
-    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, history: DataFrame | None = None
+    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, interactions: DataFrame | None = None
 ) -> dict[str, Manifest]:
     """Build all tables of features as of `ds` and return their manifests, whatever stands already.
 
-    `history` is `interaction_days` of the same lake and parameters up to `ds` or a later day, where the caller builds
-    several days and keeps it; it is not released here.
+    `interactions` is staging/interactions up to `ds` or a later day, where the caller has it at hand.
 
     Raises:
         MissingPartitionError: staging has no day `ds`, or a day before it was never ingested whole.
     """
-    return _build(spark, lake, ds, parameters, TABLES, _inputs(lake, ds), history)
+    return _build(spark, lake, ds, parameters, TABLES, _inputs(lake, ds), interactions)
 
 
 def build_if_stale(
-    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, history: DataFrame | None = None
+    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, interactions: DataFrame | None = None
 ) -> bool:
     """Build the tables whose inputs, weights or code have changed; tell whether there was one.
 
@@ -72,28 +61,9 @@ def build_if_stale(
         for table in TABLES
         if (manifest := found[table]) is None or not manifest.is_current(inputs[table], chosen)
     ]
-    _build(spark, lake, ds, parameters, stale, inputs, history)
+    if stale:
+        _build(spark, lake, ds, parameters, stale, inputs, interactions)
     return bool(stale)
-
-
-@contextmanager
-def interaction_days(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> Iterator[DataFrame]:
-    """Yield the history up to `ds` that all tables are rolled up from, kept in memory; release it afterwards.
-
-    Columns as in sql/features/interaction_days.sql. Laid out by shopper, so that what is grouped by shopper
-    and item needs no further shuffle.
-
-    Raises:
-        MissingPartitionError: as `features` does.
-    """
-    interactions = lake.read_days(spark, INTERACTIONS, staged_days(lake, ds))
-    weights = {f"weight_{kind}_milli": weight for kind, weight in _weights(parameters).items()}
-    days = query(spark, "features/interaction_days", {"interactions": interactions}, {"ds": ds, **weights})
-    kept = days.repartition("user_id").persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        yield kept
-    finally:
-        kept.unpersist()
 
 
 def staged_days(lake: Lake, ds: date) -> list[date]:
@@ -151,38 +121,47 @@ def _build(
     lake: Lake,
     ds: date,
     parameters: Parameters,
-    wanted: Iterable[str],
+    wanted: Sequence[str],
     inputs: Mapping[str, Mapping[str, str]],
-    history: DataFrame | None,
+    interactions: DataFrame | None,
 ) -> dict[str, Manifest]:
     """Build the wanted tables in the order of TABLES, as later ones read earlier ones."""
-    wanted = tuple(wanted)
-    if history is None and {ITEM, USER, USER_ITEM} & set(wanted):
-        with interaction_days(spark, lake, ds, parameters) as built:
-            return _build(spark, lake, ds, parameters, wanted, inputs, built)
+    views = _views(spark, lake, ds, parameters, interactions)
+    kept = [views[view].persist(StorageLevel.MEMORY_AND_DISK) for view in _KEPT]
+    manifests = {}
+    try:
+        for table in wanted:
+            params: dict[str, Any] = {"ds": ds}
+            if table == SESSION_ITEM:
+                params |= {f"{kind}_weight": of for kind, of in _weights(parameters).items() if kind != "impression"}
+            frame = query(spark, table, {view: views[view] for view in read_query(table).reads}, params)
+            chosen = _table_parameters(parameters)
+            manifests[table] = lake.write(frame, table, ds, inputs=inputs[table], parameters=chosen)
+            views[table.split("/")[1]] = lake.read(spark, table, ds)
+    finally:
+        for frame in kept:
+            frame.unpersist()
+    return manifests
 
-    @cache
+
+def _views(
+    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, interactions: DataFrame | None
+) -> dict[str, DataFrame]:
+    """Return all that a query of this layer may read as of `ds`: staging, what is derived, tables that stand."""
+
     def staged(table: str) -> DataFrame:
-        # Kept, because listing hundreds of days costs Spark a second.
         return lake.read_days(spark, table, [day for day in lake.days(table) if day <= ds])
 
-    manifests = {}
-    for table in wanted:
-        views: dict[str, DataFrame] = {}
-        if history is not None and table in (ITEM, USER, USER_ITEM):
-            views["interaction_days"] = history
-        views |= {view: staged(name) for view, name in _STAGED_VIEWS.get(table, {}).items()}
-        views |= {view: lake.read(spark, name, ds) for view, name in _FEATURE_VIEWS.get(table, {}).items()}
-        params: dict[str, Any] = {"ds": ds}
-        if table == SESSION_ITEM:
-            params |= {
-                f"{kind}_weight": weight for kind, weight in _weights(parameters).items() if kind != "impression"
-            }
-        frame = query(spark, table, views, params)
-        manifests[table] = lake.write(
-            frame, table, ds, inputs=inputs[table], parameters=_table_parameters(parameters)
-        )
-    return manifests
+    views = {
+        "interactions": staged(INTERACTIONS) if interactions is None else interactions,
+        "items": staged(ITEMS),
+        "users": staged(USERS),
+        **{table.split("/")[1]: lake.read(spark, table, ds) for table in TABLES if lake.find_manifest(table, ds)},
+    }
+    weights = {f"weight_{kind}_milli": weight for kind, weight in _weights(parameters).items()}
+    views["events"] = query(spark, "features/events", {"interactions": views["interactions"]}, {"ds": ds, **weights})
+    views["user_item_history"] = query(spark, HISTORY, {"events": views["events"]}, {})
+    return views
 
 
 def main() -> None:

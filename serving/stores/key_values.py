@@ -5,8 +5,7 @@ Every key begins with the namespace. `N` is a short number given to a version wh
 | key | value |
 | --- | --- |
 | `pointer` | the pointer, JSON |
-| `versions` | each version's number and count of shards, and the next number, JSON |
-| `hold:VERSION` | who holds the version: a token that its holder changes as long as it lives |
+| `versions` | of each version its number, its count of shards and the token of its holder; the next number; JSON |
 | `N:m` | the manifest; its presence is the seal |
 | `N:f:SHARD` | the report of a shard that was loaded whole |
 | `N:k:SHARD:CHUNK` | the keys of a chunk of users, written before their records: the journal |
@@ -22,6 +21,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any, Protocol, Self
 
@@ -57,11 +57,25 @@ class KeyValues(Protocol):
     def close(self) -> None: ...
 
 
-class Numbers(msgspec.Struct, frozen=True):
-    """Each version's number and count of shards, and the next number to give."""
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A version's number and count of shards, and its holder's token, empty for none."""
+
+    number: int
+    n_shards: int = 0
+    token: str = ""
+
+
+class Entries(msgspec.Struct, frozen=True):
+    """The value of `versions`: changed whole, by compare-and-set, so that no version is ever without an entry."""
 
     next: int = 1
-    of: dict[str, tuple[int, int]] = {}
+    of: dict[str, Entry] = {}
+
+    def put(self, version: str, entry: Entry) -> "Entries":
+        return Entries(max(self.next, entry.number + 1), self.of | {version: entry})
+
+    def drop(self, version: str) -> "Entries":
+        return Entries(self.next, {name: entry for name, entry in self.of.items() if name != version})
 
 
 def _base36(number: int) -> bytes:
@@ -85,31 +99,24 @@ class KeyValueStore:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", namespace):
             raise StoreError(f"namespace {namespace!r} in {url}: use 1 to 32 letters, digits, - and _")
         self._prefix = namespace.encode() + b":"
+        self.emptied: set[str] = set()
 
     def key(self, *parts: bytes) -> bytes:
         return self._prefix + b":".join(parts)
 
-    def numbers(self) -> Numbers:
+    def entries(self) -> Entries:
         data = self.driver.get(self.key(b"versions"))
-        return Numbers() if data is None else msgspec.json.decode(data, type=Numbers)
+        return Entries() if data is None else msgspec.json.decode(data, type=Entries)
 
-    def _change_numbers(self, change: Callable[[Numbers], Numbers]) -> Numbers:
+    def change_entries(self, change: Callable[[Entries], Entries | None]) -> bool:
+        """Apply a change in one step; where it gives None, nothing is changed: whether it was."""
         while True:
             data = self.driver.get(self.key(b"versions"))
-            old = Numbers() if data is None else msgspec.json.decode(data, type=Numbers)
-            new = change(old)
-            if new == old or self.driver.put_if(self.key(b"versions"), data, msgspec.json.encode(new)):
-                return new
-
-    def give_number(self, version: str, n_shards: int) -> bytes:
-        """The number of a version, a new one where it has none."""
-
-        def give(old: Numbers) -> Numbers:
-            number, shards = old.of.get(version, (old.next, 0))
-            of = old.of | {version: (number, max(shards, n_shards))}
-            return Numbers(max(old.next, number + 1), of)
-
-        return _base36(self._change_numbers(give).of[version][0])
+            new = change(Entries() if data is None else msgspec.json.decode(data, type=Entries))
+            if new is None:
+                return False
+            if self.driver.put_if(self.key(b"versions"), data, msgspec.json.encode(new)):
+                return True
 
     def begin(self, version: str, n_shards: int) -> "KeyValueLoading":
         if not _VERSION.fullmatch(version):
@@ -118,12 +125,12 @@ class KeyValueStore:
 
     def number(self, version: str) -> bytes:
         """The number of a version, empty for one that was never begun."""
-        return _base36(self.numbers().of.get(version, (0, 0))[0])
+        return _base36(self.entries().of.get(version, Entry(0)).number)
 
     def versions(self) -> list[Manifest]:
-        names = self.numbers().of
-        keys = [self.key(_base36(number), b"m") for number, _ in names.values()]
-        found = zip(names, self.driver.get_many(keys), strict=True)
+        entries = self.entries().of
+        keys = [self.key(_base36(entry.number), b"m") for entry in entries.values()]
+        found = zip(entries, self.driver.get_many(keys), strict=True)
         manifests = [Manifest.from_json(data, f"{name} in {self.url}") for name, data in found if data is not None]
         return sorted(manifests, key=lambda m: (m.day, m.version))
 
@@ -135,20 +142,19 @@ class KeyValueStore:
         return KeyValueVersion(self, number, Manifest.from_json(data, f"{version} in {self.url}"))
 
     def delete(self, version: str) -> None:
-        number = self.number(version)
-        if not number:
+        entry = self.entries().of.get(version)
+        if entry is None:
             return
+        number = _base36(entry.number)
         sealed = self.driver.get(self.key(number, b"m"))
         if sealed is not None:  # out of sight first
             self.driver.put_if(self.key(number, b"m"), sealed, None)
-        for shard in range(self.numbers().of[version][1]):
+        for shard in range(entry.n_shards):
             self.remove_shard(number, shard, retired=sealed is not None)
         blobs = self.blob_sizes(number)
         chunks = [key for name, size in blobs.items() for key in self.blob_keys(number, name, size)]
         self.driver.remove_many([*chunks, self.key(number, b"b")], retired=sealed is not None)
-        self._change_numbers(
-            lambda old: Numbers(old.next, {name: value for name, value in old.of.items() if name != version})
-        )
+        self.emptied.add(version)  # its holder takes the entry away as it lets go
 
     def remove_shard(self, number: bytes, shard: int, *, retired: bool = False) -> None:
         """Remove what its journal says was written of a shard, the journal after it."""
@@ -173,14 +179,11 @@ class KeyValueStore:
 
     def unfinished(self) -> list[str]:
         sealed = {m.version for m in self.versions()}
-        names = [name for name in self.numbers().of if name not in sealed]
-        keys = [self.key(b"hold", name.encode()) for name in names]
-        before = self.driver.get_many(keys)
-        if any(token is not None for token in before):
+        before = {name: entry.token for name, entry in self.entries().of.items() if name not in sealed}
+        if any(before.values()):
             time.sleep(self.lease_s)  # a holder that lives changes its token meanwhile
-        after = self.driver.get_many(keys)
-        rows = zip(names, before, after, strict=True)
-        return sorted(name for name, old, new in rows if new is None or new == old)
+        after = self.entries().of
+        return sorted(name for name, token in before.items() if name in after and after[name].token in {"", token})
 
     def pointer(self) -> Pointer:
         data = self.driver.get(self.key(b"pointer"))
@@ -203,41 +206,48 @@ class _Hold:
     No two clocks are compared: who sees a token unchanged for a whole lease, by its own clock, may take it.
     """
 
-    def __init__(self, store: KeyValueStore, version: str) -> None:
-        self._store, self._version = store, version
-        self._key = store.key(b"hold", version.encode())
-        self._mine = self._new_token()
+    def __init__(self, store: KeyValueStore, version: str, n_shards: int) -> None:
+        self._store, self._version, self._n_shards = store, version, n_shards
+        self._mine = ""
         self._lost = ""
         self._stop = threading.Event()
         self._take()
         self._thread = threading.Thread(target=self._keep, name=f"hold {version}", daemon=True)
         self._thread.start()
 
-    @staticmethod
-    def _new_token() -> bytes:
-        return uuid.uuid4().hex.encode()
+    def _swap(self, old: str, new: str) -> bool:
+        """Put a token in place of another, empty for none: whether that one still stood."""
+
+        def swap(entries: Entries) -> Entries | None:
+            entry = entries.of.get(self._version, Entry(entries.next))
+            if entry.token != old:
+                return None
+            return entries.put(self._version, Entry(entry.number, max(entry.n_shards, self._n_shards), new))
+
+        if not self._store.change_entries(swap):
+            return False
+        self._mine = new
+        return True
 
     def _take(self) -> None:
-        driver, deadline = self._store.driver, time.monotonic() + self._store.lease_s
-        seen = driver.get(self._key)
-        while not driver.put_if(self._key, None, self._mine):
-            now = driver.get(self._key)
-            if now is not None and now == seen and time.monotonic() > deadline:
-                if driver.put_if(self._key, seen, self._mine):
-                    return
-            elif now is not None and now != seen:
+        deadline = time.monotonic() + self._store.lease_s
+        seen = self._store.entries().of.get(self._version, Entry(0)).token
+        while not self._swap("", uuid.uuid4().hex):
+            now = self._store.entries().of.get(self._version, Entry(0)).token
+            if now not in {"", seen}:
                 raise BusyVersionError(f"{self._version} is held by another process; wait for it, or end it")
+            if now and time.monotonic() > deadline and self._swap(now, uuid.uuid4().hex):
+                return
             time.sleep(self._store.lease_s / 20)
 
     def _keep(self) -> None:
         last = time.monotonic()
         while not self._stop.wait(self._store.lease_s / 5):
-            token = self._new_token()
             try:
-                if not self._store.driver.put_if(self._key, self._mine, token):
+                if not self._swap(self._mine, uuid.uuid4().hex):
                     self._lost = "another process took it over"
                     return
-                self._mine, last = token, time.monotonic()
+                last = time.monotonic()
             except StoreError as error:
                 if time.monotonic() - last > self._store.lease_s * 0.8:
                     self._lost = str(error)
@@ -250,14 +260,22 @@ class _Hold:
                 f"the hold on {self._version} was lost ({self._lost}); run it again, it goes on from here"
             )
 
-    def release(self) -> None:
+    def release(self, *, drop: bool) -> None:
+        """Let go; with `drop`, the version's entry goes in the same step."""
         self._stop.set()
         self._thread.join()
+
+        def let_go(entries: Entries) -> Entries | None:
+            entry = entries.of.get(self._version)
+            if entry is None or entry.token != self._mine:
+                return None
+            if drop:
+                return entries.drop(self._version)
+            return entries.put(self._version, Entry(entry.number, entry.n_shards))
+
         if not self._lost:
-            try:
-                self._store.driver.put_if(self._key, self._mine, None)
-            except StoreError:
-                return  # it runs out by itself
+            with suppress(StoreError):  # it runs out by itself
+                self._store.change_entries(let_go)
 
 
 class KeyValueLoading:
@@ -265,13 +283,16 @@ class KeyValueLoading:
 
     def __init__(self, store: KeyValueStore, version: str, n_shards: int) -> None:
         self._store, self._version, self._n_shards = store, version, n_shards
-        self._hold = _Hold(store, version)
+        known = version in store.entries().of
+        self._hold = _Hold(store, version, n_shards)
+        if not known:
+            store.emptied.add(version)
         try:
-            number = store.number(version)
-            self.sealed = bool(number) and store.driver.get(store.key(number, b"m")) is not None
-            self.finished = self._read_finished(number) if number and not self.sealed else {}
+            self._number = store.number(version)
+            self.sealed = store.driver.get(store.key(self._number, b"m")) is not None
+            self.finished = {} if self.sealed else self._read_finished(self._number)
         except BaseException:
-            self._hold.release()
+            self._hold.release(drop=False)
             raise
 
     def _read_finished(self, number: bytes) -> dict[int, ShardReport]:
@@ -287,7 +308,8 @@ class KeyValueLoading:
         if self.sealed:
             raise StoreError(f"{self._version} is sealed; a sealed version never changes")
         self._hold.check()
-        return self._store.give_number(self._version, self._n_shards)
+        self._store.emptied.discard(self._version)
+        return self._number
 
     def write_shard(self, shard: int, batches: Iterable[tuple[Sequence[bytes], Sequence[bytes]]]) -> ShardReport:
         """Write the names of a chunk of users, then their records, then the next; the report comes last."""
@@ -325,7 +347,8 @@ class KeyValueLoading:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._hold.release()
+        self._hold.release(drop=self._version in self._store.emptied)
+        self._store.emptied.discard(self._version)
 
 
 def _sorted_chunks(batches: Iterable[Any], chunk_bytes: int) -> Iterator[tuple[list[bytes], list[bytes]]]:

@@ -3,72 +3,54 @@
 -- A basket is all that a shopper bought on one day.
 --
 -- Params: :ds  DATE  the day to stand in; what landed or happened later is not seen
--- Reads:  interaction_days, users
+-- Reads:  events, user_item_history, users
 WITH
-days AS (
+user_regions AS (
   SELECT
     user_id,
-    item_id,
-    event_date,
-    DATEDIFF(:ds, event_date)  AS days_ago,
-    SUM(event_count)           AS event_count,
-    SUM(view_count)            AS view_count,
-    SUM(cart_count)            AS cart_count,
-    SUM(purchase_count)        AS purchase_count,
-    SUM(spend_minor)           AS spend_minor,
-    SUM(priced_quantity)       AS priced_quantity
-  FROM interaction_days
-  WHERE ds <= :ds AND event_date <= :ds AND user_id IS NOT NULL AND event_count > 0
-  GROUP BY user_id, item_id, event_date
-),
-user_items AS (
-  SELECT
-    user_id,
-    item_id,
-    SUM(event_count)                                AS event_count,
-    SUM(IF(days_ago < 7, event_count, 0L))          AS event_count_7d,
-    SUM(IF(days_ago < 30, event_count, 0L))         AS event_count_30d,
-    SUM(IF(days_ago < 90, event_count, 0L))         AS event_count_90d,
-    SUM(IF(days_ago < 30, view_count, 0L))          AS view_count_30d,
-    SUM(IF(days_ago < 30, cart_count, 0L))          AS cart_count_30d,
-    SUM(IF(days_ago < 30, purchase_count, 0L))      AS purchase_count_30d,
-    SUM(IF(days_ago < 90, purchase_count, 0L))      AS purchase_count_90d,
-    SUM(purchase_count)                             AS purchase_count_total,
-    COUNT_IF(purchase_count > 0)                    AS purchase_day_count,
-    SUM(spend_minor)                                AS spend_minor,
-    SUM(priced_quantity)                            AS priced_quantity,
+    region,
+    COUNT_IF(days_ago < 7)                          AS event_count_7d,
+    COUNT_IF(days_ago < 30)                         AS event_count_30d,
+    COUNT_IF(days_ago < 90)                         AS event_count_90d,
+    COUNT(*)                                        AS event_count_total,
+    COUNT_IF(is_view AND days_ago < 30)             AS view_count_30d,
+    COUNT_IF(is_cart AND days_ago < 30)             AS cart_count_30d,
+    COUNT_IF(is_purchase AND days_ago < 30)         AS purchase_count_30d,
+    COUNT_IF(is_purchase AND days_ago < 90)         AS purchase_count_90d,
+    COUNT_IF(is_purchase)                           AS purchase_count_total,
+    TRY_SUM(TRY_MULTIPLY(quantity, unit_price_minor)) AS spend_minor,
+    SUM(IF(unit_price_minor IS NOT NULL, quantity, 0L)) AS priced_quantity,
     MIN(days_ago)                                   AS days_since_last_event,
     MAX(days_ago)                                   AS days_since_first_event
-  FROM days
-  GROUP BY user_id, item_id
+  FROM events
+  WHERE user_id IS NOT NULL AND is_event
+  GROUP BY user_id, region
 ),
-totals AS (
+sums AS (
   SELECT
     user_id,
+    -- The region of most events; ties go to the later name.
+    MAX(IF(region IS NULL, NULL, STRUCT(event_count_total, region))).region AS usual_region,
     SUM(event_count_7d)                             AS event_count_7d,
     SUM(event_count_30d)                            AS event_count_30d,
     SUM(event_count_90d)                            AS event_count_90d,
-    SUM(event_count)                                AS event_count_total,
+    SUM(event_count_total)                          AS event_count_total,
     SUM(view_count_30d)                             AS view_count_30d,
     SUM(cart_count_30d)                             AS cart_count_30d,
     SUM(purchase_count_30d)                         AS purchase_count_30d,
     SUM(purchase_count_90d)                         AS purchase_count_90d,
     SUM(purchase_count_total)                       AS purchase_count_total,
-    COUNT(*)                                        AS item_count_total,
-    COUNT_IF(purchase_count_total > 0)              AS purchased_item_count,
-    COUNT_IF(purchase_day_count >= 2)               AS repeat_item_count,
-    SUM(purchase_day_count)                         AS basket_items,
-    SUM(spend_minor)                                AS spend_minor,
+    TRY_SUM(spend_minor)                            AS spend_minor,
     SUM(priced_quantity)                            AS priced_quantity,
     MIN(days_since_last_event)                      AS days_since_last_event,
     MAX(days_since_first_event)                     AS days_since_first_event
-  FROM user_items
+  FROM user_regions
   GROUP BY user_id
 ),
 purchase_days AS (
   SELECT DISTINCT user_id, days_ago
-  FROM days
-  WHERE purchase_count > 0
+  FROM events
+  WHERE user_id IS NOT NULL AND is_purchase
 ),
 rhythm AS (
   SELECT
@@ -80,16 +62,14 @@ rhythm AS (
   FROM purchase_days
   GROUP BY user_id
 ),
-user_regions AS (
-  SELECT user_id, region, SUM(event_count) AS event_count
-  FROM interaction_days
-  WHERE ds <= :ds AND event_date <= :ds AND user_id IS NOT NULL AND region IS NOT NULL AND event_count > 0
-  GROUP BY user_id, region
-),
-usual_regions AS (
-  -- Ties go to the later name.
-  SELECT user_id, MAX_BY(region, STRUCT(event_count, region)) AS region
-  FROM user_regions
+breadth AS (
+  SELECT
+    user_id,
+    COUNT(*)                                        AS item_count_total,
+    COUNT_IF(purchase_count > 0)                    AS purchased_item_count,
+    COUNT_IF(purchase_day_count >= 2)               AS repeat_item_count,
+    SUM(purchase_day_count)                         AS basket_items
+  FROM user_item_history
   GROUP BY user_id
 ),
 landed AS (
@@ -106,10 +86,10 @@ known AS (
 )
 SELECT
   t.user_id,
-  COALESCE(k.region, g.region)                      AS region,
+  COALESCE(k.region, t.usual_region)                      AS region,
   k.age_band,
   k.preferred_categories,
-  CONCAT(COALESCE(k.region, g.region, ''), '|', COALESCE(k.age_band, '')) AS segment,
+  CONCAT(COALESCE(k.region, t.usual_region, ''), '|', COALESCE(k.age_band, '')) AS segment,
   t.event_count_7d,
   t.event_count_30d,
   t.event_count_90d,
@@ -121,20 +101,20 @@ SELECT
   t.purchase_count_total,
   COALESCE(r.purchase_day_count_90d, 0L)            AS purchase_day_count_90d,
   COALESCE(r.purchase_day_count_total, 0L)          AS purchase_day_count_total,
-  t.item_count_total,
-  t.purchased_item_count,
-  t.repeat_item_count,
+  b.item_count_total,
+  b.purchased_item_count,
+  b.repeat_item_count,
   t.days_since_last_event,
   t.days_since_first_event,
   r.days_since_last_purchase,
   IF(t.priced_quantity > 0, t.spend_minor DIV t.priced_quantity, NULL) AS mean_price_minor,
-  IF(r.purchase_day_count_total > 0, CAST(t.basket_items AS DOUBLE) / r.purchase_day_count_total, NULL)
+  IF(r.purchase_day_count_total > 0, CAST(b.basket_items AS DOUBLE) / r.purchase_day_count_total, NULL)
                                                     AS mean_basket_items,
   IF(r.purchase_day_count_total >= 2,
      CAST(r.days_since_first_purchase - r.days_since_last_purchase AS DOUBLE) / (r.purchase_day_count_total - 1),
      NULL)                                          AS mean_gap_days
-FROM totals AS t
+FROM sums AS t
+JOIN breadth AS b ON b.user_id = t.user_id
 LEFT JOIN rhythm AS r ON r.user_id = t.user_id
-LEFT JOIN usual_regions AS g ON g.user_id = t.user_id
 LEFT JOIN known AS k ON k.user_id = t.user_id
 WHERE NOT COALESCE(k.deleted, FALSE)

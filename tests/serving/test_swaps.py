@@ -65,7 +65,7 @@ def left_over(store: Store) -> list[str]:
         return [str(path) for path in (store.folder / "loading").iterdir()]
     assert isinstance(store, KeyValueStore)
     known = {store.key(b"pointer"), store.key(b"versions")}
-    numbers = {store.key(_base36(number), b"") for number, _ in store.numbers().of.values()}
+    numbers = {store.key(_base36(entry.number), b"") for entry in store.entries().of.values()}
     prefix = store.key(b"")
     keys = list(all_keys(store, prefix))
     return [repr(key) for key in keys if key not in known and not any(key.startswith(number) for number in numbers)]

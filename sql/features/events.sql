@@ -1,0 +1,44 @@
+-- One row per event that :ds can see, with its weight; a view of a run, never written.
+-- What landed after :ds, and what happened after it, is not there: a late row counts from the day it came in.
+-- Equal rows are different events, and count.
+-- days_ago is 0 for :ds: the last 7 days are days_ago < 7. is_event leaves impressions out: being shown something is
+-- no act of the shopper's.
+--
+-- Params: :ds                        DATE  the day to stand in
+--         :weight_impression_milli   INT   weight of an impression, thousandths of a view
+--         :weight_click_milli        INT   of a click
+--         :weight_view_milli         INT   of a view
+--         :weight_rating_milli       INT   of a rating
+--         :weight_add_to_cart_milli  INT   of an item put into the cart
+--         :weight_purchase_milli     INT   of a purchase
+-- Reads:  interactions
+SELECT
+  user_id,
+  item_id,
+  region,
+  ts,
+  event_type,
+  DATEDIFF(:ds, event_date)                                     AS days_ago,
+  event_type <> 'impression'                                    AS is_event,
+  event_type IN ('view', 'click')                               AS is_view,
+  event_type = 'add_to_cart'                                    AS is_cart,
+  event_type = 'purchase'                                       AS is_purchase,
+  CAST(CASE event_type
+    WHEN 'impression'  THEN :weight_impression_milli
+    WHEN 'click'       THEN :weight_click_milli
+    WHEN 'view'        THEN :weight_view_milli
+    WHEN 'rating'      THEN :weight_rating_milli
+    WHEN 'add_to_cart' THEN :weight_add_to_cart_milli
+    WHEN 'purchase'    THEN :weight_purchase_milli
+    ELSE 0
+  END AS BIGINT)                                                AS weight_milli,
+  -- Pieces bought: a purchase without a quantity is of one.
+  IF(event_type = 'purchase', CAST(COALESCE(quantity, 1) AS BIGINT), 0L) AS quantity,
+  IF(event_type = 'purchase', unit_price_minor, NULL)           AS unit_price_minor,
+  -- A rating is cut to 0 to 999.999 and a view's dwell to a day, so that no single row can overflow a sum.
+  IF(event_type = 'rating', CAST(ROUND(LEAST(GREATEST(NANVL(value, NULL), 0.0D), 999.999D) * 1000) AS BIGINT), NULL)
+                                                                AS rating_milli,
+  IF(event_type = 'view', CAST(ROUND(LEAST(GREATEST(NANVL(value, NULL), 0.0D), 86400.0D)) AS BIGINT), NULL)
+                                                                AS dwell_seconds
+FROM interactions
+WHERE ds <= :ds AND event_date <= :ds
