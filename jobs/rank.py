@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from jobs.candidates import Candidates, Sources, from_arrow, load_sources
 from jobs.candidates import TABLE as CANDIDATES
+from jobs.candidates import Candidates, Sources, from_arrow, load_sources
 from jobs.lake import Lake
 from jobs.manifest import Manifest
 from jobs.ranking_features import ranking_features
