@@ -19,6 +19,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
 from implicit.nearest_neighbours import TFIDFRecommender
+from threadpoolctl import threadpool_limits
 
 from jobs.lake import Lake
 from jobs.manifest import Manifest
@@ -166,7 +167,9 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
         raise TooFewInteractionsError(
             f"features/user_item/ds={ds} has no positive event of a known shopper; land events with a user_id first"
         )
-    arrays = train_cf(user_items, session_items, chosen)
+    # One thread whoever imported NumPy first: implicit runs its own, and BLAS's sums depend on how many there are.
+    with threadpool_limits(1, "blas"):
+        arrays = train_cf(user_items, session_items, chosen)
     metrics: Mapping[str, Any] = {
         "users": user_items.shape[0],
         "items": n_items,
