@@ -93,7 +93,7 @@ class Landing:
         """Return a table's days up to `ds`, ascending.
 
         Raises:
-            UnmarkedDayError: a folder without `_SUCCESS` (`exposures` need none); for `events` also a calendar day without a folder.
+            UnmarkedDayError: a folder without `_SUCCESS` (exposures need none); for `events` also a day without one.
             UnreadableFileError: a file whose name has none of the known endings.
         """
         folders = dict(self._folders(table))

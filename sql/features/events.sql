@@ -34,11 +34,13 @@ SELECT
   END AS BIGINT)                                                AS weight_milli,
   -- Pieces bought: a purchase without a quantity is of one.
   IF(event_type = 'purchase', CAST(COALESCE(quantity, 1) AS BIGINT), 0L) AS quantity,
-  IF(event_type = 'purchase', unit_price_minor, NULL)           AS unit_price_minor,
-  -- A rating is cut to 0 to 999.999 and a view's dwell to a day, so that no single row can overflow a sum.
-  IF(event_type = 'rating', CAST(ROUND(LEAST(GREATEST(NANVL(value, NULL), 0.0D), 999.999D) * 1000) AS BIGINT), NULL)
-                                                                AS rating_milli,
-  IF(event_type = 'view', CAST(ROUND(LEAST(GREATEST(NANVL(value, NULL), 0.0D), 86400.0D)) AS BIGINT), NULL)
-                                                                AS dwell_seconds
+  -- Cut, so that no single row can overflow a sum: prices to 10^14 minor units, ratings to 0 to 999.999, dwell to a day.
+  -- LEAST and GREATEST pass over nulls, so what is missing is kept from them.
+  CASE WHEN event_type = 'purchase' AND unit_price_minor IS NOT NULL
+    THEN LEAST(unit_price_minor, 99999999999999L) END           AS unit_price_minor,
+  CASE WHEN event_type = 'rating' AND NOT ISNAN(value) AND value IS NOT NULL
+    THEN CAST(ROUND(LEAST(GREATEST(value, 0.0D), 999.999D) * 1000) AS BIGINT) END AS rating_milli,
+  CASE WHEN event_type = 'view' AND NOT ISNAN(value) AND value IS NOT NULL
+    THEN CAST(ROUND(LEAST(GREATEST(value, 0.0D), 86400.0D)) AS BIGINT) END AS dwell_seconds
 FROM interactions
 WHERE ds <= :ds AND event_date <= :ds

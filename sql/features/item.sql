@@ -32,7 +32,7 @@ sums AS (
     MIN(IF(is_event, days_ago, NULL))                             AS days_since_last_event,
     MIN(IF(is_purchase, days_ago, NULL))                          AS days_since_last_purchase,
     -- The day and the price, below 10^14 minor units, in one integer: no ties to break.
-    MAX(GREATEST(40000L - days_ago, 0L) * 100000000000000L + LEAST(unit_price_minor, 99999999999999L)) AS last_price_key
+    MAX(GREATEST(40000L - days_ago, 0L) * 100000000000000L + unit_price_minor) AS last_price_key
   FROM events
   GROUP BY item_id
   HAVING COUNT_IF(is_event) > 0

@@ -208,3 +208,11 @@ def test_absent_and_unknown_columns_are_counted_by_file(land, landing):
     assert table.absent["quantity"] == 1
     assert table.absent["value"] == 2
     assert table.unknown == {"colour": 1}
+
+
+def test_exposures_need_no_mark_since_the_endpoint_cannot_know_its_last(tmp_path) -> None:
+    day = tmp_path / "exposures" / "ds=2026-01-01"
+    day.mkdir(parents=True)
+    (day / "09-host-1-0.jsonl").write_text("{}\n")
+    (found,) = Landing(str(tmp_path)).days("exposures", date(2026, 1, 1))
+    assert [file.name for file in found.files] == ["09-host-1-0.jsonl"]
