@@ -2,7 +2,8 @@
 
 A case gives rows by view; what it does not give is empty, or is built from what it gives by the query that builds it
 in a run (`events` from `interactions`, `item` from `events` and `items`). Columns left out are null. An event left
-without `ds` or `ts` came in on its own day, at noon. Expected rows name the grain and whatever columns the case is about.
+without `ds` or `ts` came in on its own day, at noon. Expected rows name the grain and
+whatever columns the case is about.
 """
 
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ def test_a_query_is_one_select_that_binds_just_what_its_header_names(name: str) 
     assert all(f" {view}" in statement for view in found.reads)
 
 
-@pytest.mark.parametrize("name", [table for table in tables("features")] + ["marts/fallback"])
+@pytest.mark.parametrize("name", [*list(tables("features")), "marts/fallback"])
 def test_every_table_built_by_a_query_has_cases(name: str) -> None:
     assert name in {table for table, _ in CASES}
 
