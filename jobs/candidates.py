@@ -356,4 +356,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Under its own name: what is sent to Spark's workers is found there by its module, and `__main__` is another there.
+    from jobs.candidates import main as main_of_module
+
+    main_of_module()

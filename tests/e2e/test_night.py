@@ -111,10 +111,11 @@ def test_a_repeated_night_keeps_every_stage_and_changes_no_file(shop: Shop) -> N
 
 @pytest.mark.slow
 def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop) -> None:
-    env = {**os.environ, "TOPSHELF_LAKE": shop.settings.lake, "TOPSHELF_STORE": shop.settings.store}
+    places = {"TOPSHELF_LANDING": shop.settings.landing, "TOPSHELF_LAKE": shop.settings.lake}
+    env = {**os.environ, **places, "TOPSHELF_STORE": shop.settings.store}
     for stage in ("ingest", "features", "train_cf", "candidates", "rank", "fallback", "validate", "publish"):
         done = subprocess.run(
-            [sys.executable, "-m", f"jobs.{stage}", "--ds", str(DAY), "--landing", shop.settings.landing],
+            [sys.executable, "-m", f"jobs.{stage}", "--ds", str(DAY)],
             capture_output=True,
             text=True,
             env=env,
