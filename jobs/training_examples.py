@@ -173,7 +173,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Under its own name: what is sent to Spark's workers is found there by its module, and `__main__` is another there.
+    # Under its own name, by which Spark's workers find what is sent to them: `__main__` is another module there.
     from jobs.training_examples import main as main_of_module
 
     main_of_module()
