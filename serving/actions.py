@@ -1,0 +1,106 @@
+"""Users' last actions, as the endpoint heard them: from `POST /events`, or sent along with a request.
+
+Every worker follows the log of events, so what was posted to one counts at all of them within a second. Kept are
+the newest MAX_ACTIONS of each of the MAX_USERS that acted last; older than MAX_AGE_S they no longer count.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from serving.logs import Reader
+
+ACTION_KINDS = ("impression", "click", "view", "add_to_cart", "purchase", "rating")
+MAX_ACTIONS = 20
+MAX_USERS = 100_000
+MAX_AGE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LastActions:
+    """The newest first, at most MAX_ACTIONS, items of one snapshot's catalogue alone."""
+
+    positions: list[int]  # in the catalogue
+    kinds: list[int]  # indices into ACTION_KINDS
+    ages_s: list[float]
+
+
+class Acted(msgspec.Struct, frozen=True):
+    """What of an event's line counts as an action; `received` is when the endpoint took it, in UTC seconds."""
+
+    item_id: str
+    event_type: str
+    user_id: str | None = None
+    received: float = 0.0
+
+
+_LINE = msgspec.json.Decoder(Acted)
+_KIND = {name: kind for kind, name in enumerate(ACTION_KINDS)}
+_Action = tuple[float, str, int]  # when, item, kind
+
+
+class Actions:
+    """What is known of all users; `of` answers for one. `erased_since` keeps what came before an erasure out."""
+
+    def __init__(self, reader: Reader, erased_at: Callable[[str], float | None]) -> None:
+        self._reader, self._erased_at = reader, erased_at
+        self._users: dict[str, list[_Action]] = {}  # in the order of their latest action; newest action first
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def follow(self) -> int:
+        """Take in what was posted since, at whichever worker: the number of lines. Raises LogError."""
+        taken = 0
+        while block := self._reader.read():
+            for line in block.splitlines():
+                taken += 1
+                try:
+                    self._take(_LINE.decode(line))
+                except msgspec.MsgspecError:
+                    continue  # not acknowledged: a crash tore it
+        return taken
+
+    def _take(self, acted: Acted) -> None:
+        if acted.user_id is None:
+            return
+        known = self._users.pop(acted.user_id, [])
+        known.insert(0, (acted.received, acted.item_id, _KIND.get(acted.event_type, 0)))
+        del known[MAX_ACTIONS:]
+        self._users[acted.user_id] = known
+        if len(self._users) > MAX_USERS:
+            del self._users[next(iter(self._users))]
+
+    def of(
+        self,
+        user_id: str | None,
+        sent: Sequence[tuple[str, str]],
+        position: Callable[[str], int],
+        now: float | None = None,
+    ) -> LastActions | None:
+        """A user's last actions, before them those that the request itself names (kind and item, newest first)."""
+        known = self._users.get(user_id) if user_id is not None else None
+        if not known and not sent:
+            return None
+        now = time.time() if now is None else now
+        since = now - MAX_AGE_S
+        if known and user_id is not None:
+            since = max(since, self._erased_at(user_id) or 0.0)
+        rows = [(now, item_id, _KIND[kind]) for kind, item_id in sent] + (known or [])
+        out = LastActions([], [], [])
+        for when, item_id, kind in rows[:MAX_ACTIONS]:
+            at = position(item_id) if when >= since else -1
+            if at >= 0:
+                out.positions.append(at)
+                out.kinds.append(kind)
+                out.ages_s.append(max(0.0, now - when))
+        return out if out.positions else None
+
+    def forget(self, user_id: str) -> None:
+        """Drop what is known of a user."""
+        self._users.pop(user_id, None)
+
+    def close(self) -> None:
+        self._reader.close()
