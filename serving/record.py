@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,16 +92,15 @@ class ShelfColumns:
     segments: NDArray[np.uint16]  # [users], indices into the segment table, 0 for none
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
+class Shelf(msgspec.Struct, frozen=True, gc=False):
     """One decoded record; every column has one entry an item, in the order of rank."""
 
     segment: int
-    positions: NDArray[np.int32]
+    positions: NDArray[np.int64]  # as wide as NumPy's own indices: columns of the catalogue are read by them
     scores: NDArray[np.float32]
     sources: NDArray[np.uint8]
     reasons: NDArray[np.uint8]
-    reason_positions: NDArray[np.int32]  # -1 for none
+    reason_positions: NDArray[np.int64]  # -1 for none
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -299,21 +299,32 @@ def decode(record: bytes | memoryview) -> Shelf:
     if size < HEAD_BYTES or size != at + ITEM_BYTES * n:
         expected = max(HEAD_BYTES, at + ITEM_BYTES * n)
         raise RecordError(f"record of {size} bytes, its head says {expected}: it was cut or altered; publish again")
-    raw = np.frombuffer(record, np.uint8)
-    positions = _three_bytes(raw[at : at + 3 * n])
-    scores = _SCORES[np.frombuffer(record, "<u2", n, at + 3 * n)]
-    both: NDArray[np.uint8] = raw[at + 5 * n : at + 6 * n]
-    index = raw[at + 6 * n :]
-    ids = np.full(256, -1, np.int32)
-    if k:
-        ids[:k] = _three_bytes(raw[HEAD_BYTES:at])
-    return Shelf(record[1] | record[2] << 8, positions, scores, both >> np.uint8(4), both & np.uint8(15), ids[index])
+    both = np.frombuffer(record, np.uint8, n, at + 5 * n)
+    index = np.frombuffer(record, np.uint8, n, at + 6 * n)
+    ids = _NO_IDS
+    if k and n:
+        ids = _NO_IDS.copy()
+        ids[:k] = _three_bytes(record, HEAD_BYTES, k)
+    return Shelf(
+        record[1] | record[2] << 8,
+        _three_bytes(record, at, n),
+        _SCORES[np.frombuffer(record, _U2, n, at + 3 * n)],
+        both >> _FOUR_BITS,
+        both & _LOW_BITS,
+        ids[index],
+    )
 
 
-def _three_bytes(raw: NDArray[np.uint8]) -> NDArray[np.int32]:
-    wide = np.zeros((len(raw) // 3, 4), np.uint8)
-    wide[:, :3] = raw.reshape(-1, 3)
-    return wide.view("<i4").reshape(-1)
+_U2, _U4 = np.dtype("<u2"), np.dtype("<u4")
+_THREE_BYTES, _FOUR_BITS, _LOW_BITS = np.int64(0xFFFFFF), np.uint8(4), np.uint8(15)
+_NO_IDS = np.full(256, -1, np.int64)
+
+
+def _three_bytes(record: bytes | memoryview, at: int, count: int) -> NDArray[np.int64]:
+    """Integers of three bytes, read as overlapping ones of four: a byte more than they take must follow them."""
+    if count == 0:
+        return np.empty(0, np.int64)
+    return np.ndarray((count,), _U4, record, at, (3,)) & _THREE_BYTES
 
 
 class RecordDigest:
