@@ -1,30 +1,34 @@
 """The shelf: what one request is answered with. Computes no model: it reads the snapshot and looks at the present.
 
-A request walks the levels `user`, `segment`, `category`, `global`, `postings` and takes from each, in the order of
-rank, what is eligible now and not yet taken, until it has `limit` items. The last level is the whole catalogue (or
-category), so an answer is short only where the catalogue itself has no more such items.
+A request takes, in the order of rank, what is eligible now: first of the user's own shelf, then level by level
+(`serving.fill`) until it has `limit` items, none twice. What the user just did moves items (`serving.last_actions`);
+a few fixed places explore (`serving.explore`).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from time import perf_counter_ns
+from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.item_state import LiveItems, eligible
-from serving.record import REASON_CODES, SOURCES, RecordError, Shelf
+from serving.actions import LastActions
+from serving.explore import ExplorePool, draw_of, slots
+from serving.fill import EXPLORE, LEVELS, MAX_MINOR, POSTINGS, REASON, RECENT, SOURCE, USER, Level, fill_levels
+from serving.last_actions import EVERY, FIRST, Near, neighbours, stepped, steps_back, waiting
+from serving.record import NewerRecordError, RecordError, Shelf
 from serving.snapshot import Snapshot
 from serving.stores import StoreError
 
-LEVELS = ("user", "segment", "category", "global", "postings")
-_MAX_MINOR = 1 << 62
-_FIRST_POSTINGS = 1_024  # the first look into the postings; each further one is four times as long
-_SOURCE = {name: code for code, name in enumerate(SOURCES)}
-_REASON = {name: code for code, name in enumerate(REASON_CODES)}
+__all__ = ["LEVELS", "POLICY", "SLOT_TYPES", "Ask", "Pick", "Policy", "pick"]
+
+SLOT_TYPES = ("ranked", "fill", "explore")
+RANKED, FILL, EXPLORED = range(3)
+_MANY = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One request, parsed; `location` is a place on the page, `region` is geography."""
 
     user_id: str | None = None
@@ -38,123 +42,343 @@ class Ask:
     region: str | None = None
     age_band: str | None = None
     exclude: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()  # those that the user chose, for one without a shelf of their own
+    actions: tuple[tuple[str, str], ...] = ()  # kind and item of what the user just did, the newest first
 
 
-@dataclass(slots=True)
-class Pick:
-    """The items of an answer, in order; one entry an item in every list. `eligible` counts those of its level."""
+class Policy(msgspec.Struct, frozen=True):
+    """How slots are given: the share of places that explore, and the key that a request's ordering is drawn with."""
 
-    positions: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    sources: list[int] = field(default_factory=list)
-    reasons: list[int] = field(default_factory=list)
-    reason_positions: list[int] = field(default_factory=list)
-    levels: list[int] = field(default_factory=list)
-    eligible: list[int] = field(default_factory=list)
-    degraded: list[str] = field(default_factory=list)
+    explore_share: float = 0.1
+    secret: bytes = b"topshelf"
+
+
+POLICY = Policy()
+
+
+class Pick(msgspec.Struct):
+    """The items of an answer, in order; one entry an item in every list of the first nine.
+
+    `eligible` counts what could have stood there: the items of its level (of the postings, those looked at) that
+    pass the filters now. `laps` are clock readings in nanoseconds: the store was read, the filter ran, the slots
+    explored, the shelf was full.
+    """
+
+    positions: list[int] = []
+    scores: list[float] = []
+    sources: list[int] = []
+    reasons: list[int] = []
+    reason_positions: list[int] = []
+    levels: list[int] = []
+    slots: list[int] = []
+    propensities: list[float] = []
+    eligible: list[int] = []
+    degraded: list[str] = []
     short: bool = False
+    laps: list[int] = []
 
 
-def pick(snapshot: Snapshot, live: LiveItems, ask: Ask, variant: str = "base") -> Pick:
-    """Fill a shelf for one request. Never raises for what the store or a record does: `degraded` says it."""
-    out = Pick()
+class Live(Protocol):
+    """The columns of the present, over one snapshot's catalogue."""
+
+    servable: NDArray[np.bool_]  # in stock, or of unknown stock, and not hidden
+    price_minor: NDArray[np.int64]  # -1 for unknown
+    stock: NDArray[np.int32]  # -1 for unknown
+
+
+class Filters(msgspec.Struct, frozen=True, gc=False):
+    """What a request restricts: prices in minor units, both ends inclusive, and a half-open range of categories."""
+
+    prices: tuple[int, int] | None = None
+    nodes: tuple[int, int] | None = None
+
+    def eligible(self, snapshot: Snapshot, live: Live, positions: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Which of these items may be shown now. [bool]"""
+        mask: NDArray[np.bool_] = live.servable[positions]
+        if self.prices is not None:
+            price = live.price_minor[positions]
+            mask &= price >= self.prices[0]
+            mask &= price <= self.prices[1]
+        if self.nodes is not None:
+            node = snapshot.item_category[positions]
+            mask &= node >= self.nodes[0]
+            mask &= node < self.nodes[1]
+        return mask
+
+
+def filters_of(snapshot: Snapshot, ask: Ask) -> Filters:
+    """The filters of a request, over a snapshot's categories."""
     prices = None
     if ask.price_min_minor is not None or ask.price_max_minor is not None:
-        highest = _MAX_MINOR if ask.price_max_minor is None else ask.price_max_minor
-        prices = (ask.price_min_minor or 0, highest)
-    nodes = None if ask.category is None else snapshot.category_nodes(ask.category)
-    taken = {snapshot.position(item_id) for item_id in ask.exclude} - {-1}
-    shelf = _own_shelf(snapshot, ask, variant, out)
-    if shelf is not None:
-        mask = eligible(live, shelf.positions, prices, nodes)
-        if taken:
-            mask &= ~np.isin(shelf.positions, list(taken))
-        _take_own(out, shelf, mask, ask.limit)
+        prices = (max(0, ask.price_min_minor or 0), MAX_MINOR if ask.price_max_minor is None else ask.price_max_minor)
+    return Filters(prices, None if ask.category is None else snapshot.category_nodes(ask.category))
+
+
+def pick(
+    snapshot: Snapshot,
+    live: Live,
+    ask: Ask,
+    variant: str = "base",
+    *,
+    actions: LastActions | None = None,
+    request_key: bytes = b"",
+    personal: bool = True,
+    policy: Policy = POLICY,
+) -> Pick:
+    """Fill a shelf for one request. Never raises for what the store or a record does: `degraded` says it.
+
+    Without a `request_key` (made here, never the client's) nothing is explored. Without `personal` the store is not
+    asked for the user's shelf.
+    """
+    out = Pick()
+    shelf = own_shelf(snapshot, ask.user_id, variant, out) if personal and ask.user_id is not None else None
+    out.laps.append(perf_counter_ns())
+    filters = filters_of(snapshot, ask)
+    barred = barred_of(snapshot, ask) if ask.exclude else set[int]()
+    pool = snapshot.pool(ask.category) if request_key else None
+    places = slots(ask.limit, policy.explore_share) if pool is not None else ()
+    wanted = ask.limit - len(places)
+    filling: Filling | None = None
+    rows = None
+    if shelf is not None and actions is None and not barred:  # the common path: a handful of calls
+        rows = filters.eligible(snapshot, live, shelf.positions).nonzero()[0]
+        if len(rows) >= wanted:
+            _take_own(out, shelf, rows, wanted)
+    if not out.positions:
+        filling = Filling(snapshot, live, ask, shelf, filters=filters, barred=barred, actions=actions, out=out)
+        filling.up_to(wanted)
+    out.laps.append(perf_counter_ns())
+    if pool is not None and places:
+        unfit = (*barred, *actions.positions) if actions is not None else barred
+        mask = filters.eligible(snapshot, live, pool.positions)
+        _explore(pool, mask, out, unfit, draw_of(policy.secret, request_key), places)
+    out.laps.append(perf_counter_ns())
     if len(out.positions) < ask.limit:
-        taken.update(out.positions)
-        for level, source, reason, positions, scores in _levels(snapshot, ask, shelf):
-            mask = eligible(live, positions, prices, nodes)
-            rows = np.flatnonzero(mask)
-            what = (LEVELS.index(level), _SOURCE[source], _REASON[reason])
-            found = [] if scores is None else scores[rows].tolist()
-            _take(out, what, positions[rows].tolist(), found, taken=taken, limit=ask.limit)
-            if len(out.positions) >= ask.limit:
-                break
+        if filling is None:
+            filling = Filling(snapshot, live, ask, shelf, filters=filters, barred=barred, actions=actions, out=out)
+        filling.taken.update(out.positions)
+        filling.up_to(ask.limit)
         out.short = len(out.positions) < ask.limit
+    out.laps.append(perf_counter_ns())
     return out
 
 
-def _own_shelf(snapshot: Snapshot, ask: Ask, variant: str, out: Pick) -> Shelf | None:
-    if ask.user_id is None:
-        return None
+def own_shelf(snapshot: Snapshot, user_id: str, variant: str, out: Pick) -> Shelf | None:
+    """The user's shelf, or None: where the night knew none, or where it cannot be read, which `out` then says."""
     try:
-        return snapshot.shelf(ask.user_id, variant)
+        return snapshot.shelf(user_id, variant)
     except StoreError:
         out.degraded.append("store_unavailable")
+    except NewerRecordError:
+        out.degraded.append("record_newer")
     except RecordError:
         out.degraded.append("record_unreadable")
     return None
 
 
-def _take_own(out: Pick, shelf: Shelf, mask: NDArray[np.bool_], limit: int) -> None:
-    rows = np.flatnonzero(mask)
+def barred_of(snapshot: Snapshot, ask: Ask) -> set[int]:
+    """The positions of what the request wants left out."""
+    return {snapshot.position(item_id) for item_id in ask.exclude} - {-1}
+
+
+def _take_own(out: Pick, shelf: Shelf, rows: NDArray[np.integer[Any]], wanted: int) -> None:
+    """Take the first eligible rows of the user's own shelf."""
     count = len(rows)
-    rows = rows[:limit]
-    out.positions = shelf.positions[rows].tolist()
-    out.scores = shelf.scores[rows].tolist()
-    out.sources = shelf.sources[rows].tolist()
-    out.reasons = shelf.reasons[rows].tolist()
-    out.reason_positions = shelf.reason_positions[rows].tolist()
-    out.levels = [0] * len(rows)
-    out.eligible = [count] * len(rows)
+    first = rows[:wanted]
+    out.positions = shelf.positions[first].tolist()
+    out.scores = shelf.scores[first].tolist()
+    out.sources = shelf.sources[first].tolist()
+    out.reasons = shelf.reasons[first].tolist()
+    out.reason_positions = shelf.reason_positions[first].tolist()
+    out.levels = [USER] * wanted
+    out.slots = [RANKED] * wanted
+    out.propensities = [1.0] * wanted
+    out.eligible = [count] * wanted
 
 
-def _take(
+class Run(msgspec.Struct):
+    """What one level has to give, in order: one entry an item in each list. At most `most` are taken."""
+
+    level: int
+    eligible: int
+    positions: list[int]
+    scores: list[float]
+    sources: list[int]
+    reasons: list[int]
+    reason_positions: list[int]
+    most: int = _MANY
+    at: int = 0  # where to go on
+
+    def give(self, out: Pick, count: int, taken: set[int]) -> int:
+        """Hand over up to `count` items that are not taken yet, and mark them: how many there were."""
+        given = 0
+        while given < count and self.most > 0 and self.at < len(self.positions):
+            end = self.at + min(count - given, self.most)
+            if not taken.isdisjoint(self.positions[self.at : end]):
+                end = self.at + 1
+                if self.positions[self.at] in taken:
+                    self.at = end
+                    continue
+            given += self._hand_over(out, slice(self.at, end), taken)
+            self.at = end
+        return given
+
+    def _hand_over(self, out: Pick, rows: slice, taken: set[int]) -> int:
+        positions = self.positions[rows]
+        count = len(positions)
+        taken.update(positions)
+        self.most -= count
+        out.positions += positions
+        out.scores += self.scores[rows]
+        out.sources += self.sources[rows]
+        out.reasons += self.reasons[rows]
+        out.reason_positions += self.reason_positions[rows]
+        out.levels += [self.level] * count
+        out.slots += [RANKED if self.level in (USER, RECENT) else FILL] * count
+        out.propensities += [1.0] * count
+        out.eligible += [self.eligible] * count
+        return count
+
+
+class Filling:
+    """Takes items level by level; it can be asked for more, and goes on where it stopped."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        live: Live,
+        ask: Ask,
+        shelf: Shelf | None,
+        *,
+        filters: Filters,
+        barred: set[int],
+        actions: LastActions | None,
+        out: Pick,
+    ) -> None:
+        self._snapshot, self._live, self._ask, self._filters, self._out = snapshot, live, ask, filters, out
+        self._steps = steps_back(actions) if actions is not None else {}
+        self._waiting = waiting(actions) if actions is not None else []
+        self._held = barred.union(self._waiting)
+        self._runs = self._walk(shelf)
+        self._run: Run | None = None
+        self._near = self._nearby(neighbours(snapshot, actions)) if actions is not None else None
+        self._ranked = 0
+        self.taken = set(barred)
+
+    def up_to(self, limit: int) -> None:
+        """Take items until there are `limit`, or no more."""
+        out, near = self._out, self._near
+        while (missing := limit - len(out.positions)) > 0:
+            if near is not None:
+                if self._ranked % EVERY == FIRST and near.give(out, 1, self.taken):
+                    self._ranked += 1
+                    continue
+                missing = min(missing, (FIRST - self._ranked - 1) % EVERY + 1)
+            if self._run is None:
+                self._run = next(self._runs, None)
+                if self._run is None:
+                    return
+            given = self._run.give(out, missing, self.taken)
+            self._ranked += given
+            if given < missing:
+                self._run = None
+
+    def _nearby(self, near: Near) -> Run | None:
+        positions, scores, reasons, seeds = near
+        mask = self._filters.eligible(self._snapshot, self._live, positions)
+        rows = [row for row in mask.nonzero()[0].tolist() if int(positions[row]) not in self._held]
+        if not rows:
+            return None
+        return Run(
+            RECENT,
+            len(rows),
+            positions[rows].tolist(),
+            [scores[row] for row in rows],
+            [SOURCE["session"]] * len(rows),
+            [reasons[row] for row in rows],
+            [seeds[row] for row in rows],
+        )
+
+    def _walk(self, shelf: Shelf | None) -> Iterator[Run]:
+        """What is eligible, level by level, seen items stepped back, and at the end what waited."""
+        if shelf is not None:
+            yield self._own(shelf)
+        ask, snapshot = self._ask, self._snapshot
+        region, age_band = snapshot.segments[shelf.segment] if shelf is not None else ("", "")
+        segment = (ask.region or region, ask.age_band or age_band, ask.categories)
+        limit, prices = ask.limit, self._filters.prices
+        for level in fill_levels(snapshot, limit=limit, category=ask.category, prices=prices, segment=segment):
+            yield self._of(level)
+        if self._waiting:
+            held = np.array(self._waiting, np.int64)
+            rows = self._filters.eligible(snapshot, self._live, held).nonzero()[0]
+            yield _plain(Level(POSTINGS, SOURCE["popular"], REASON["popular"], held), rows, len(rows))
+
+    def _own(self, shelf: Shelf) -> Run:
+        rows = self._order(
+            shelf.positions, self._filters.eligible(self._snapshot, self._live, shelf.positions), _MANY
+        )
+        columns = (shelf.positions, shelf.scores, shelf.sources, shelf.reasons, shelf.reason_positions)
+        return Run(USER, len(rows), *(column[rows].tolist() for column in columns))
+
+    def _of(self, level: Level) -> Run:
+        mask = self._filters.eligible(self._snapshot, self._live, level.positions)
+        # More are never needed, whatever was taken before or steps back.
+        most = 2 * self._ask.limit + len(self.taken) + len(self._held) + len(self._steps)
+        return _plain(level, self._order(level.positions, mask, most), int(np.count_nonzero(mask)))
+
+    def _order(
+        self, positions: NDArray[np.integer[Any]], mask: NDArray[np.bool_], most: int
+    ) -> NDArray[np.integer[Any]]:
+        """The first `most` rows that may be taken, held ones left out, seen ones stepped back."""
+        rows: NDArray[np.integer[Any]] = mask.nonzero()[0][:most]
+        if not self._held and not self._steps:
+            return rows
+        found = positions[rows].tolist()
+        if not self._held.isdisjoint(found):
+            rows = rows[[position not in self._held for position in found]]
+            found = positions[rows].tolist()
+        return rows[stepped(found, self._steps)] if self._steps else rows
+
+
+def _plain(level: Level, rows: NDArray[np.integer[Any]], eligible: int) -> Run:
+    """A level's rows as a run; only the user's own shelf has a source and a reason an item."""
+    count = len(rows)
+    reasons = [level.reason] * count
+    if level.chosen is not None:
+        chosen = level.chosen[rows].tolist()
+        reasons = [REASON["popular_in_category"] if of_category else level.reason for of_category in chosen]
+    return Run(
+        level.level,
+        eligible,
+        level.positions[rows].tolist(),
+        [0.0] * count if level.scores is None else level.scores[rows].tolist(),
+        [level.source] * count,
+        reasons,
+        [-1] * count,
+        level.most,
+    )
+
+
+def _explore(
+    pool: ExplorePool,
+    mask: NDArray[np.bool_],
     out: Pick,
-    what: tuple[int, int, int],
-    positions: list[int],
-    scores: list[float],
-    *,
-    taken: set[int],
-    limit: int,
+    unfit: Collection[int],
+    draw: int,
+    places: tuple[int, ...],
 ) -> None:
-    level, source, reason = what
-    for row, position in enumerate(positions):
-        if position in taken:
-            continue
-        taken.add(position)
-        out.positions.append(position)
-        out.scores.append(scores[row] if scores else 0.0)
-        out.sources.append(source)
-        out.reasons.append(reason)
-        out.reason_positions.append(-1)
-        out.levels.append(level)
-        out.eligible.append(len(positions))
-        if len(out.positions) >= limit:
-            return
-
-
-_Level = tuple[str, str, str, NDArray[np.integer], NDArray[np.floating] | None]
-
-
-def _levels(snapshot: Snapshot, ask: Ask, shelf: Shelf | None) -> Iterator[_Level]:
-    """What to fill from, in order: level, source, reason, positions, scores."""
-    region, age_band = snapshot.segments[shelf.segment] if shelf is not None else ("", "")
-    for kind, key in (("region", ask.region or region), ("age_band", ask.age_band or age_band)):
-        found = snapshot.fallback(kind, key) if key else None
-        if found is not None:
-            yield "segment", "segment", "popular", *found
-    if ask.category is not None:
-        found = snapshot.fallback("category", ask.category)
-        if found is not None:
-            yield "category", "popular_in_category", "popular_in_category", *found
-    for kind, source in (("global", "popular"), ("trending", "trending")):
-        found = snapshot.fallback(kind)
-        if found is not None:
-            yield "global", source, source, *found
-    postings = snapshot.postings(ask.category)
-    reason = "popular" if ask.category is None else "popular_in_category"
-    first, step = 0, _FIRST_POSTINGS
-    while first < len(postings):
-        yield "postings", reason, reason, postings[first : first + step], None
-        first, step = first + step, step * 4
+    """Put the chosen ordering's first eligible items, none of them shown already, into the slots."""
+    eligible = pool.eligible(mask, out.positions, unfit)
+    total, choices = pool.choices(eligible, len(places))
+    rows, shares = choices[draw]
+    for place, row, share in zip(places, rows, shares, strict=False):  # fewer rows than places: the first are filled
+        out.positions.insert(place, pool.items[row])
+        out.scores.insert(place, pool.scores[row])
+        out.sources.insert(place, SOURCE["explore"])
+        out.reasons.insert(place, pool.reasons[row])
+        out.reason_positions.insert(place, -1)
+        out.levels.insert(place, EXPLORE)
+        out.slots.insert(place, EXPLORED)
+        out.propensities.insert(place, share)
+        out.eligible.insert(place, total)

@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.explore import ExplorePool
 from serving.record import REASON_CODES, Shelf, decode, record_key
 from serving.stores import Manifest, StoredVersion
 from serving.stores.blobs import Strings, unpack, unpack_json
+from serving.stores.contents import PRICE_BANDS, read_pools
 
 Positions = NDArray[np.integer[Any]]
 
@@ -31,6 +33,7 @@ _TEXTS = {
     "similar_taste": ("Picked for your taste", "Picked for your taste"),
     "explore": ("Worth a look", "Worth a look"),
 }
+_SHELVES = 1 << 13  # decoded shelves remembered, of 3 KB each
 _OF_CATEGORY = {"trending", "popular_in_category", "new_item"}
 
 
@@ -64,10 +67,19 @@ class Snapshot:
         self._neighbour_scores = self._array("neighbour_scores")
         self.segments: list[tuple[str, str]] = [tuple(s) for s in unpack_json(stored.blob("segments"), "segments")]
         self._category_row = {category: row for row, category in enumerate(self.categories)}
-        # Texts and ids repeat from request to request: the same items are shown to many.
+        self.pools = self._read_pools()
+        self._bands = self._read_bands()
+        self.shelf = lru_cache(_SHELVES)(self._shelf)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Texts and ids repeat from request to request: the same items are shown to many."""
         self.item_id = lru_cache(1 << 16)(self.item_ids.__getitem__)
         self.item_json = lru_cache(1 << 16)(self._item_json)
         self.reason_json = lru_cache(1 << 17)(self._reason_json)
+        self.position = lru_cache(1 << 16)(self._position)
+        self.segment_shelf = lru_cache(1 << 12)(self._segment_shelf)
+        self.band_shelf = lru_cache(1 << 10)(self._band_shelf)
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -78,7 +90,21 @@ class Snapshot:
     def _strings(self, name: str) -> Strings:
         return Strings(self._array(f"{name}.data"), self._array(f"{name}.offsets"))
 
-    def shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
+    def _read_pools(self) -> dict[str, ExplorePool]:
+        """Exploration pools by category path; none in a snapshot from before there were any."""
+        if "pools" not in self.manifest.blobs:
+            return {}
+        names = unpack_json(self._stored.blob("pools"), "pools")
+        columns = {name: self._array(f"pool_{name}") for name in ("positions", "means", "new", "draws")}
+        return {pool.category: ExplorePool(pool) for pool in read_pools(names, columns)}
+
+    def _read_bands(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Positions, Positions] | None:
+        if "band_edges" not in self.manifest.blobs:
+            return None
+        edges, indptr = self._array("band_edges"), self._array("band_indptr")
+        return edges, indptr, self._array("band_positions"), self._array("band_ranks")
+
+    def _shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
         """A user's own shelf, or None for a user that the night did not know. Raises RecordError, StoreError."""
         record = self._stored.look_up(record_key(user_id, variant))
         return None if record is None else decode(record)
@@ -90,6 +116,43 @@ class Snapshot:
             return None
         rows = slice(self._shelf_indptr[row], self._shelf_indptr[row + 1])
         return self._shelf_positions[rows], self._shelf_scores[rows]
+
+    def _segment_shelf(
+        self, region: str, age_band: str, categories: tuple[str, ...]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]] | None:
+        """What a segment wants: the shelves of the chosen categories, the region and the age band take turns.
+
+        Positions (each once), scores, and which come from a chosen category; None for a segment without shelves.
+        """
+        names = [("category", path) for path in categories] + [("region", region), ("age_band", age_band)]
+        shelves = [(kind, found) for kind, key in names if key and (found := self.fallback(kind, key)) is not None]
+        if not shelves:
+            return None
+        turn = np.concatenate([np.arange(len(positions)) for _, (positions, _) in shelves])
+        order = np.argsort(turn, kind="stable")
+        positions = np.concatenate([positions for _, (positions, _) in shelves]).astype(np.int64)[order]
+        scores = np.concatenate([scores for _, (_, scores) in shelves])[order]
+        chosen = np.concatenate([np.full(len(found[0]), kind == "category") for kind, found in shelves])[order]
+        once = np.sort(np.unique(positions, return_index=True)[1])
+        return positions[once], scores[once], chosen[once]
+
+    def _band_shelf(self, category: str | None, lowest: int, highest: int) -> NDArray[np.int64]:
+        """The most popular items, as of the night, of the price bands that a range touches: positions."""
+        row = len(self.categories) if category is None else self._category_row.get(category)
+        if self._bands is None or row is None:
+            return np.empty(0, np.int64)
+        edges, indptr, positions, ranks = self._bands
+        first = row * PRICE_BANDS + int(np.searchsorted(edges[row], lowest, side="right"))
+        last = row * PRICE_BANDS + int(np.searchsorted(edges[row], highest, side="right"))
+        rows = slice(indptr[first], indptr[last + 1])
+        return positions[rows][np.argsort(ranks[rows], kind="stable")].astype(np.int64)
+
+    def pool(self, category: str | None) -> ExplorePool | None:
+        """The exploration pool of a path, or of the nearest path above it that has one; None where none has."""
+        path = category or ""
+        while path not in self.pools and path:
+            path = path.rpartition("/")[0]
+        return self.pools.get(path)
 
     def category_nodes(self, category: str) -> tuple[int, int]:
         """The nodes of a path and all below it, as a half-open range of `item_category`; empty where unknown."""
@@ -106,7 +169,7 @@ class Snapshot:
         found: Positions = self._postings[self._postings_indptr[row] : self._postings_indptr[row + 1]]
         return found
 
-    def position(self, item_id: str) -> int:
+    def _position(self, item_id: str) -> int:
         """The item's row in the catalogue, or -1."""
         return self.item_ids.find(item_id)
 

@@ -15,10 +15,18 @@ Positions are rows of the catalogue, which is sorted by the bytes of `item_id`. 
 | `shelf_indptr`, `shelf_positions`, `shelf_scores` | |
 | `neighbours_indptr`, `neighbours`, `neighbour_scores` | similar items, the nearest first |
 | `segments` (JSON: pairs of region and age band) | what a record's segment means; the first is none |
+| `band_edges` int64 [nodes + 1, PRICE_BANDS - 1] | where a node's price bands end, the last row of all items |
+| `band_indptr` int64 [(nodes + 1) * PRICE_BANDS + 1] | for each node and band its most popular items, |
+| `band_positions`, `band_ranks` uint32 | and their places in `popularity` |
+| `pools` (JSON: of each its category path, empty for all, its count of items and its prior), with | exploration |
+| `pool_positions` uint32, `pool_means` float32, `pool_new` uint8 | an item each, pool after pool |
+| `pool_draws` float32 | of each pool an array [ORDERINGS, count]: an ordering is its row, largest first |
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +34,10 @@ from numpy.typing import NDArray
 from serving.stores.blobs import pack, pack_json, pack_strings
 
 UNKNOWN = -1  # of a price or a stock
+PRICE_BANDS = 8
+BAND_LENGTH = 100
+ORDERINGS = 256
+MAX_POOL_ITEMS = 256  # rows of a pool are one byte each
 
 
 class ContentsError(ValueError):
@@ -44,6 +56,22 @@ class Catalogue:
     price_minor: NDArray[np.int64]  # UNKNOWN for none
     stock: NDArray[np.int32]  # UNKNOWN for none
     popularity: NDArray[np.uint32]  # every position, the most popular first
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Items worth learning about, of one category path or (empty) of all.
+
+    Row `r` of `draws` is one draw from every item's posterior, and its descending order one of the ORDERINGS that
+    requests choose from; `prior` is the Beta distribution of an item that nothing is known of yet.
+    """
+
+    category: str
+    positions: NDArray[np.integer]  # [items]
+    means: NDArray[np.floating]  # [items], the posterior mean of a click
+    new: NDArray[np.bool_]  # [items], on sale for a short while; the others are uncertain
+    draws: NDArray[np.floating]  # [ORDERINGS, items]
+    prior: tuple[float, float]
 
 
 def catalogue_blobs(catalogue: Catalogue) -> Iterator[tuple[str, bytes]]:
@@ -115,11 +143,32 @@ def _category_blobs(catalogue: Catalogue) -> Iterator[tuple[str, bytes]]:
     rank = np.empty(len(catalogue.item_ids), np.int64)
     rank[catalogue.popularity] = np.arange(len(rank))
     by_node = np.lexsort((rank[position], node))
-    yield (
-        "postings_indptr",
-        pack(np.concatenate(([0], np.cumsum(np.bincount(node, minlength=len(nodes))))).astype(np.int64)),
-    )
-    yield "postings", pack(position[by_node])
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(node, minlength=len(nodes))))).astype(np.int64)
+    postings = position[by_node]
+    yield "postings_indptr", pack(indptr)
+    yield "postings", pack(postings)
+    of_nodes = [postings[start:end] for start, end in pairwise(indptr)]
+    yield from _price_band_blobs([*of_nodes, catalogue.popularity], np.asarray(catalogue.price_minor), rank)
+
+
+def _price_band_blobs(
+    postings: Sequence[NDArray[np.uint32]], price_minor: NDArray[np.int64], rank: NDArray[np.int64]
+) -> Iterator[tuple[str, bytes]]:
+    """Cut each node's priced items into bands of about equal count, and keep the most popular of every band."""
+    edges = np.zeros((len(postings), PRICE_BANDS - 1), np.int64)
+    kept: list[NDArray[np.uint32]] = []
+    for row, positions in enumerate(postings):
+        priced = positions[price_minor[positions] != UNKNOWN]
+        price = price_minor[priced]
+        if len(price):
+            edges[row] = np.sort(price)[np.arange(1, PRICE_BANDS) * len(price) // PRICE_BANDS]
+        band = np.searchsorted(edges[row], price, side="right")
+        kept += [priced[band == number][:BAND_LENGTH] for number in range(PRICE_BANDS)]
+    positions = np.concatenate(kept)
+    yield "band_edges", pack(edges)
+    yield "band_indptr", pack(np.concatenate(([0], np.cumsum([len(part) for part in kept]))).astype(np.int64))
+    yield "band_positions", pack(positions.astype(np.uint32))
+    yield "band_ranks", pack(rank[positions].astype(np.uint32))
 
 
 def shelf_blobs(
@@ -154,3 +203,38 @@ def segment_blobs(segments: Sequence[tuple[str, str]]) -> Iterator[tuple[str, by
     if not segments or tuple(segments[0]) != ("", ""):
         raise ContentsError("a segment table begins with the pair of none")
     yield "segments", pack_json([list(pair) for pair in segments])
+
+
+def pool_blobs(pools: Sequence[Pool], n_items: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the blobs of the exploration pools. Raises ContentsError for one of a wrong shape."""
+    for pool in pools:
+        count, where = len(pool.positions), f"exploration pool {pool.category!r}"
+        if count > MAX_POOL_ITEMS or pool.draws.shape != (ORDERINGS, count) or not np.isfinite(pool.draws).all():
+            raise ContentsError(
+                f"{where} has {count} items and draws of {pool.draws.shape}; it takes at most {MAX_POOL_ITEMS} "
+                f"items and {ORDERINGS} draws of each, finite; run jobs.exploration again"
+            )
+        inside = not count or 0 <= pool.positions.min() <= pool.positions.max() < n_items
+        if not inside or len(np.unique(pool.positions)) != count:
+            raise ContentsError(f"{where} repeats an item or names an unknown one; run jobs.exploration again")
+    yield "pools", pack_json([[pool.category, len(pool.positions), list(pool.prior)] for pool in pools])
+    for name, dtype, parts in (
+        ("positions", np.uint32, [pool.positions for pool in pools]),
+        ("means", np.float32, [pool.means for pool in pools]),
+        ("new", np.uint8, [pool.new for pool in pools]),
+        ("draws", np.float32, [pool.draws.reshape(-1) for pool in pools]),
+    ):
+        yield f"pool_{name}", pack(np.concatenate([np.empty(0, dtype), *parts]).astype(dtype))
+
+
+def read_pools(names: Sequence[Sequence[Any]], columns: Mapping[str, NDArray[Any]]) -> list[Pool]:
+    """The pools of `pool_blobs`, from its JSON and its columns by name."""
+    pools, at = [], 0
+    for category, count, prior in names:
+        rows = slice(at, at + count)
+        draws = columns["draws"][ORDERINGS * at : ORDERINGS * (at + count)].reshape(ORDERINGS, count)
+        new = columns["new"][rows].astype(np.bool_)
+        pool = Pool(category, columns["positions"][rows], columns["means"][rows], new, draws, tuple(prior))
+        pools.append(pool)
+        at += count
+    return pools

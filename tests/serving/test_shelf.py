@@ -95,7 +95,7 @@ def test_a_known_user_is_filled_from_the_segment_the_category_the_world_and_the_
 
 
 def test_a_new_user_gets_the_shelf_of_the_region_and_age_band_that_the_request_names(snapshot: Snapshot) -> None:
-    assert levels_of(snapshot, Ask(user_id="stranger", limit=5)) == ["global"]
+    assert levels_of(snapshot, Ask(user_id="stranger", limit=5)) == ["trending", "global"]
     assert levels_of(snapshot, Ask(user_id="stranger", limit=5, region="DE")) == ["segment"]
     assert levels_of(snapshot, Ask(limit=5, age_band="18-24")) == ["segment"]
 
