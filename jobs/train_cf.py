@@ -6,6 +6,7 @@ Users have no rows in the artifact: `jobs.candidates` folds each one in from the
 grows with the catalogue alone.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +20,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
 from implicit.nearest_neighbours import TFIDFRecommender
+from implicit.utils import ParameterWarning
 from threadpoolctl import threadpool_limits
 
 from jobs.lake import Lake
@@ -86,7 +88,10 @@ def train_cf(user_items: sp.csr_matrix, session_items: sp.csr_matrix, parameters
     model.fit(user_items, show_progress=False)
     baskets = sp.vstack([user_items, session_items], format="csr")
     knn = TFIDFRecommender(K=parameters.neighbours + 1, num_threads=0)
-    knn.fit(baskets, show_progress=False)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        # implicit warns of a conversion that it makes itself, and divides by zero where everybody has an item.
+        warnings.simplefilter("ignore", ParameterWarning)
+        knn.fit(baskets, show_progress=False)
     ease = _ease(baskets, parameters) if n_items <= parameters.ease_max_items else None
     return {
         "item_factors": model.item_factors.astype(np.float32),

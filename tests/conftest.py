@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def landing(tmp_path: Path) -> Path:
     folder = tmp_path / "landing"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def shop_data() -> Path:
+    """The folder of published shop data that TOPSHELF_DATA names; without it the test skips, and in CI it fails."""
+    data = os.environ.get("TOPSHELF_DATA")
+    if data:
+        return Path(data)
+    missing = "TOPSHELF_DATA does not name the folder of published shop data"
+    if os.environ.get("TOPSHELF_REQUIRE_DATA"):
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 Land = Callable[..., Path]

@@ -4,9 +4,11 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -137,3 +139,25 @@ def test_a_shop_of_two_days_and_three_shoppers_gets_its_night_too(spark: object,
     assert night.live
     shelves = Lake(settings.lake).arrow("marts/top_n", date(2026, 1, 31))
     assert set(shelves["user_id"].to_pylist()) == {"anna", "ben"}
+
+
+@pytest.mark.slow
+def test_a_night_killed_at_any_moment_is_finished_by_the_next_run(shop: Shop, tmp_path: Path) -> None:
+    settings = elsewhere(shop, tmp_path)
+    parameters = tmp_path / "parameters.json"
+    parameters.write_text(json.dumps(asdict(PARAMETERS)))
+    env = {**os.environ, "TOPSHELF_PARAMETERS": str(parameters)}
+    command = [sys.executable, "-m", "jobs.nightly", "--ds", str(DAY), "--landing", settings.landing]
+    command += ["--lake", settings.lake, "--store", settings.store]
+    for after_s in (25, 45):
+        process = subprocess.Popen(command, env=env, start_new_session=True, cwd=ROOT)
+        try:
+            process.wait(timeout=after_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        time.sleep(0.2)
+    nightly(settings, PARAMETERS, DAY)
+    lake = Lake(settings.lake)
+    assert rows_sha256(lake, "marts/top_n", DAY) == rows_sha256(shop.lake, "marts/top_n", DAY)
+    assert snapshot_shards(settings.store) == snapshot_shards(shop.settings.store)

@@ -1,7 +1,6 @@
 """The published evaluation: what is asked of whom, what the report says, and the reference figures on real data."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -343,14 +342,11 @@ REFERENCE = {
 
 
 @pytest.fixture(scope="module")
-def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+def online_retail(tmp_path_factory: pytest.TempPathFactory, shop_data: Path) -> Lake:
     """Every sale of Online Retail, staged by the day it was made, anonymous ones among them."""
-    data = os.environ.get("TOPSHELF_DATA")
-    if not data:
-        pytest.skip("TOPSHELF_DATA does not name the folder of published shop data")
     from jobs.landing_online_retail import read_lines, sale_lines
 
-    lines, _ = sale_lines(read_lines(Path(data) / "online_retail" / "by-day"))
+    lines, _ = sale_lines(read_lines(shop_data / "online_retail" / "by-day"))
     lines["event_date"] = lines["day"].dt.date
     lake = Lake(str(tmp_path_factory.mktemp("online-retail")))
     for day, rows in lines.groupby("event_date"):

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -210,9 +209,8 @@ def test_a_folder_without_csv_is_named_with_what_it_should_hold(tmp_path: Path, 
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif("TOPSHELF_DATA" not in os.environ, reason="TOPSHELF_DATA does not name the shop data")
-def test_the_published_days_land_every_row_of_the_reference(landing: Path) -> None:
-    src = Path(os.environ["TOPSHELF_DATA"]) / "online_retail" / "by-day"
+def test_the_published_days_land_every_row_of_the_reference(landing: Path, shop_data: Path) -> None:
+    src = shop_data / "online_retail" / "by-day"
     command = [sys.executable, "-m", "jobs.landing_online_retail", str(src), "--landing", str(landing)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "358 days, 67 of them without events" in told

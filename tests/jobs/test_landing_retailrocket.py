@@ -1,7 +1,6 @@
 """RetailRocket lands from either form, with as much of the published files as there is."""
 
 import gzip
-import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -135,10 +134,8 @@ def test_the_buyers_form_lands_views_carts_and_purchases(tmp_path: Path, landing
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif("TOPSHELF_DATA" not in os.environ, reason="TOPSHELF_DATA does not name the shop data")
-def test_the_published_samples_land_every_row(tmp_path: Path) -> None:
-    data = Path(os.environ["TOPSHELF_DATA"])
-    buyers = retailrocket_buyers(data / "retailrocket_buyers", tmp_path / "buyers")
+def test_the_published_samples_land_every_row(tmp_path: Path, shop_data: Path) -> None:
+    buyers = retailrocket_buyers(shop_data / "retailrocket_buyers", tmp_path / "buyers")
     assert buyers.rows == {"events": 97_381, "items": 29_905}
     assert (str(buyers.first_day), str(buyers.last_day)) == ("2015-05-03", "2015-09-18")
     events = ds.dataset(tmp_path / "buyers/events", exclude_invalid_files=True).to_table().to_pandas()
@@ -147,6 +144,6 @@ def test_the_published_samples_land_every_row(tmp_path: Path) -> None:
         "add_to_cart": 12_456,
         "purchase": 9_551,
     }
-    raw = retailrocket(data / "retailrocket_raw_sample", tmp_path / "raw")
+    raw = retailrocket(shop_data / "retailrocket_raw_sample", tmp_path / "raw")
     assert raw.rows["events"] == 9_385
     assert sum(raw.left_out.values()) == 0

@@ -1,0 +1,46 @@
+"""The night on data that a shop published: Online Retail, the days after it, and the endpoint that serves each."""
+
+import json
+import urllib.parse
+import urllib.request
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.demo import endpoint
+from jobs.evaluate import published
+from jobs.lake import Lake
+from jobs.landing_online_retail import online_retail
+from jobs.nightly import nightly
+from jobs.settings import Parameters, Settings
+
+DS, UNTIL = date(2011, 11, 9), date(2011, 11, 23)
+REGULAR = "17850"
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_online_retail_s_shelf_beats_each_baseline_in_each_column_and_each_night_is_served(
+    spark: SparkSession, shop_data: Path, tmp_path: Path
+) -> None:
+    settings = Settings(*(str(tmp_path / name) for name in ("landing", "lake")), f"lmdb://{tmp_path}/store")
+    online_retail(shop_data / "online_retail" / "by-day", Path(settings.landing))
+    parameters = Parameters(top_n=300)
+    first = nightly(settings, parameters, DS)
+    report = published(Lake(settings.lake), settings.landing, DS, UNTIL, parameters)
+    for kind in ("all", "new"):
+        for metric in ("recall@20", "ndcg@20"):
+            ours = report["metrics"][kind][metric]
+            others = {name: of["metrics"][kind][metric] for name, of in report["baselines"].items()}
+            assert ours > max(others.values()), (kind, metric, ours, others)
+    second = nightly(settings, parameters, DS + timedelta(days=1))
+    assert first.live
+    assert second.live
+    with endpoint(settings) as address:
+        asked = urllib.parse.urlencode({"user_id": REGULAR, "limit": 20})
+        with urllib.request.urlopen(f"{address}/recommendations?{asked}", timeout=10) as response:
+            answer = json.loads(response.read())
+    assert answer["snapshot"] == second.version
+    assert len(answer["recommendations"]) == 20
