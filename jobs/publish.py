@@ -9,13 +9,11 @@ streamed shard by shard: memory holds the catalogue and one shard.
 import argparse
 import hashlib
 import sys
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -48,7 +46,8 @@ from serving.stores.contents import (
 
 SAMPLE_USERS = 2_000
 SHELF_COLUMNS = ["variant", "user_id", "rank", "item_id", "score", "source", "reason_code", "reason_item_id"]
-_BATCH = 20_000
+SHELF_TEXTS = ["variant", "user_id", "item_id", "source", "reason_code", "reason_item_id"]
+_BATCH = 10_000  # users encoded at once
 ITEM_COLUMNS = ("item_pos", "item_id", "title", "category", "brand", "seller_id", "price_minor", "stock")
 POLICY_VERSION = "ranked-fill-1"
 LIMITS = GateLimits()
@@ -99,7 +98,7 @@ def publish(
     with store.begin(night.version, night.n_shards) as loading:
         if not loading.sealed:
             manifest, tally = _load(night, loading)
-            judged = gates(store, manifest, tally.sample, tally.item_ids, limits=limits)
+            judged = gates(store, manifest, tally.sample, tally.item_ids.to_pylist(), limits=limits)
             manifest = msgspec.structs.replace(manifest, gates=judged, forced=force, published_at=now)
             loading.seal(manifest)
             verify(store, manifest, tally.sample)
@@ -113,16 +112,15 @@ def publish(
 class Tally:
     """What is learned of the shelves while they stream by."""
 
-    item_ids: Sequence[str]
+    item_ids: pa.Array
     seen: NDArray[np.bool_]  # which items stand on any shelf
     sample_every: int
     sample: dict[bytes, bytes] = field(default_factory=dict)  # key -> record
 
     def take(self, columns: ShelfColumns, keys: list[bytes], records: list[bytes]) -> None:
         self.seen[columns.positions] = True
-        for key, record in zip(keys, records, strict=True):
-            if (zlib.crc32(key) >> 8) % self.sample_every == 0:
-                self.sample[key] = record
+        of = slice(None, None, self.sample_every)
+        self.sample.update(zip(keys[of], records[of], strict=True))
 
 
 def _load(night: Night, loading: Loading) -> tuple[Manifest, Tally]:
@@ -133,7 +131,7 @@ def _load(night: Night, loading: Loading) -> tuple[Manifest, Tally]:
         blobs[name] = loading.write_blob(name, data)
         blob_bytes += len(data)
     every = max(1, night.expected_users // SAMPLE_USERS)
-    tally = Tally(catalogue.item_ids, np.zeros(len(catalogue.item_ids), bool), every)
+    tally = Tally(pa.array(catalogue.item_ids, pa.string()), np.zeros(len(catalogue.item_ids), bool), every)
     shards = [_load_shard(night, loading, shard, segments, tally) for shard in range(night.n_shards)]
     shelves = Counter(night.fallback["shelf"].to_pylist())
     manifest = Manifest(
@@ -159,27 +157,26 @@ def _load(night: Night, loading: Loading) -> tuple[Manifest, Tally]:
 
 
 def _load_shard(night: Night, loading: Loading, shard: int, segments: Segments, tally: Tally) -> ShardReport:
-    ids = pa.array(tally.item_ids, pa.string())
-    columns, keys = shelf_columns(night.shelves(shard), night.users(shard), ids, segments)
-    try:
-        records = encode(columns)
-    except RecordError as error:
-        raise PublishError(f"marts/top_n/ds={night.ds}, shard {shard}: {error}") from error
-    tally.take(columns, keys, records)
-    if any(later <= earlier for earlier, later in pairwise(keys)):  # several variants of a user lie apart
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        keys, records = [keys[row] for row in order], [records[row] for row in order]
-    batches: list[Batch] = [
-        (keys[first : first + _BATCH], records[first : first + _BATCH]) for first in range(0, len(keys), _BATCH)
-    ]
+    columns, keys = shelf_columns(night.shelves(shard), night.users(shard), tally.item_ids, segments)
+
+    def batches() -> Iterator[Batch]:
+        for first in range(0, len(keys), _BATCH):
+            part, owners = columns.part(first, min(first + _BATCH, len(keys))), keys[first : first + _BATCH]
+            try:
+                records = encode(part)
+            except RecordError as error:
+                raise PublishError(f"marts/top_n/ds={night.ds}, shard {shard}: {error}") from error
+            tally.take(part, owners, records)
+            yield owners, records
+
     done = loading.finished.get(shard)
-    if done is not None:
+    if done is not None:  # an earlier attempt loaded it; the marts may be others by now
         digest = RecordDigest()
-        for batch in batches:
+        for batch in batches():
             digest.update(*batch)
         if digest.hexdigest() == done.sha256:
             return done
-    return loading.write_shard(shard, batches)
+    return loading.write_shard(shard, batches())
 
 
 def _blobs(night: Night, catalogue: Catalogue, segments: Segments) -> Iterator[tuple[str, bytes]]:
@@ -213,7 +210,7 @@ def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
         items=lake.arrow("features/item", ds, [*ITEM_COLUMNS, *POPULARITY]),
         fallback=lake.arrow("marts/fallback", ds, ["shelf", "shelf_key", "rank", "item_id", "score"]),
         neighbours=(near("indptr"), near("indices"), near("data")),
-        shelves=lambda shard: lake.shard("marts/top_n", ds, shard, SHELF_COLUMNS),
+        shelves=lambda shard: lake.shard("marts/top_n", ds, shard, SHELF_COLUMNS, SHELF_TEXTS),
         users=lambda shard: lake.shard("features/user", ds, shard, columns),
         n_shards=SHARDS,
         top_n=top,

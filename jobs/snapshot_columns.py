@@ -3,6 +3,8 @@
 Pure functions over Arrow tables of one day; `jobs.publish` reads the tables and writes the snapshot.
 """
 
+import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from serving.record import REASON_CODES, SOURCES, ShelfColumns, record_key
 from serving.stores.contents import UNKNOWN, Catalogue
 
-POPULARITY = ("purchaser_count_30d", "weight_30d_milli", "weight_total_milli")
+POPULARITY = ("purchaser_count_30d", "weight_30d", "weight_total")
 _MAX_SEGMENTS = 65_534
 Segments = Mapping[tuple[str, str], int]
 
@@ -51,7 +53,7 @@ def _numbers(table: pa.Table, name: str, missing: int) -> NDArray[Any]:
 def fallback_shelves(fallback: pa.Table, item_ids: Sequence[str]) -> dict[tuple[str, str], tuple[Any, Any]]:
     """The fallback shelves by (shelf, key): positions and scores in the order of rank. Raises PublishError."""
     fallback = fallback.sort_by([("shelf", "ascending"), ("shelf_key", "ascending"), ("rank", "ascending")])
-    positions = _positions(fallback["item_id"], pa.array(item_ids, pa.string()), "marts/fallback")
+    (positions,) = _positions(pa.array(item_ids, pa.string()), "marts/fallback", fallback["item_id"])
     scores = _numbers(fallback, "score", 0)
     rows: dict[tuple[str, str], list[int]] = {}
     names = zip(fallback["shelf"].to_pylist(), fallback["shelf_key"].fill_null("").to_pylist(), strict=True)
@@ -64,62 +66,103 @@ def segments_of(users: Iterable[pa.Table]) -> Segments:
     """Number the pairs of region and age band that users have: the first, of none, is 0; the most frequent stay."""
     counts: Counter[tuple[str, str]] = Counter()
     for table in users:
-        counts.update(_pairs(table))
+        pairs, pair = _pairs(table)
+        counts.update(dict(zip(pairs, np.bincount(pair, minlength=len(pairs)).tolist(), strict=True)))
     del counts["", ""]
-    kept = sorted(counts, key=lambda pair: (-counts[pair], pair))[:_MAX_SEGMENTS]
+    kept = sorted((pair for pair in counts if counts[pair]), key=lambda pair: (-counts[pair], pair))[:_MAX_SEGMENTS]
     return {pair: number for number, pair in enumerate([("", ""), *sorted(kept)])}
 
 
-def _pairs(users: pa.Table) -> list[tuple[str, str]]:
-    columns = [users[name].fill_null("").to_pylist() for name in ("region", "age_band")]
-    return list(zip(*columns, strict=True))
+def _pairs(users: pa.Table) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
+    """The pairs of region and age band that could be, and which of them each user has."""
+    (regions, region), (bands, band) = (_distinct(users[name]) for name in ("region", "age_band"))
+    names = [[*values.to_pylist(), ""] for values in (regions, bands)]  # the last stands for none: row -1
+    pair = region.astype(np.int64) % len(names[0]) * len(names[1]) + band % len(names[1])
+    return list(itertools.product(*names)), pair
 
 
-def _positions(values: Any, ids: pa.Array, table: str, *, unknown_is_none: bool = False) -> NDArray[np.int64]:
-    """Rows of the catalogue, -1 for null. Raises PublishError for an item that it does not have."""
-    found = pc.index_in(values, value_set=ids, skip_nulls=True)
-    if not unknown_is_none and found.null_count != values.null_count:
-        odd = values.filter(pc.and_(pc.is_null(found), pc.is_valid(values)))[0].as_py()
+def _distinct(column: Any) -> tuple[pa.Array, NDArray[np.int32]]:
+    """A column of strings as its distinct values and a row of them for each entry, -1 for null.
+
+    It costs next to nothing for a column that was read as a dictionary.
+    """
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.unify_dictionaries().combine_chunks()
+    rows = column.indices.fill_null(-1) if column.null_count else column.indices
+    return column.dictionary, np.asarray(rows.to_numpy()).astype(np.int32, copy=False)
+
+
+def _positions(ids: pa.Array, table: str, items: Any, *others: Any) -> list[NDArray[np.int64]]:
+    """Each column's items as rows of the catalogue, -1 for null.
+
+    Raises PublishError for an item in the first column that the catalogue does not have; in the others it is -1.
+    """
+    columns = [_distinct(column) for column in (items, *others)]
+    together = pa.concat_arrays([values.cast(pa.string()) for values, _ in columns])  # the catalogue is hashed once
+    found = np.asarray(pc.index_in(together, value_set=ids).fill_null(-1).to_numpy())
+    positions, first = [], 0
+    for values, rows in columns:
+        table_of = np.append(found[first : first + len(values)], -1)  # a null's row of -1 meets the last
+        positions.append(table_of.astype(np.int64)[rows])
+        first += len(values)
+    if len(items) and positions[0].min() < 0:
+        odd = items[int(np.argmin(positions[0]))].as_py()
         raise PublishError(
             f"{table} names item {odd!r}, which features/item does not have; run both for the same day"
         )
-    return np.asarray(found.fill_null(-1).to_numpy()).astype(np.int64)
+    return positions
 
 
-def _codes(values: Any, vocabulary: tuple[str, ...], name: str) -> NDArray[np.uint8]:
-    found = pc.index_in(values, value_set=pa.array(vocabulary))
-    if found.null_count:
-        odd = values.filter(pc.is_null(found))[0].as_py()
+def _codes(column: Any, vocabulary: tuple[str, ...], name: str) -> NDArray[np.uint8]:
+    values, rows = _distinct(column)
+    code = {word: number for number, word in enumerate(vocabulary)}
+    of_value = np.array([*(code.get(value, 255) for value in values.to_pylist()), 255], np.uint8)
+    found = of_value[rows]
+    if len(found) and found.max() == 255:
+        odd = column[int(np.argmax(found))].as_py()
         raise PublishError(f"marts/top_n has {name} {odd!r}; serving.record knows {', '.join(vocabulary)}")
-    return np.asarray(found.to_numpy()).astype(np.uint8)
+    return found
 
 
 def shelf_columns(
     shelves: pa.Table, users: pa.Table, ids: pa.Array, segments: Segments
 ) -> tuple[ShelfColumns, list[bytes]]:
-    """One shard of marts/top_n as columns for the record, and the key of each record. Raises PublishError."""
-    n = len(shelves)
-    changed = np.ones(n, bool)
-    for number, name in enumerate(("user_id", "variant")):
-        column = shelves[name].combine_chunks()
-        differs = pc.not_equal(column.slice(1), column.slice(0, max(0, n - 1))).to_numpy(zero_copy_only=False)
-        changed[1:] = differs if number == 0 else changed[1:] | differs
-    starts = np.flatnonzero(changed)
-    offsets = np.append(starts, n).astype(np.int64)
-    expected = np.arange(n) - np.repeat(starts, np.diff(offsets)) + 1
-    if not np.array_equal(shelves["rank"].to_numpy(), expected):
-        raise PublishError("marts/top_n: ranks do not count from 1 for each user; run jobs.rank again")
-    owners = shelves.select(["user_id", "variant"]).take(pa.array(starts))
-    row = pc.index_in(owners["user_id"], value_set=users["user_id"].combine_chunks()).fill_null(len(users)).to_numpy()
-    of_user = np.array([segments.get(pair, 0) for pair in _pairs(users)] + [0], np.uint16)
+    """One shard of marts/top_n as columns for the record and the key of each, keys rising. Raises PublishError."""
+    owners, starts = _owners(shelves)
+    row = pc.index_in(owners["user_id"], value_set=users["user_id"].combine_chunks()).fill_null(-1).to_numpy()
+    pairs, pair = _pairs(users)
+    of_pair = np.array([segments.get(name, 0) for name in pairs], np.uint16)
+    items, about = _positions(ids, "marts/top_n", shelves["item_id"], shelves["reason_item_id"])
     columns = ShelfColumns(
-        offsets,
-        _positions(shelves["item_id"], ids, "marts/top_n").astype(np.uint32),
+        np.append(starts, len(shelves)).astype(np.int64),
+        items.astype(np.uint32),
         shelves["score"].to_numpy(),
         _codes(shelves["source"], SOURCES, "source"),
         _codes(shelves["reason_code"], REASON_CODES, "reason_code"),
-        _positions(shelves["reason_item_id"], ids, "marts/top_n", unknown_is_none=True),
-        of_user[row],
+        about,
+        np.append(of_pair[pair], np.uint16(0))[row],
     )
-    keys = map(record_key, owners["user_id"].to_pylist(), owners["variant"].to_pylist())
-    return columns, list(keys)
+    keys = list(map(record_key, owners["user_id"].to_pylist(), owners["variant"].to_pylist()))
+    if all(map(operator.lt, keys, keys[1:])):
+        return columns, keys
+    order = sorted(range(len(keys)), key=keys.__getitem__)  # several variants of a user lie apart
+    return columns.taken(np.array(order)), [keys[row] for row in order]
+
+
+def _owners(shelves: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
+    """User and variant of each shelf, and the row at which it begins. Raises PublishError."""
+    begins = np.zeros(len(shelves), bool)
+    begins[:1] = True
+    distinct = []
+    for name in ("user_id", "variant"):
+        values, rows = _distinct(shelves[name])
+        distinct.append((name, values, rows))
+        begins[1:] |= rows[1:] != rows[:-1]
+    rank = shelves["rank"].to_numpy()
+    follows = np.where(begins[1:], 1, rank[:-1] + 1)
+    if len(rank) and not (rank[0] == 1 and np.array_equal(rank[1:], follows)):
+        raise PublishError("marts/top_n: ranks do not count from 1 for each user; run jobs.rank again")
+    starts = np.flatnonzero(begins)
+    return pa.table({name: values.take(pa.array(rows[starts])) for name, values, rows in distinct}), starts

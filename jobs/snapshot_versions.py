@@ -3,8 +3,9 @@
 Each holds the version that it names, so that a publish running beside it sweeps nothing away.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from itertools import islice
 
 from serving.record import RecordDigest
 from serving.stores import BusyVersionError, Manifest, Pointer, Store, StoredVersion, StoreError
@@ -12,6 +13,7 @@ from serving.stores import pointer as steps
 from serving.stores.blobs import unpack
 
 KEEP = 2
+_AT_ONCE = 5_000
 
 
 def manifest_of(store: Store, version: str) -> Manifest:
@@ -130,21 +132,8 @@ def verify(store: Store, manifest: Manifest, sample: Mapping[bytes, bytes], *, w
 
 def _verify_digests(stored: StoredVersion) -> None:
     for shard, report in enumerate(stored.manifest.shards):
-        digest = RecordDigest()
-        for keys, records in _chunks(stored.scan(shard)):
-            digest.update(keys, records)
+        digest, pairs = RecordDigest(), stored.scan(shard)
+        while chunk := list(islice(pairs, _AT_ONCE)):
+            digest.update(*zip(*chunk, strict=True))
         if digest.hexdigest() != report.sha256:
             raise StoreError(f"shard {shard} holds {digest.count} records of {report.records}, or altered ones")
-
-
-def _chunks(pairs: Iterator[tuple[bytes, bytes]], size: int = 10_000) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    keys: list[bytes] = []
-    records: list[bytes] = []
-    for key, record in pairs:
-        keys.append(key)
-        records.append(record)
-        if len(keys) == size:
-            yield keys, records
-            keys, records = [], []
-    if keys:
-        yield keys, records

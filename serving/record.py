@@ -91,6 +91,24 @@ class ShelfColumns:
     reason_positions: NDArray[np.int64]  # [rows], positions in the catalogue, -1 for none
     segments: NDArray[np.uint16]  # [users], indices into the segment table, 0 for none
 
+    def part(self, first: int, last: int) -> "ShelfColumns":
+        """The users `first` to `last - 1`, without a copy."""
+        offsets = self.offsets[first : last + 1]
+        return self._of(offsets - offsets[0], slice(int(offsets[0]), int(offsets[-1])), self.segments[first:last])
+
+    def taken(self, users: NDArray[np.int64]) -> "ShelfColumns":
+        """The named users, in that order."""
+        lengths = np.diff(self.offsets)[users]
+        offsets = np.append(0, np.cumsum(lengths))
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
+        return self._of(offsets, rows, self.segments[users])
+
+    def _of(
+        self, offsets: NDArray[np.int64], rows: slice | NDArray[np.int64], segments: NDArray[np.uint16]
+    ) -> "ShelfColumns":
+        by_row = (self.positions, self.scores, self.sources, self.reasons, self.reason_positions)
+        return ShelfColumns(offsets, *(column[rows] for column in by_row), segments)
+
 
 class Shelf(msgspec.Struct, frozen=True, gc=False):
     """One decoded record; every column has one entry an item, in the order of rank."""

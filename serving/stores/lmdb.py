@@ -15,6 +15,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,7 @@ from serving.stores.manifest import BusyVersionError, Manifest, ShardReport, Sto
 from serving.stores.pointer import Pointer
 
 _FIRST_MAP_BYTES = 64 << 20  # doubled when full; the file itself is never larger than what is in it
+_SYNCS_AT_ONCE = 16
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _Batch = tuple[Any, Any]
 
@@ -50,15 +52,17 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Replace a file in one step: readers see the old bytes or the new ones."""
+def _write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:
+    """Replace a file in one step: readers see the old bytes or the new ones. `lasting` waits for the disk."""
     beside = path.with_name(path.name + ".new")
     with beside.open("wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if lasting:
+            os.fsync(file.fileno())
     beside.replace(path)
-    _sync(path.parent)
+    if lasting:
+        _sync(path.parent)
 
 
 class LmdbStore:
@@ -185,7 +189,7 @@ class LmdbLoading:
 
     def write_blob(self, name: str, data: bytes) -> str:
         with _told(f"blob {name} of {self._version} could not be written to {self._path}"):
-            _write_whole(self._folder_of("blobs") / f"{name}.npy", data)
+            _write_whole(self._folder_of("blobs") / f"{name}.npy", data, lasting=False)  # `seal` waits for all
         return hashlib.sha256(data).hexdigest()
 
     def seal(self, manifest: Manifest) -> None:
@@ -196,6 +200,8 @@ class LmdbLoading:
             sizes = {str(path.relative_to(self._path)): path.stat().st_size for path in files}
             for path in files:
                 path.chmod(0o444)
+            with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:  # a file system joins what is waited for together
+                list(pool.map(_sync, [*files, *self._path.glob("*/")]))
             _write_whole(self._path / "files.json", msgspec.json.encode(sizes))
             _write_whole(self._path / "manifest.json", manifest.to_json())
             target = self._folder / "versions" / self._version
@@ -318,8 +324,7 @@ class LmdbVersion:
     look_up = get  # a mapped page: nothing to wait for
 
     def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
-        with self._txns[shard].cursor() as cursor:
-            yield from cursor.iternext()
+        return iter(self._txns[shard].cursor())
 
     def blob(self, name: str) -> memoryview:
         path = self._path / "blobs" / f"{name}.npy"
