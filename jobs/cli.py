@@ -152,6 +152,16 @@ def serve(context: typer.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "serving", "serve", *context.args])  # noqa: S606
 
 
+@app.command(
+    epilog="Example: topshelf keys create --scope read --name web",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def keys(context: typer.Context) -> None:
+    """Create, list and revoke the endpoint's API keys; `topshelf keys --help` lists the commands."""
+    os.execv(sys.executable, [sys.executable, "-m", "serving", "keys", *context.args])  # noqa: S606
+
+
 @app.command(epilog="Example: topshelf snapshots --store lmdb://data/store")
 def snapshots(store: StoreAt = None) -> None:
     """List the versions in the store, and which is live."""

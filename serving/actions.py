@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from serving.logs import Reader
-
 ACTION_KINDS = ("impression", "click", "view", "add_to_cart", "purchase", "rating")
 MAX_ACTIONS = 20
 MAX_USERS = 100_000
@@ -42,26 +40,22 @@ _Action = tuple[float, str, int]  # when, item, kind
 
 
 class Actions:
-    """What is known of all users; `of` answers for one. `erased_since` keeps what came before an erasure out."""
+    """What is known of all users; `of` answers for one. What came before a user's erasure does not count."""
 
-    def __init__(self, reader: Reader, erased_at: Callable[[str], float | None]) -> None:
-        self._reader, self._erased_at = reader, erased_at
+    def __init__(self, erased_at: Callable[[str], float | None]) -> None:
+        self._erased_at = erased_at
         self._users: dict[str, list[_Action]] = {}  # in the order of their latest action; newest action first
 
     def __len__(self) -> int:
         return len(self._users)
 
-    def follow(self) -> int:
-        """Take in what was posted since, at whichever worker: the number of lines. Raises LogError."""
-        taken = 0
-        while block := self._reader.read():
-            for line in block.splitlines():
-                taken += 1
-                try:
-                    self._take(_LINE.decode(line))
-                except msgspec.MsgspecError:
-                    continue  # not acknowledged: a crash tore it
-        return taken
+    def take(self, lines: Sequence[bytes]) -> None:
+        """Take in lines of the log of events, in its order."""
+        for line in lines:
+            try:
+                self._take(_LINE.decode(line))
+            except msgspec.MsgspecError:
+                continue  # not acknowledged: a crash tore it
 
     def _take(self, acted: Acted) -> None:
         if acted.user_id is None:
@@ -101,6 +95,3 @@ class Actions:
     def forget(self, user_id: str) -> None:
         """Drop what is known of a user."""
         self._users.pop(user_id, None)
-
-    def close(self) -> None:
-        self._reader.close()

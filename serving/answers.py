@@ -1,14 +1,23 @@
-"""Answers: from an `Ask` to the bytes of a response, and to the exposure log."""
+"""Answers: from an `Ask` to the bytes of a response, and to the exposure log.
 
+This runs for every request, so it is put together from parts that were encoded before, and makes no object an item.
+"""
+
+import hashlib
+import itertools
+import os
 import time
-import uuid
+from collections.abc import Callable
+from time import perf_counter_ns
 
 import msgspec
 
+from serving.actions import Actions
 from serving.current import Current
-from serving.exposures import ExposureLog, Shown
+from serving.exposures import ExposureLog, spool_line
+from serving.metrics import COMPONENTS, Metrics
 from serving.problems import ProblemError
-from serving.shelf import Ask, Pick, pick
+from serving.shelf import Ask, Pick, Policy, pick
 from serving.snapshot import Snapshot
 
 
@@ -32,42 +41,123 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _ENCODER = msgspec.json.Encoder()
+_AFTER_PARSE = tuple(COMPONENTS.index(name) for name in (
+    "state", "store", "filter", "explore", "fill", "encode", "log",
+))  # fmt: skip
+_PARSE, _REQUEST = (COMPONENTS.index("parse"),), (COMPONENTS.index("request"),)
+
+
+class _ScoreTexts(dict[float, str]):
+    """Scores as text, up to the reason; a record holds few distinct ones, so most were written before."""
+
+    def __missing__(self, score: float) -> str:
+        if len(self) > 1 << 17:
+            self.clear()
+        text = self[score] = f'{score:.4g},"reason":'
+        return text
+
+
+_score_text = _ScoreTexts().__getitem__
+
+
+class RequestKeys:
+    """A key of 16 bytes for every answer, which nobody outside can foresee or choose."""
+
+    def __init__(self) -> None:
+        self._secret, self._count = os.urandom(32), itertools.count()
+
+    def next(self) -> bytes:
+        number = next(self._count).to_bytes(8, "little")
+        return hashlib.blake2b(number, digest_size=16, key=self._secret).digest()
 
 
 class Answers:
-    """Answers requests from the current pair, and hands what was shown to the exposure log."""
+    """Answers requests from the current pair, and hands what was shown to the exposure log.
 
-    def __init__(self, current: Current, exposures: ExposureLog) -> None:
-        self._current, self._exposures = current, exposures
+    `standing` is what every answer has to do without just now.
+    """
 
-    def recommend(self, ask: Ask, request_id: str | None = None) -> bytes:
-        """One shelf as JSON. Raises ProblemError (503) when no snapshot was ever loaded."""
+    def __init__(
+        self,
+        current: Current,
+        exposures: ExposureLog,
+        metrics: Metrics,
+        actions: Actions,
+        erased_before: Callable[[str, Snapshot], bool],
+        policy: Policy,
+    ) -> None:
+        self._current, self._exposures, self._metrics = current, exposures, metrics
+        self._actions, self._erased_before, self._policy = actions, erased_before, policy
+        self._keys = RequestKeys()
+        self.standing: list[str] = []
+
+    def recommend(self, ask: Ask, client_id: str | None = None, started: int = 0) -> tuple[bytes, str]:
+        """One shelf as JSON, and the request's id. Raises ProblemError (503) when no snapshot was ever loaded.
+
+        `started` is when the request came, by `perf_counter_ns`. A client's own id stands before ours: ids are
+        unique even where a client repeats its own.
+        """
+        parsed = perf_counter_ns()
         pair = self._current.pair
         if pair is None:
             why = self._current.trouble or "the store has no live snapshot"
             raise ProblemError(503, why, "publish a night (topshelf nightly), or wait until /readyz answers 200")
-        request_id = request_id or uuid.uuid4().hex
-        snapshot = pair.snapshot
-        picked = pick(snapshot, pair.live, ask)
-        if self._current.trouble is not None:
-            picked.degraded.append("snapshot_stale")
-        prices = pair.live.price_minor[picked.positions].tolist() if picked.positions else []
-        self._exposures.put(Shown(request_id, time.time(), ask, picked, snapshot, prices))
-        return _encode(snapshot, picked, request_id)
+        snapshot, live, user_id = pair.snapshot, pair.live, ask.user_id
+        now = time.time()
+        key = self._keys.next()
+        request_id = key.hex() if client_id is None else f"{client_id}.{key.hex()[:16]}"
+        personal = user_id is not None and not self._erased_before(user_id, snapshot)
+        acted = self._actions.of(user_id, ask.actions, snapshot.position, now)
+        stated = perf_counter_ns()
+        picked = pick(snapshot, live, ask, actions=acted, request_key=key, personal=personal, policy=self._policy)
+        if self.standing:
+            picked.degraded.extend(self.standing)
+        body = _encode(snapshot, picked, request_id)
+        encoded = perf_counter_ns()
+        prices = live.prices
+        shown = spool_line(request_id, now, ask, picked, snapshot, [prices[at] for at in picked.positions])
+        self._exposures.put(shown)
+        metrics, logged = self._metrics, perf_counter_ns()
+        started = started or parsed
+        metrics.laps((started, parsed), _PARSE)
+        metrics.laps((parsed, stated, *picked.laps, encoded, logged), _AFTER_PARSE)
+        metrics.laps((started, logged), _REQUEST)
+        metrics.shown(picked.levels, picked.degraded, short=picked.short)
+        return body, request_id
 
 
 def _encode(snapshot: Snapshot, picked: Pick, request_id: str) -> bytes:
-    """An `Answer` as JSON, put together from parts that were encoded before: most items are shown again and again."""
-    item, why = snapshot.item_json, snapshot.reason_json
-    columns = zip(picked.positions, picked.scores, picked.reasons, picked.reason_positions, strict=True)
-    rows = [
-        f'{item(position)}{score:.4g},"reason":{why(reason, position, about)}}}'
-        for position, score, reason, about in columns
-    ]
-    rest = {"request_id": request_id, "model_version": snapshot.manifest.model_version, "snapshot": snapshot.version}
-    more: dict[str, object] = {**rest}
+    """An `Answer` as JSON."""
+    count = len(picked.positions)
+    parts = [""] * (4 * count)
+    parts[0::4] = map(snapshot.item_json, picked.positions)
+    parts[1::4] = map(_score_text, picked.scores)
+    parts[2::4] = map(snapshot.reason_json, picked.reasons, picked.positions, picked.reason_positions)
+    parts[3::4] = ["},"] * count
+    if count:
+        parts[-1] = "}"
+    return f'{{"recommendations":[{"".join(parts)}],{_rest(snapshot, picked, request_id)}'.encode()
+
+
+def _rest(snapshot: Snapshot, picked: Pick, request_id: str) -> str:
+    version, model = snapshot.version, snapshot.manifest.model_version
+    if not picked.degraded and not picked.short:
+        return f'"request_id":"{request_id}",{_versions(model, version)}}}'
+    more: dict[str, object] = {"request_id": request_id, "model_version": model, "snapshot": version}
     if picked.degraded:
         more["degraded"] = picked.degraded
     if picked.short:
         more["short"] = f"the catalogue has {len(picked.positions)} such items now"
-    return b'{"recommendations":[' + ",".join(rows).encode() + b"]," + _ENCODER.encode(more)[1:]
+    return _ENCODER.encode(more).decode()[1:]
+
+
+_told: dict[tuple[str, str], str] = {}
+
+
+def _versions(model: str, version: str) -> str:
+    found = _told.get((model, version))
+    if found is None:
+        _told.clear()
+        encoded = _ENCODER.encode({"model_version": model, "snapshot": version}).decode()[1:-1]
+        found = _told[(model, version)] = encoded
+    return found

@@ -6,6 +6,7 @@ one before in place and is said in `trouble`.
 
 import asyncio
 import logging
+from array import array
 from dataclasses import dataclass
 
 from serving.item_state import ItemState, LiveItems
@@ -26,7 +27,7 @@ class Pair:
 
 
 class Current:
-    """Holds the live pair; `run` keeps it up with the pointer and the item feed."""
+    """Holds the live pair; `run` keeps it up with the pointer."""
 
     def __init__(self, store: Store, state: ItemState) -> None:
         self._store, self._state = store, state
@@ -41,7 +42,6 @@ class Current:
                 await self.refresh()
             except StoreError as error:
                 self._troubled(str(error))
-            self._state.follow()
             await asyncio.sleep(POLL_S)
 
     async def refresh(self) -> None:
@@ -57,7 +57,7 @@ class Current:
         if before is not None:
             asyncio.get_running_loop().call_later(_LINGER_S, before.snapshot.close)
 
-    def _load(self, version: str) -> tuple[Snapshot, LiveItems, list[int]]:
+    def _load(self, version: str) -> tuple[Snapshot, LiveItems, "array[int]"]:
         try:
             snapshot = Snapshot(self._store.open(version))
         except (ValueError, KeyError, IndexError) as error:

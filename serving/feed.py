@@ -3,6 +3,7 @@
 {"item_id": "mug-1", "price": 12.50, "stock": 3, "moderated": false, "ts": "2026-01-31T10:00:00Z"}
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -38,22 +39,24 @@ class Refusal(msgspec.Struct, frozen=True):
 _ROW = msgspec.json.Decoder(FeedRow)
 
 
-def read_feed(body: bytes, now_s: float) -> tuple[list[ItemChange], list[Refusal]]:
-    """The changes of a body of JSON lines, and the rows refused. Raises ProblemError (413) for too many rows."""
+def split_rows(body: bytes) -> list[bytes]:
+    """The lines of a body. Raises ProblemError (413) for too many."""
     lines = body.splitlines()
     if len(lines) > MAX_ROWS or len(body) > MAX_BYTES:
         raise ProblemError(
             413, f"{len(lines)} rows, {len(body)} bytes", f"send at most {MAX_ROWS} rows in {MAX_BYTES} bytes"
         )
-    changes, refused = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            changes.append(_change(_ROW.decode(line), now_s))
-        except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
-            refused.append(Refusal(number, str(error)))
-    return changes, refused
+    return lines
+
+
+def read_changes(lines: list[bytes], now_s: float, first_line: int = 1) -> Iterator[ItemChange | Refusal]:
+    """For each line that is not empty the change, or why it is refused."""
+    for number, line in enumerate(lines, first_line):
+        if line.strip():
+            try:
+                yield _change(_ROW.decode(line), now_s)
+            except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+                yield Refusal(number, str(error))
 
 
 def _change(row: FeedRow, now_s: float) -> ItemChange:

@@ -1,24 +1,21 @@
 """Live item state: price, stock and moderation as of now, beside the snapshot.
 
-Rows of the feed are appended to `items.log` (JSON lines, synced) before they are acknowledged; every worker of the
-host follows that file, so each holds the same state and a restart finds it again. The last writer wins, field by
-field, by the row's own `ts`; at equal `ts` the later line. What the feed never named stays as the night saw it.
+Rows of the feed are appended to a log (JSON lines, durable) before they are acknowledged; every worker follows that
+log, so each holds the same state and a restart finds it again. The last writer wins, field by field, by the row's
+own `ts`; at equal `ts` the later line. What the feed never named stays as the night saw it.
 
     {"item_id": "mug-1", "ts": 1767225600000, "price_minor": 1250, "stock": 3, "hidden": false}
 """
 
-import fcntl
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from array import array
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.snapshot import Snapshot
 
-_COMPACT_BYTES = 1 << 20  # a log below this is never worth rewriting
 _FIELDS = ("price_minor", "stock", "hidden")
 _UNSET = -2  # the feed has said nothing of this field
 _NEVER = -(1 << 62)
@@ -32,23 +29,21 @@ class ItemChange(msgspec.Struct, frozen=True, omit_defaults=True):
     price_minor: int | None = None
     stock: int | None = None
     hidden: bool | None = None
+    folded: bool = False  # told again by a log that was folded: older than any other line of the same ts
 
 
 _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(ItemChange)
 
 
-class ItemStateError(OSError):
-    """The feed's log cannot be written; nothing of the call was taken."""
-
-
 class LiveItems:
     """The columns that lookups read, over one snapshot's catalogue."""
 
-    __slots__ = ("price_minor", "servable", "snapshot", "stock")
+    __slots__ = ("price_minor", "prices", "servable", "snapshot", "stock")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.price_minor = snapshot.price_minor.copy()
+        self.prices = self.price_minor.data  # the same, quicker where one is read
         self.stock = snapshot.stock.copy()
         self.servable = self.stock != 0  # unknown stock is served: the shop does not count it
 
@@ -59,157 +54,100 @@ class LiveItems:
         self.stock[position] = night.stock[position] if stock == _UNSET else min(stock, 2**31 - 1)
         self.servable[position] = self.stock[position] != 0 and hidden != 1
 
+    def lay_over(
+        self,
+        positions: NDArray[np.int64],
+        price_minor: NDArray[np.int64],
+        stock: NDArray[np.int64],
+        hidden: NDArray[np.int64],
+    ) -> None:
+        """What `set` does, for many at once and over the night's values; a position of -1 is passed over."""
+        known = positions >= 0
+        for column, values in ((self.price_minor, price_minor), (self.stock, np.minimum(stock, 2**31 - 1))):
+            said = known & (values != _UNSET)
+            column[positions[said]] = values[said]
+        at = positions[known]
+        self.servable[at] = (self.stock[at] != 0) & (hidden[known] != 1)
+
 
 class ItemState:
     """All that the feed ever said, by item; `bind` maps it onto a snapshot's catalogue."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path, self._lock_path = folder / "items.log", folder / "items.lock"
+    def __init__(self) -> None:
         self._slots: dict[str, int] = {}
-        self._values: list[list[int]] = []  # a slot's fields, then the ts of each
+        self._values = tuple(array("q") for _ in _FIELDS)  # one entry a slot in each
+        self._times = tuple(array("q") for _ in _FIELDS)
         self._live: LiveItems | None = None
-        self._positions: list[int] = []  # of each slot in the bound catalogue
-        self._log: int | None = None
-        self._offset = 0
+        self._positions = array("q")  # of each slot in the bound catalogue
         self.newest_ts = 0
-        self._compact()
-        self.follow()
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def append(self, changes: Sequence[ItemChange]) -> None:
-        """Make changes durable, then live. Raises ItemStateError where they cannot be written."""
-        data = b"".join(_ENCODER.encode(change) + b"\n" for change in changes)
-        try:
-            with self._locked():
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-                try:
-                    _append_whole(descriptor, data)
-                finally:
-                    os.close(descriptor)
-        except OSError as error:
-            raise ItemStateError(
-                f"{self._path} cannot be written: {error}; free space, then send it again"
-            ) from error
-        self.follow()
-
-    def follow(self) -> int:
-        """Take in what has been appended since, by whichever worker: the number of changes."""
-        taken = 0
-        for line in self._new_lines():
+    def take(self, lines: Sequence[bytes]) -> None:
+        """Take in lines of the log, in its order."""
+        for line in lines:
             try:
                 change = _DECODER.decode(line)
             except msgspec.MsgspecError:
                 continue  # a line that a full disk or a power cut tore; it was never acknowledged
             self._take(change)
-            taken += 1
-        return taken
 
-    def bind(self, snapshot: Snapshot) -> tuple[LiveItems, list[int]]:
+    def bind(self, snapshot: Snapshot) -> tuple[LiveItems, "array[int]"]:
         """The live columns over another snapshot, and where each slot stands in it.
 
         May run in a thread: what the feed says meanwhile is laid over by `use`.
         """
         live = LiveItems(snapshot)
-        positions = [snapshot.position(item_id) for item_id in list(self._slots)]
-        return live, positions
+        return live, array("q", map(snapshot.position, list(self._slots)))
 
-    def use(self, live: LiveItems, positions: list[int]) -> None:
+    def use(self, live: LiveItems, positions: "array[int]") -> None:
         """Make bound columns the ones that lookups read, with everything the feed has said by now."""
-        for item_id in list(self._slots)[len(positions) :]:
-            positions.append(live.snapshot.position(item_id))
+        positions.extend(map(live.snapshot.position, list(self._slots)[len(positions) :]))
         self._live, self._positions = live, positions
-        for slot, position in enumerate(positions):
-            if position >= 0:
-                live.set(position, *self._values[slot][:3])
+        live.lay_over(np.array(positions), *(np.array(values) for values in self._values))
 
     def _take(self, change: ItemChange) -> None:
         slot = self._slots.get(change.item_id)
         if slot is None:
-            slot = self._slots[change.item_id] = len(self._values)
-            self._values.append([_UNSET, _UNSET, _UNSET, _NEVER, _NEVER, _NEVER])
+            slot = self._slots[change.item_id] = len(self._slots)
+            for values, times in zip(self._values, self._times, strict=True):
+                values.append(_UNSET)
+                times.append(_NEVER)
             if self._live is not None:
                 self._positions.append(self._live.snapshot.position(change.item_id))
-        values = self._values[slot]
+        least = change.ts - change.folded
         for field, value in enumerate((change.price_minor, change.stock, change.hidden)):
-            if value is not None and change.ts >= values[3 + field]:
-                values[field], values[3 + field] = int(value), change.ts
+            if value is not None and least >= self._times[field][slot]:
+                self._values[field][slot], self._times[field][slot] = int(value), change.ts
         self.newest_ts = max(self.newest_ts, change.ts)
         if self._live is not None and self._positions[slot] >= 0:
-            self._live.set(self._positions[slot], *values[:3])
+            price_minor, stock, hidden = self._values
+            self._live.set(self._positions[slot], price_minor[slot], stock[slot], hidden[slot])
 
-    def _new_lines(self) -> Iterator[bytes]:
-        try:
-            current = self._path.stat()
-        except FileNotFoundError:
-            return
-        if self._log is None or os.fstat(self._log).st_ino != current.st_ino:  # first look, or it was compacted
-            if self._log is not None:
-                os.close(self._log)
-            self._log, self._offset = os.open(self._path, os.O_RDONLY), 0
-        while block := os.pread(self._log, 8 << 20, self._offset):
-            whole = block.rfind(b"\n") + 1
-            if whole == 0:
-                return
-            self._offset += whole
-            yield from block[:whole].splitlines()
+    def lines(self) -> bytes:
+        """The same state in as few lines as there are items and times."""
+        return encode_changes(change for slot in self._slots.items() for change in self._changes(*slot))
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = os.open(self._lock_path, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
-
-    def _compact(self) -> None:
-        """Rewrite a log that mostly repeats itself; other workers notice the new file and read it whole."""
-        with self._locked():
-            if not self._path.exists() or self._path.stat().st_size < _COMPACT_BYTES:
-                return
-            self.follow()
-            lines = b"".join(_ENCODER.encode(change) + b"\n" for change in self._changes())
-            if len(lines) * 2 > self._path.stat().st_size:
-                return
-            beside = self._path.with_name("items.log.new")
-            with beside.open("wb") as file:
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
-
-    def _changes(self) -> Iterable[ItemChange]:
-        for item_id, slot in self._slots.items():
-            values = self._values[slot]
-            for field, name in enumerate(_FIELDS):
-                if values[3 + field] != _NEVER:
-                    value: int | bool = bool(values[field]) if name == "hidden" else values[field]
-                    yield msgspec.convert({"item_id": item_id, "ts": values[3 + field], name: value}, ItemChange)
-
-    def close(self) -> None:
-        if self._log is not None:
-            os.close(self._log)
-            self._log = None
+    def _changes(self, item_id: str, slot: int) -> Iterable[ItemChange]:
+        by_ts: dict[int, dict[str, int | bool]] = {}
+        for name, values, times in zip(_FIELDS, self._values, self._times, strict=True):
+            if times[slot] != _NEVER:
+                by_ts.setdefault(times[slot], {})[name] = bool(values[slot]) if name == "hidden" else values[slot]
+        for ts, fields in by_ts.items():
+            yield msgspec.convert({"item_id": item_id, "ts": ts, "folded": True, **fields}, ItemChange)
 
 
-def _append_whole(descriptor: int, data: bytes) -> None:
-    """Append all of `data` and sync it, or nothing: a torn end is cut off again."""
-    size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a writer died within its last line
-        tail = os.pread(descriptor, min(size, 1 << 20), max(0, size - (1 << 20)))
-        size -= len(tail) - (tail.rfind(b"\n") + 1)
-        os.ftruncate(descriptor, size)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    except OSError:
-        os.ftruncate(descriptor, size)
-        raise
+def encode_changes(changes: Iterable[ItemChange]) -> bytes:
+    """Lines for the log."""
+    return b"".join(_ENCODER.encode(change) + b"\n" for change in changes)
+
+
+def folded(lines: bytes) -> bytes:
+    """Fewer lines that leave the same state (`serving.logs.Log.fold`)."""
+    state = ItemState()
+    state.take(lines.splitlines())
+    return state.lines()
 
 
 def eligible(

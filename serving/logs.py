@@ -49,25 +49,25 @@ class FileLog:
     """A log in files that all processes of one host append to and follow."""
 
     def __init__(
-        self, folder: Path, name: str, *, sync: bool = True, segment_bytes: int = SEGMENT_BYTES, mode: int = 0o600
+        self, folder: Path, name: str, *, sync: bool = True, segment_bytes: int = SEGMENT_BYTES, suffix: str = ".log"
     ) -> None:
-        self._folder, self._name, self._sync, self._mode = folder, name, sync, mode
+        self._folder, self._name, self._sync, self._suffix = folder, name, sync, suffix
         self._segment_bytes = segment_bytes
 
     def path(self, segment: int) -> Path:
-        return self._folder / f"{self._name}-{segment:08d}.log"
+        return self._folder / f"{self._name}-{segment:08d}{self._suffix}"
 
     def segments(self) -> list[int]:
         """The numbers of the segments there are, ascending."""
-        begin = len(self._name) + 1
+        begin, end = len(self._name) + 1, -len(self._suffix)
         try:
             names = [path.name for path in self._folder.iterdir()]
         except FileNotFoundError:
             return []
         return sorted(
-            int(name[begin:-4])
+            int(name[begin:end])
             for name in names
-            if name.startswith(f"{self._name}-") and name.endswith(".log") and name[begin:-4].isdecimal()
+            if name.startswith(f"{self._name}-") and name.endswith(self._suffix) and name[begin:end].isdecimal()
         )
 
     def append(self, lines: bytes) -> None:
@@ -77,7 +77,7 @@ class FileLog:
         try:
             with self.locked():
                 path = self.path(self._growing())
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, self._mode)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
                 try:
                     _append_whole(descriptor, lines, sync=self._sync)
                 finally:
@@ -118,7 +118,7 @@ class FileLog:
             segments = self.segments()
             if not segments or sum(self.path(n).stat().st_size for n in segments) < least_bytes:
                 return
-            self.path(segments[-1] + 1).touch(self._mode)
+            self.path(segments[-1] + 1).touch(0o600)
         whole = b"".join(self.path(n).read_bytes() for n in segments)
         whole = whole[: whole.rfind(b"\n") + 1]
         fewer = folded(whole)
@@ -132,6 +132,14 @@ class FileLog:
             os.fsync(file.fileno())
         beside.replace(target)
         self.drop(segments[:-1])
+
+    def size(self) -> int:
+        """The bytes of all segments."""
+        total = 0
+        for number in self.segments():
+            with contextlib.suppress(FileNotFoundError):
+                total += self.path(number).stat().st_size
+        return total
 
     def drop(self, segments: list[int]) -> None:
         """Remove segments that nobody needs any more."""

@@ -2,21 +2,25 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
 from urllib.parse import unquote
 
 import msgspec
 
 from serving import money
+from serving.actions import ACTION_KINDS, MAX_ACTIONS
 from serving.problems import ProblemError
 from serving.shelf import Ask
 
 MAX_LIMIT = 500
 MAX_TEXT_BYTES = 256
+_SURELY_SHORT = MAX_TEXT_BYTES // 4  # so many characters are never more than MAX_TEXT_BYTES of UTF-8
 MAX_EXCLUDE = 1_000
 MAX_QUERY_BYTES = 8_192
 _TEXTS = ("user_id", "category", "page", "device", "location", "region", "age_band")
-_KNOWN = (*_TEXTS, "limit", "price_min", "price_max", "exclude")
+_LISTS = ("exclude", "categories", "actions")
+_KNOWN = frozenset((*_TEXTS, *_LISTS, "limit", "price_min", "price_max"))
+MAX_CATEGORIES = 10
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -27,6 +31,14 @@ class Context(msgspec.Struct, frozen=True):
     location: str | None = None
     region: str | None = None
     age_band: str | None = None
+    categories: tuple[str, ...] = ()  # hashable, for it is part of a default
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What the user just did."""
+
+    type: str
+    item_id: str
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -45,6 +57,7 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: int = 20
     filters: Filters = Filters()
     exclude: list[str] = []
+    actions: list[Action] = []
 
 
 _BODY = msgspec.json.Decoder(Body)
@@ -67,21 +80,41 @@ def from_query(query: bytes) -> Ask:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         twice = next(name for name in fields if sum(name == other for other, _ in pairs) > 1)
-        raise _refuse(twice, "given more than once", "give it once")
-    unknown = next((name for name in fields if name not in _KNOWN), None)
-    if unknown is not None:
-        raise _refuse(unknown[:64], "not a parameter of this call", f"use {', '.join(_KNOWN)}")
-    limit = fields.get("limit", "20")
+        raise _refuse(twice[:64], "given more than once", "give it once")
+    if not fields.keys() <= _KNOWN:
+        unknown = next(name for name in fields if name not in _KNOWN)
+        raise _refuse(unknown[:64], "not a parameter of this call", f"use {', '.join(sorted(_KNOWN))}")
+    get = fields.get
+    limit = get("limit", "20")
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= 6):
         raise _refuse("limit", "not a whole number", f"give a number from 1 to {MAX_LIMIT}")
-    exclude = fields.get("exclude", "")
+    for name in _TEXTS:
+        if (value := get(name)) is not None and not (0 < len(value) <= _SURELY_SHORT):
+            _check_text(name, value)
+    exclude, categories, actions = get("exclude"), get("categories"), get("actions")
     return _checked(
-        {name: fields.get(name) for name in _TEXTS},
-        int(limit),
-        fields.get("price_min") or None,
-        fields.get("price_max") or None,
-        tuple(exclude.split(",")) if exclude else (),
+        Ask(
+            user_id=get("user_id"),
+            limit=int(limit),
+            category=get("category"),
+            price_min_minor=_minor("price_min", get("price_min") or None, money.lowest_minor),
+            price_max_minor=_minor("price_max", get("price_max") or None, money.highest_minor),
+            page=get("page"),
+            device=get("device"),
+            location=get("location"),
+            region=get("region"),
+            age_band=get("age_band"),
+            exclude=tuple(exclude.split(",")) if exclude else (),
+            categories=tuple(categories.split(",")) if categories else (),
+            actions=_actions(actions) if actions else (),
+        )
     )
+
+
+def _actions(text: str) -> tuple[tuple[str, str], ...]:
+    """`view:mug-1,purchase:pan-2` as pairs of kind and item."""
+    pairs = (action.partition(":") for action in text.split(","))
+    return tuple((kind, item_id) for kind, _, item_id in pairs)
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
@@ -107,35 +140,59 @@ def from_body(body: bytes) -> Ask:
             400, f"the body is not understood: {error}", "send the JSON of the documentation"
         ) from error
     context, filters = asked.context, asked.filters
-    texts = {"user_id": asked.user_id, "category": filters.category, "page": context.page, "device": context.device}
-    texts |= {"location": context.location, "region": context.region, "age_band": context.age_band}
-    return _checked(texts, asked.limit, filters.price_min, filters.price_max, tuple(asked.exclude))
+    ask = Ask(
+        user_id=asked.user_id,
+        limit=asked.limit,
+        category=filters.category,
+        price_min_minor=_minor("price_min", filters.price_min, money.lowest_minor),
+        price_max_minor=_minor("price_max", filters.price_max, money.highest_minor),
+        page=context.page,
+        device=context.device,
+        location=context.location,
+        region=context.region,
+        age_band=context.age_band,
+        exclude=tuple(asked.exclude),
+        categories=context.categories,
+        actions=tuple((action.type, action.item_id) for action in asked.actions),
+    )
+    for name in _TEXTS:
+        if (value := getattr(ask, name)) is not None:
+            _check_text(name, value)
+    return _checked(ask)
 
 
-def _checked(
-    texts: dict[str, str | None],
-    limit: int,
-    price_min: str | Decimal | None,
-    price_max: str | Decimal | None,
-    exclude: tuple[str, ...],
-) -> Ask:
-    for name, value in texts.items():
-        if value is not None and not 0 < _utf8_length(name, value) <= MAX_TEXT_BYTES:
-            raise _refuse(
-                name, f"empty, or longer than {MAX_TEXT_BYTES} bytes", "leave it out, or send a shorter one"
-            )
-    if not 1 <= limit <= MAX_LIMIT:
-        raise _refuse("limit", f"{limit} is out of range", f"give a number from 1 to {MAX_LIMIT}")
-    if len(exclude) > MAX_EXCLUDE:
-        raise _refuse("exclude", f"{len(exclude)} items", f"send at most {MAX_EXCLUDE}")
-    for item_id in exclude:
-        _utf8_length("exclude", item_id)
-    lowest = _minor("price_min", price_min, money.lowest_minor)
-    highest = _minor("price_max", price_max, money.highest_minor)
+def _check_text(name: str, value: str) -> None:
+    if not 0 < _utf8_length(name, value) <= MAX_TEXT_BYTES:
+        raise _refuse(name, f"empty, or longer than {MAX_TEXT_BYTES} bytes", "leave it out, or send a shorter one")
+
+
+def _checked(ask: Ask) -> Ask:
+    """The same, once its numbers and lists are found to be in range. Raises ProblemError (400)."""
+    if not 1 <= ask.limit <= MAX_LIMIT:
+        raise _refuse("limit", f"{ask.limit} is out of range", f"give a number from 1 to {MAX_LIMIT}")
+    lowest, highest = ask.price_min_minor, ask.price_max_minor
     if lowest is not None and highest is not None and lowest > highest:
         raise _refuse("price_min", "above price_max", "swap them")
-    arguments: dict[str, Any] = dict(texts)
-    return Ask(limit=limit, price_min_minor=lowest, price_max_minor=highest, exclude=exclude, **arguments)
+    if ask.exclude or ask.categories or ask.actions:
+        _check_lists(ask)
+    return ask
+
+
+def _check_lists(ask: Ask) -> None:
+    lists = (
+        ("exclude", ask.exclude, MAX_EXCLUDE),
+        ("categories", ask.categories, MAX_CATEGORIES),
+        ("actions", tuple(item_id for _, item_id in ask.actions), MAX_ACTIONS),
+    )
+    for name, values, most in lists:
+        if len(values) > most:
+            raise _refuse(name, f"{len(values)} of them", f"send at most {most}")
+        for value in values:
+            if _utf8_length(name, value) > MAX_TEXT_BYTES:
+                raise _refuse(name, f"one is longer than {MAX_TEXT_BYTES} bytes", "send it as the shop knows it")
+    for kind, _ in ask.actions:
+        if kind not in ACTION_KINDS:
+            raise _refuse("actions", f"{kind[:64]!r} is no kind", f"use one of {', '.join(ACTION_KINDS)}")
 
 
 def _utf8_length(name: str, value: str) -> int:
@@ -145,10 +202,16 @@ def _utf8_length(name: str, value: str) -> int:
         raise _refuse(name, "holds half of a surrogate pair", "send whole characters") from error
 
 
+@lru_cache(4_096)
+def _known_minor(price: str | Decimal, convert: Callable[[str | Decimal], int]) -> int:
+    """Prices in requests are round, and repeat."""
+    return convert(price)
+
+
 def _minor(name: str, price: str | Decimal | None, convert: Callable[[str | Decimal], int]) -> int | None:
     if price is None:
         return None
     try:
-        return convert(price)
+        return _known_minor(price, convert)
     except money.PriceError as error:
         raise _refuse(name, str(error), "send a decimal such as 12.50") from error

@@ -7,10 +7,14 @@ import msgspec
 CONTENT_TYPE = b"application/problem+json"
 _TITLES = {
     400: "The request cannot be understood",
+    401: "A key is needed",
+    403: "This key may not do that",
     404: "There is no such thing",
     405: "This method is not known here",
     413: "The request is too large",
+    408: "The request took too long to arrive",
     415: "This content type is not read here",
+    429: "Too many requests",
     500: "The endpoint made a mistake",
     503: "The endpoint cannot answer yet",
     507: "The endpoint's disk is full",
@@ -20,9 +24,17 @@ _TITLES = {
 class ProblemError(Exception):
     """An answer other than the one asked for; `remedy` says what to do."""
 
-    def __init__(self, status: int, detail: str, remedy: str, parameter: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        remedy: str,
+        parameter: str | None = None,
+        headers: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.remedy, self.parameter = status, detail, remedy, parameter
+        self.headers = headers or []
 
     def document(self, request_id: str | None = None) -> dict[str, Any]:
         """The problem as a JSON object."""

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.publish import publish
-from serving.item_state import ItemChange, ItemState, LiveItems
+from serving.item_state import ItemChange, ItemState, LiveItems, encode_changes, folded
+from serving.logs import FileLog
 from serving.snapshot import Snapshot
 from serving.stores import open_store
 from tests.serving.small_shop import night
@@ -23,11 +24,39 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
         return Snapshot(store.open(str(store.pointer().live)))
 
 
-def bound(folder: Path, snapshot: Snapshot) -> tuple[ItemState, LiveItems]:
-    state = ItemState(folder)
-    live, positions = state.bind(snapshot)
-    state.use(live, positions)
-    return state, live
+class Worker:
+    """The state as one worker of a host holds it, beside the log that all append to."""
+
+    def __init__(self, folder: Path, snapshot: Snapshot | None = None) -> None:
+        self.log, self.state = FileLog(folder, "items"), ItemState()
+        self._reader = self.log.reader()
+        self.follow()
+        if snapshot is not None:
+            self.bind(snapshot)
+
+    def bind(self, snapshot: Snapshot) -> LiveItems:
+        self.live, positions = self.state.bind(snapshot)
+        self.state.use(self.live, positions)
+        return self.live
+
+    def follow(self) -> int:
+        taken = 0
+        while block := self._reader.read():
+            self.state.take(block.splitlines())
+            taken += block.count(b"\n")
+        return taken
+
+    def append(self, changes: list[ItemChange]) -> None:
+        self.log.append(encode_changes(changes))
+        self.follow()
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def bound(folder: Path, snapshot: Snapshot) -> tuple[Worker, LiveItems]:
+    worker = Worker(folder, snapshot)
+    return worker, worker.live
 
 
 def test_a_change_is_live_at_once_and_after_a_restart(tmp_path: Path, snapshot: Snapshot) -> None:
@@ -56,11 +85,11 @@ def test_an_item_that_is_hidden_is_not_servable_until_it_is_shown_again(tmp_path
 
 
 def test_an_item_that_only_a_later_snapshot_has_is_taken_then(tmp_path: Path, snapshot: Snapshot) -> None:
-    state = ItemState(tmp_path)
-    state.append([ItemChange("item-00099", 1_000, stock=0), ItemChange("never", 1_000, stock=0)])
-    live, positions = state.bind(snapshot)
-    state.append([ItemChange("item-00098", 1_000, stock=0)])  # while the snapshot was being bound
-    state.use(live, positions)
+    worker = Worker(tmp_path)
+    worker.append([ItemChange("item-00099", 1_000, stock=0), ItemChange("never", 1_000, stock=0)])
+    live, positions = worker.state.bind(snapshot)
+    worker.append([ItemChange("item-00098", 1_000, stock=0)])  # while the snapshot was being bound
+    worker.state.use(live, positions)
     assert not live.servable[[98, 99]].any()
 
 
@@ -111,7 +140,7 @@ def test_the_last_writer_wins_field_by_field_by_its_own_ts(
 def test_a_line_torn_by_a_crash_is_cut_off_and_nothing_after_it_is_lost(tmp_path: Path, snapshot: Snapshot) -> None:
     state, _ = bound(tmp_path, snapshot)
     state.append([ItemChange("item-00001", 1_000, price_minor=11)])
-    with (tmp_path / "items.log").open("ab") as log:
+    with state.log.path(1).open("ab") as log:
         log.write(b'{"item_id":"item-0000')
     state.append([ItemChange("item-00002", 1_000, price_minor=22)])
     state.close()
@@ -119,32 +148,47 @@ def test_a_line_torn_by_a_crash_is_cut_off_and_nothing_after_it_is_lost(tmp_path
     assert live.price_minor[[1, 2]].tolist() == [11, 22]
 
 
-def test_a_log_that_repeats_itself_is_compacted_and_a_worker_that_follows_it_goes_on(
+def test_a_log_that_repeats_itself_is_folded_and_a_worker_that_follows_it_goes_on(
     tmp_path: Path, snapshot: Snapshot
 ) -> None:
     state, _ = bound(tmp_path, snapshot)
     other, live = bound(tmp_path, snapshot)
     for ts in range(3):
         state.append([ItemChange("item-00001", ts * 10_000 + n, price_minor=n) for n in range(10_000)])
-    before = (tmp_path / "items.log").stat().st_size
-    again, _ = bound(tmp_path, snapshot)
-    assert (tmp_path / "items.log").stat().st_size < before / 100
+    before = state.log.size()
+    state.log.fold(folded)
+    assert state.log.size() < before / 100
+    again, fresh = bound(tmp_path, snapshot)
+    assert fresh.price_minor[1] == 9_999
     again.append([ItemChange("item-00002", 1, stock=0)])
     other.follow()
     assert (live.price_minor[1], live.stock[2]) == (9_999, 0)
-    state.append([ItemChange("item-00003", 1, price_minor=3)])  # it had the old file open
+    state.append([ItemChange("item-00003", 1, price_minor=3)])  # it had the old segment open
     other.follow()
     assert live.price_minor[3] == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=changes, cut=st.integers(0, 25))
+def test_a_folded_log_leaves_the_same_state_whenever_it_is_folded(
+    snapshot: Snapshot, rows: list[ItemChange], cut: int
+) -> None:
+    plain, after = ItemState(), ItemState()
+    plain.take(encode_changes(rows).splitlines())
+    after.take(folded(encode_changes(rows[:cut])).splitlines())
+    after.take(encode_changes(rows[cut:]).splitlines())
+    assert plain.lines() == after.lines()
 
 
 WRITER = """
 import sys
 from pathlib import Path
-from serving.item_state import ItemChange, ItemState
-state = ItemState(Path(sys.argv[1]))
+from serving.item_state import ItemChange, encode_changes
+from serving.logs import FileLog
+log = FileLog(Path(sys.argv[1]), "items")
 number = 0
 while True:
-    state.append([ItemChange("item-00001", number, price_minor=number)])
+    log.append(encode_changes([ItemChange("item-00001", number, price_minor=number)]))
     print(number, flush=True)
     number += 1
 """

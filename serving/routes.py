@@ -1,0 +1,204 @@
+"""The routes that Litestar serves. `GET /recommendations` stands here for the schema; `serving.app` answers it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Request, Response, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Parameter
+
+from serving.answers import Answer
+from serving.endpoint import Endpoint
+from serving.events import read_events
+from serving.feed import Refusal, read_changes, split_rows
+from serving.gate import client_id
+from serving.item_state import ItemChange, encode_changes
+from serving.logs import LogError
+from serving.parameters import Body, from_body, from_query
+from serving.problems import ProblemError
+
+HOT_PATH = "/recommendations"
+_STEP_LINES = 250  # a millisecond of work, then answers go first
+_ASK_BYTES = 256 << 10
+Guard = Callable[[ASGIConnection[Any, Any, Any, State], BaseRouteHandler], Awaitable[None]]
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """Rows taken, and those refused."""
+
+    accepted: int
+    refused: list[Refusal]
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """`everywhere`: every worker of this host knows of it already, not only the one that answered."""
+
+    erased: bool
+    everywhere: bool
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`/healthz` and `/readyz`."""
+
+    status: str
+    snapshot: str = ""
+    trouble: str = ""
+
+
+def needs(endpoint: Endpoint, scope: str | None) -> list[Any]:
+    """The guard of a route: a key of that scope (of any for None), and its rate."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, State], _: BaseRouteHandler) -> None:
+        await endpoint.gate.admit(connection.scope["headers"], scope)
+
+    return [guard]
+
+
+def handlers(endpoint: Endpoint) -> list[Any]:
+    """All routes."""
+    return [*_shelves(endpoint), *_feeds(endpoint), *_people(endpoint), *_health(endpoint)]
+
+
+def _shelves(endpoint: Endpoint) -> list[Any]:
+    @get(
+        HOT_PATH, summary="A shopper's shelf", media_type=MediaType.JSON, responses={}, guards=needs(endpoint, "read")
+    )
+    async def recommendations(
+        request: Request[Any, Any, Any],
+        *,
+        user_id: str | None = None,
+        limit: int = 20,
+        category: str | None = None,
+        price_min: str | None = None,
+        price_max: str | None = None,
+        page: str | None = None,
+        device: str | None = None,
+        location: str | None = None,
+        region: str | None = None,
+        age_band: str | None = None,
+        exclude: str | None = Parameter(default=None, description="item ids to leave out, with commas between"),
+        categories: str | None = Parameter(default=None, description="paths a new user chose, with commas between"),
+        actions: str | None = Parameter(
+            default=None, description="what the user just did, newest first: view:ITEM,add_to_cart:ITEM"
+        ),
+    ) -> Answer:
+        body, _ = endpoint.answers.recommend(from_query(request.scope["query_string"]))
+        return msgspec.json.decode(body, type=Answer)
+
+    @post(
+        HOT_PATH,
+        summary="A shopper's shelf, asked for in JSON",
+        status_code=200,
+        guards=needs(endpoint, "read"),
+        request_max_body_size=_ASK_BYTES,
+    )
+    async def recommendations_by_body(request: Request[Any, Any, Any], data: Body) -> Response[bytes]:
+        ask = from_body(await request.body())
+        body, request_id = endpoint.answers.recommend(ask, client_id(request.scope["headers"]))
+        return Response(
+            body, media_type=MediaType.JSON, headers={"cache-control": "no-store", "x-request-id": request_id}
+        )
+
+    return [recommendations, recommendations_by_body]
+
+
+def _feeds(endpoint: Endpoint) -> list[Any]:
+    @post(
+        "/items",
+        summary="Live price, stock and moderation, as JSON lines",
+        status_code=202,
+        guards=needs(endpoint, "feed"),
+    )
+    async def items(request: Request[Any, Any, Any]) -> Taken:
+        lines, now = split_rows(await request.body()), time.time()
+        changes: list[ItemChange] = []
+        refused: list[Refusal] = []
+        for first in range(0, len(lines), _STEP_LINES):
+            for row in read_changes(lines[first : first + _STEP_LINES], now, first + 1):
+                if isinstance(row, Refusal):
+                    refused.append(row)
+                else:
+                    changes.append(row)
+            await asyncio.sleep(0)
+        if changes:
+            await _append(endpoint.item_log.append, encode_changes(changes))
+            await endpoint.items_seen()
+        endpoint.metrics.add("topshelf_items_changed_total", len(changes))
+        endpoint.metrics.add("topshelf_items_refused_total", len(refused))
+        return Taken(len(changes), refused)
+
+    @post("/events", summary="What shoppers do, as JSON lines", status_code=202, guards=needs(endpoint, "feed"))
+    async def events(request: Request[Any, Any, Any]) -> Taken:
+        lines, now = split_rows(await request.body()), time.time()
+        logged: list[bytes] = []
+        refused: list[Refusal] = []
+        for first in range(0, len(lines), _STEP_LINES):
+            for row in read_events(lines[first : first + _STEP_LINES], now, first + 1):
+                if isinstance(row, Refusal):
+                    refused.append(row)
+                else:
+                    logged.append(row)
+            await asyncio.sleep(0)
+        if logged:
+            whole = b"".join(logged)
+            await _append(endpoint.event_log.append, whole)
+            await endpoint.share_events(whole)
+            await endpoint.events_seen()
+        endpoint.metrics.add("topshelf_events_taken_total", len(logged))
+        endpoint.metrics.add("topshelf_events_refused_total", len(refused))
+        return Taken(len(logged), refused)
+
+    return [items, events]
+
+
+async def _append(append: Callable[[bytes], None], lines: bytes) -> None:
+    try:
+        await asyncio.to_thread(append, lines)
+    except LogError as error:
+        full = "cannot be written" in str(error)
+        raise ProblemError(507 if full else 503, str(error), "send it again when that is mended") from error
+
+
+def _people(endpoint: Endpoint) -> list[Any]:
+    @delete(
+        "/users/{user_id:str}",
+        summary="Erase a shopper",
+        status_code=200,
+        guards=needs(endpoint, "admin"),
+    )
+    async def erase(user_id: str) -> Erased:
+        if not 0 < len(user_id.encode()) <= 256:
+            raise ProblemError(400, "user_id is longer than 256 bytes", "send the id as the shop knows it", "user_id")
+        try:
+            return Erased(True, await endpoint.erase(user_id))
+        except LogError as error:
+            raise ProblemError(507, str(error), "send it again when that is mended") from error
+
+    return [erase]
+
+
+def _health(endpoint: Endpoint) -> list[Any]:
+    @get("/healthz", summary="The process is alive", security=[{}])
+    async def healthz() -> Health:
+        return Health("ok")
+
+    @get("/readyz", summary="A snapshot is loaded, and the present was read", security=[{}])
+    async def readyz() -> Response[Health]:
+        pair, trouble = endpoint.current.pair, endpoint.current.trouble or ""
+        if pair is None:
+            return Response(Health("waiting for a snapshot", trouble=trouble), status_code=503)
+        if not endpoint.replayed:
+            told = endpoint.items_follow.trouble or endpoint.erased_follow.trouble or ""
+            return Response(Health("reading the live state", trouble=told), status_code=503)
+        return Response(Health("ready", pair.snapshot.version, trouble), status_code=200)
+
+    @get("/metrics", summary="For Prometheus", media_type="text/plain; version=0.0.4", guards=needs(endpoint, None))
+    async def metrics() -> str:
+        return endpoint.metrics.text(endpoint.gauges())
+
+    return [healthz, readyz, metrics]
