@@ -21,6 +21,7 @@ STAGES = (
     "candidates",
     "rank",
     "fallback",
+    "exploration",
     "validate",
     "publish",
 )

@@ -1,28 +1,38 @@
-"""Run the whole night of one day in one Spark session: landing to a published snapshot.
+"""Run the night of one day, whole or some of its stages: landing to a published snapshot.
 
     python -m jobs.nightly --ds 2026-01-31 --landing data/landing
+    python -m jobs.nightly --ds 2026-01-31 --stages candidates rank fallback
 
-Stages whose inputs, parameters and code have not changed since they last ran keep what they built, so a night that
-died goes on where it stopped.
+The stages of one command share a Spark session, which starts with the first stage that needs it. Stages whose
+inputs, parameters and code have not changed since they last ran keep what they built, so a night that died goes on
+where it stopped, and a night run stage by stage makes the same bytes as a whole one.
 """
 
+import argparse
 import json
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import cached_property
+from typing import Any
 
 from pyspark.sql import SparkSession
 
 from jobs import candidates, fallback, features, label_windows, publish, rank, train_cf, train_ranker
 from jobs.contracts import tables
 from jobs.ingest import ingest
-from jobs.lake import Lake
-from jobs.manifest import code_version, digest_of
+from jobs.label_windows import HELD_OUT, Window
+from jobs.lake import Lake, MissingPartitionError
+from jobs.manifest import Manifest, code_version, digest_of
 from jobs.progress import StageProgress, StageTiming
 from jobs.settings import Parameters, Settings, stage_arguments
 from jobs.spark import session
 from jobs.validate import validate
 
 LANDED = ("staging/interactions", "staging/items", "staging/users", "staging/exposures")
+REFUSED_STATUS = 3
+"""Exit status of a command whose publish was held back by a gate: nothing broke, and nothing went live."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class Night:
     live: bool
     reason: str
     timings: list[StageTiming]
+    refused: bool = False
+    """A gate held the snapshot back. With neither this nor `live`, a later day is live, or a version is pinned."""
 
 
 def run_id(lake: Lake, ds: date, parameters: Parameters) -> str:
@@ -49,29 +61,64 @@ def run_id(lake: Lake, ds: date, parameters: Parameters) -> str:
     return digest_of([str(ds), *sorted(set(landed)), parameters.digest(), code_version()])
 
 
+@dataclass
+class _Run:
+    """One command's run of some stages."""
+
+    settings: Settings
+    parameters: Parameters
+    ds: date
+    progress: StageProgress
+    night: Night | None = None
+
+    @cached_property
+    def lake(self) -> Lake:
+        return Lake(self.settings.lake)
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        return session()
+
+    @cached_property
+    def identity(self) -> str:
+        """The run's id; only asked for once the day is ingested."""
+        return run_id(self.lake, self.ds, self.parameters)
+
+
 def nightly(settings: Settings, parameters: Parameters, ds: date, progress: StageProgress | None = None) -> Night:
     """Run every stage of day `ds` and publish.
 
     Raises:
         The errors of the stages: each names what is wrong, where, and the remedy. What was live stays live.
     """
-    progress = progress or StageProgress()
-    lake = Lake(settings.lake)
-    with progress.stage("spark") as stage:
-        spark = session()
-        stage.note = f"{spark.sparkContext.master}, Spark {spark.version}"
-    with progress.stage("ingest") as stage:
-        stage.note = str(ingest(spark, lake, settings.landing, ds, parameters))
-    identity = run_id(lake, ds, parameters)
-    _build(spark, lake, ds, parameters, identity, progress)
-    with progress.stage("validate") as stage:
-        stage.note = str(validate(spark, lake, tables_of_a_night(), ds))
-    with progress.stage("publish") as stage:
-        published = publish.build(lake, ds, settings.store, run_id=identity)
-        stage.note = f"{published.manifest.version}: {published.reason}"
-    night = Night(ds, identity, published.manifest.version, published.live, published.reason, progress.timings)
-    lake.put_json(f"runs/ds={ds}/{identity[:12]}.json", json.loads(json.dumps(asdict(night), default=str)))
+    night = run_stages(settings, parameters, ds, list(STAGES), progress)
+    assert night is not None
     return night
+
+
+def run_stages(
+    settings: Settings,
+    parameters: Parameters,
+    ds: date,
+    stages: Sequence[str],
+    progress: StageProgress | None = None,
+) -> Night | None:
+    """Run some stages of day `ds`, in the order of STAGES; return what `publish` came to, if it was among them.
+
+    Raises:
+        The errors of the stages, and MissingPartitionError where a stage before them has not run.
+    """
+    run = _Run(settings, parameters, ds, progress or StageProgress())
+    if not ON_SPARK.isdisjoint(stages):
+        with run.progress.stage("spark") as stage:
+            stage.note = f"{run.spark.sparkContext.master}, Spark {run.spark.version}"
+    for name in (name for name in STAGES if name in stages):
+        with run.progress.stage(name) as stage:
+            stage.note = STAGES[name](run)
+    if run.night is not None:
+        told = json.loads(json.dumps(asdict(run.night), default=str))
+        run.lake.put_json(f"runs/ds={ds}/{run.identity[:12]}.json", told)
+    return run.night
 
 
 def tables_of_a_night() -> list[str]:
@@ -79,39 +126,126 @@ def tables_of_a_night() -> list[str]:
     return [table for table in tables() if table not in ("marts/examples", "marts/labels")]
 
 
-def _build(
-    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, identity: str, progress: StageProgress
-) -> None:
-    """Build everything between staging and the gates."""
-    with progress.stage("features") as stage:
-        features.build_if_stale(spark, lake, ds, parameters)
-        counts = (f"{lake.manifest(table, ds).row_count:,} {table[9:]}" for table in tables("features"))
-        stage.note = ", ".join(counts)
-    with progress.stage("train_cf") as stage:
-        stage.note = _facts(train_cf.build(lake, ds, parameters).metrics)
-    with progress.stage("label_windows") as stage:
-        windows = label_windows.build(spark, lake, ds, parameters)
-        stage.note = "as of " + ", ".join(str(window.ds) for window in windows)
-    with progress.stage("train_ranker") as stage:
-        metrics = train_ranker.build(lake, ds, windows, parameters).metrics
-        heads = (f"{head} ({of['positives']:,} of {of['examples']:,})" for head, of in metrics["heads"].items())
-        stage.note = ", ".join(heads) or metrics["orders_by"]
-    with progress.stage("candidates") as stage:
-        stage.note = f"{candidates.build(spark, lake, ds, parameters).row_count:,} shoppers"
-    with progress.stage("rank") as stage:
-        stage.note = f"{rank.build(spark, lake, ds, parameters, identity).row_count:,} places"
-    with progress.stage("fallback") as stage:
-        stage.note = f"{fallback.build(spark, lake, ds, parameters).row_count:,} places"
+def _kept(before: Manifest | None, after: Manifest) -> str:
+    """Return why nothing was built, where nothing was."""
+    return "kept, as inputs, parameters and code are those it was made of; " if before == after else ""
 
 
-def _facts(metrics: dict[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in metrics.items())
+def _ingest(run: _Run) -> str:
+    return str(ingest(run.spark, run.lake, run.settings.landing, run.ds, run.parameters))
+
+
+def _features(run: _Run) -> str:
+    built = features.build_if_stale(run.spark, run.lake, run.ds, run.parameters)
+    counts = (f"{run.lake.manifest(table, run.ds).row_count:,} {table[9:]}" for table in tables("features"))
+    return ("" if built else "kept, as staging, weights and code have not changed; ") + ", ".join(counts)
+
+
+def _train_cf(run: _Run) -> str:
+    before = run.lake.find_manifest(train_cf.ARTIFACT, run.ds)
+    after = train_cf.build(run.lake, run.ds, run.parameters)
+    return _kept(before, after) + ", ".join(f"{name} {value}" for name, value in after.metrics.items())
+
+
+def _label_windows(run: _Run) -> str:
+    windows = label_windows.build(run.spark, run.lake, run.ds, run.parameters)
+    # Written down for the ranker's stage, which may be a command of its own.
+    chosen = [{"ds": str(window.ds), "held_out": window.lake.root != run.lake.root} for window in windows]
+    run.lake.put_json(_windows_path(run.ds), {"windows": chosen, "parameters": run.parameters.digest()})
+    return "as of " + ", ".join(str(window.ds) for window in windows)
+
+
+def _windows_path(ds: date) -> str:
+    return f"runs/ds={ds}/label_windows.json"
+
+
+def _windows(run: _Run) -> list[Window]:
+    """Return the windows that the stage before chose. Raises MissingPartitionError."""
+    told: dict[str, Any] = run.lake.get_json(_windows_path(run.ds)) or {}
+    if told.get("parameters") != run.parameters.digest():
+        raise MissingPartitionError(
+            f"no label windows were chosen for ds={run.ds} with these parameters; "
+            f"run python -m jobs.nightly --ds {run.ds} --stages label_windows"
+        )
+    held_out = Lake(f"{run.lake.root}/{HELD_OUT}")
+    return [
+        Window(held_out if window["held_out"] else run.lake, date.fromisoformat(window["ds"]))
+        for window in told["windows"]
+    ]
+
+
+def _train_ranker(run: _Run) -> str:
+    before = run.lake.find_manifest(train_ranker.ARTIFACT, run.ds)
+    after = train_ranker.build(run.lake, run.ds, _windows(run), run.parameters)
+    heads = (f"{head} ({of['positives']:,} of {of['examples']:,})" for head, of in after.metrics["heads"].items())
+    return _kept(before, after) + (", ".join(heads) or str(after.metrics["orders_by"]))
+
+
+def _candidates(run: _Run) -> str:
+    before = run.lake.find_manifest(candidates.TABLE, run.ds)
+    after = candidates.build(run.spark, run.lake, run.ds, run.parameters)
+    return _kept(before, after) + f"{after.row_count:,} shoppers"
+
+
+def _rank(run: _Run) -> str:
+    before = run.lake.find_manifest(rank.TABLE, run.ds)
+    after = rank.build(run.spark, run.lake, run.ds, run.parameters, run.identity)
+    return _kept(before, after) + f"{after.row_count:,} places"
+
+
+def _fallback(run: _Run) -> str:
+    before = run.lake.find_manifest(fallback.FALLBACK, run.ds)
+    after = fallback.build(run.spark, run.lake, run.ds, run.parameters)
+    return _kept(before, after) + f"{after.row_count:,} places"
+
+
+def _validate(run: _Run) -> str:
+    return str(validate(run.spark, run.lake, tables_of_a_night(), run.ds))
+
+
+def _publish(run: _Run) -> str:
+    published = publish.build(run.lake, run.ds, run.settings.store, run_id=run.identity)
+    manifest = published.manifest
+    failed = any(gate.outcome == "failed" for gate in manifest.gates) and not manifest.forced
+    run.night = Night(
+        run.ds,
+        run.identity,
+        manifest.version,
+        published.live,
+        published.reason,
+        run.progress.timings,
+        refused=failed and not published.live,
+    )
+    state = "live" if published.live else "not live"
+    return f"{manifest.version} is {state}: {published.reason}"
+
+
+STAGES: dict[str, Callable[[_Run], str]] = {
+    "ingest": _ingest,
+    "features": _features,
+    "train_cf": _train_cf,
+    "label_windows": _label_windows,
+    "train_ranker": _train_ranker,
+    "candidates": _candidates,
+    "rank": _rank,
+    "fallback": _fallback,
+    "validate": _validate,
+    "publish": _publish,
+}
+ON_SPARK = frozenset(STAGES) - {"train_cf", "train_ranker", "publish"}
 
 
 def main() -> None:
-    """Run the night from the command line."""
-    given = stage_arguments(__doc__)
-    nightly(given.settings, given.parameters, given.ds)
+    """Run the night from the command line; its last line of output says what it came to."""
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--stages", nargs="+", choices=list(STAGES), metavar="STAGE")
+    mine, rest = own.parse_known_args()
+    given = stage_arguments(f"{__doc__}\n--stages takes: {' '.join(STAGES)}", rest)
+    progress = StageProgress()
+    night = run_stages(given.settings, given.parameters, given.ds, mine.stages or list(STAGES), progress)
+    print("; ".join(f"{timing.name}: {timing.note}" for timing in progress.timings if timing.name != "spark"))
+    if night is not None and night.refused:
+        sys.exit(REFUSED_STATUS)
 
 
 if __name__ == "__main__":

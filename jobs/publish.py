@@ -2,8 +2,8 @@
 
     python -m jobs.publish --ds 2026-01-31 --lake data/lake --store lmdb://data/store
 
-Reads marts/top_n, marts/fallback, features/item, features/user and the neighbours of artifacts/cf. The users are
-streamed shard by shard: memory holds the catalogue and one shard.
+Reads marts/top_n, marts/fallback, marts/exploration, features/item, features/user and the neighbours of artifacts/cf.
+The users are streamed shard by shard: memory holds the catalogue and one shard.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from jobs.exploration import pools_of
 from jobs.lake import Lake, MissingPartitionError
 from jobs.publish_gates import GateLimits, gates
 from jobs.settings import SHARDS, stage_arguments
@@ -40,6 +41,7 @@ from serving.stores.contents import (
     Catalogue,
     catalogue_blobs,
     neighbour_blobs,
+    pool_blobs,
     segment_blobs,
     shelf_blobs,
 )
@@ -70,6 +72,7 @@ class Night:
     policy_version: str = ""
     expected_users: int = 0  # roughly; a sample is drawn by it
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    exploration: pa.Table | None = None
 
     @property
     def version(self) -> str:
@@ -184,6 +187,8 @@ def _blobs(night: Night, catalogue: Catalogue, segments: Segments) -> Iterator[t
     yield from shelf_blobs(fallback_shelves(night.fallback, catalogue.item_ids))
     yield from neighbour_blobs(*night.neighbours, len(catalogue.item_ids))
     yield from segment_blobs(list(segments))
+    pools = [] if night.exploration is None else pools_of(night.exploration, catalogue.item_ids)
+    yield from pool_blobs(pools, len(catalogue.item_ids))
 
 
 def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
@@ -194,7 +199,9 @@ def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
     top_n = lake.manifest("marts/top_n", ds)
     holdout = lake.get_json(f"marts/evaluation/ds={ds}/holdout.json")
     ranker = lake.find_manifest("artifacts/ranker", ds)
-    prints = lake.fingerprints(ds, "marts/top_n", "marts/fallback", "features/item", "features/user", "artifacts/cf")
+    prints = lake.fingerprints(
+        ds, "marts/top_n", "marts/fallback", "marts/exploration", "features/item", "features/user", "artifacts/cf"
+    )
     own_id = hashlib.sha256(
         "\n".join(f"{name}={value}" for name, value in sorted(prints.items())).encode()
     ).hexdigest()
@@ -218,6 +225,7 @@ def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
         policy_version=POLICY_VERSION,
         expected_users=(top_n.row_count or 0) // max(1, top),
         metrics={"holdout": holdout["metrics"]} if holdout else {},
+        exploration=lake.arrow("marts/exploration", ds),
     )
 
 
