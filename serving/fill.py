@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from serving.record import REASON_CODES, SOURCES
 from serving.snapshot import Snapshot
 
-LEVELS = ("user", "segment", "category", "price_band", "trending", "global", "postings", "recent", "explore")
-USER, SEGMENT, CATEGORY, PRICE_BAND, TRENDING, GLOBAL, POSTINGS, RECENT, EXPLORE = range(len(LEVELS))
+LEVELS = (
+    *("user", "segment", "category", "price_band", "trending", "global", "postings"),  # in the order of filling
+    *("recent", "explore", "similar"),  # put between them, or before them all
+)
+USER, SEGMENT, CATEGORY, PRICE_BAND, TRENDING, GLOBAL, POSTINGS, RECENT, EXPLORE, SIMILAR = range(len(LEVELS))
 MAX_MINOR = 1 << 62
+MANY = 1 << 30
 _FIRST_POSTINGS = 1_024  # the first look into the postings; each further one is four times as long
 SOURCE = {name: code for code, name in enumerate(SOURCES)}
 REASON = {name: code for code, name in enumerate(REASON_CODES)}
@@ -33,7 +37,7 @@ class Level(NamedTuple):
     reason: int
     positions: Positions
     scores: NDArray[np.floating[Any]] | None = None
-    most: int = MAX_MINOR
+    most: int = MANY
     chosen: NDArray[np.bool_] | None = None  # those that stand for a category which the user chose
 
 
@@ -68,9 +72,7 @@ def postings(snapshot: Snapshot, category: str | None) -> Iterator[Level]:
         first, step = first + step, step * 4
 
 
-def _shelf(
-    snapshot: Snapshot, level: int, name: str, shelf: str, key: str = "", most: int = MAX_MINOR
-) -> Iterator[Level]:
+def _shelf(snapshot: Snapshot, level: int, name: str, shelf: str, key: str = "", most: int = MANY) -> Iterator[Level]:
     found = snapshot.fallback(shelf, key)
     if found is not None:
         yield Level(level, SOURCE[name], REASON[name], *found, most)

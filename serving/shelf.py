@@ -7,7 +7,7 @@ a few fixed places explore (`serving.explore`).
 
 from collections.abc import Collection, Iterator
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,17 +15,26 @@ from numpy.typing import NDArray
 
 from serving.actions import LastActions
 from serving.explore import ExplorePool, draw_of, slots
-from serving.fill import EXPLORE, LEVELS, MAX_MINOR, POSTINGS, REASON, RECENT, SOURCE, USER, Level, fill_levels
+from serving.fill import (
+    EXPLORE,
+    LEVELS,
+    MANY,
+    MAX_MINOR,
+    POSTINGS,
+    REASON,
+    RECENT,
+    SOURCE,
+    USER,
+    Level,
+    fill_levels,
+)
 from serving.last_actions import EVERY, FIRST, Near, neighbours, stepped, steps_back, waiting
+from serving.picks import EXPLORED, RANKED, SLOT_TYPES, Filters, Live, Pick, Run, plain_run
 from serving.record import NewerRecordError, RecordError, Shelf
 from serving.snapshot import Snapshot
 from serving.stores import StoreError
 
 __all__ = ["LEVELS", "POLICY", "SLOT_TYPES", "Ask", "Pick", "Policy", "pick"]
-
-SLOT_TYPES = ("ranked", "fill", "explore")
-RANKED, FILL, EXPLORED = range(3)
-_MANY = 1 << 30
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -54,56 +63,6 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 POLICY = Policy()
-
-
-class Pick(msgspec.Struct):
-    """The items of an answer, in order; one entry an item in every list of the first nine.
-
-    `eligible` counts what could have stood there: the items of its level (of the postings, those looked at) that
-    pass the filters now. `laps` are clock readings in nanoseconds: the store was read, the filter ran, the slots
-    explored, the shelf was full.
-    """
-
-    positions: list[int] = []
-    scores: list[float] = []
-    sources: list[int] = []
-    reasons: list[int] = []
-    reason_positions: list[int] = []
-    levels: list[int] = []
-    slots: list[int] = []
-    propensities: list[float] = []
-    eligible: list[int] = []
-    degraded: list[str] = []
-    short: bool = False
-    laps: list[int] = []
-
-
-class Live(Protocol):
-    """The columns of the present, over one snapshot's catalogue."""
-
-    servable: NDArray[np.bool_]  # in stock, or of unknown stock, and not hidden
-    price_minor: NDArray[np.int64]  # -1 for unknown
-    stock: NDArray[np.int32]  # -1 for unknown
-
-
-class Filters(msgspec.Struct, frozen=True, gc=False):
-    """What a request restricts: prices in minor units, both ends inclusive, and a half-open range of categories."""
-
-    prices: tuple[int, int] | None = None
-    nodes: tuple[int, int] | None = None
-
-    def eligible(self, snapshot: Snapshot, live: Live, positions: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-        """Which of these items may be shown now. [bool]"""
-        mask: NDArray[np.bool_] = live.servable[positions]
-        if self.prices is not None:
-            price = live.price_minor[positions]
-            mask &= price >= self.prices[0]
-            mask &= price <= self.prices[1]
-        if self.nodes is not None:
-            node = snapshot.item_category[positions]
-            mask &= node >= self.nodes[0]
-            mask &= node < self.nodes[1]
-        return mask
 
 
 def filters_of(snapshot: Snapshot, ask: Ask) -> Filters:
@@ -196,50 +155,6 @@ def _take_own(out: Pick, shelf: Shelf, rows: NDArray[np.integer[Any]], wanted: i
     out.eligible = [count] * wanted
 
 
-class Run(msgspec.Struct):
-    """What one level has to give, in order: one entry an item in each list. At most `most` are taken."""
-
-    level: int
-    eligible: int
-    positions: list[int]
-    scores: list[float]
-    sources: list[int]
-    reasons: list[int]
-    reason_positions: list[int]
-    most: int = _MANY
-    at: int = 0  # where to go on
-
-    def give(self, out: Pick, count: int, taken: set[int]) -> int:
-        """Hand over up to `count` items that are not taken yet, and mark them: how many there were."""
-        given = 0
-        while given < count and self.most > 0 and self.at < len(self.positions):
-            end = self.at + min(count - given, self.most)
-            if not taken.isdisjoint(self.positions[self.at : end]):
-                end = self.at + 1
-                if self.positions[self.at] in taken:
-                    self.at = end
-                    continue
-            given += self._hand_over(out, slice(self.at, end), taken)
-            self.at = end
-        return given
-
-    def _hand_over(self, out: Pick, rows: slice, taken: set[int]) -> int:
-        positions = self.positions[rows]
-        count = len(positions)
-        taken.update(positions)
-        self.most -= count
-        out.positions += positions
-        out.scores += self.scores[rows]
-        out.sources += self.sources[rows]
-        out.reasons += self.reasons[rows]
-        out.reason_positions += self.reason_positions[rows]
-        out.levels += [self.level] * count
-        out.slots += [RANKED if self.level in (USER, RECENT) else FILL] * count
-        out.propensities += [1.0] * count
-        out.eligible += [self.eligible] * count
-        return count
-
-
 class Filling:
     """Takes items level by level; it can be asked for more, and goes on where it stopped."""
 
@@ -312,12 +227,10 @@ class Filling:
         if self._waiting:
             held = np.array(self._waiting, np.int64)
             rows = self._filters.eligible(snapshot, self._live, held).nonzero()[0]
-            yield _plain(Level(POSTINGS, SOURCE["popular"], REASON["popular"], held), rows, len(rows))
+            yield plain_run(Level(POSTINGS, SOURCE["popular"], REASON["popular"], held), rows, len(rows))
 
     def _own(self, shelf: Shelf) -> Run:
-        rows = self._order(
-            shelf.positions, self._filters.eligible(self._snapshot, self._live, shelf.positions), _MANY
-        )
+        rows = self._order(shelf.positions, self._filters.eligible(self._snapshot, self._live, shelf.positions), MANY)
         columns = (shelf.positions, shelf.scores, shelf.sources, shelf.reasons, shelf.reason_positions)
         return Run(USER, len(rows), *(column[rows].tolist() for column in columns))
 
@@ -325,7 +238,7 @@ class Filling:
         mask = self._filters.eligible(self._snapshot, self._live, level.positions)
         # More are never needed, whatever was taken before or steps back.
         most = 2 * self._ask.limit + len(self.taken) + len(self._held) + len(self._steps)
-        return _plain(level, self._order(level.positions, mask, most), int(np.count_nonzero(mask)))
+        return plain_run(level, self._order(level.positions, mask, most), int(np.count_nonzero(mask)))
 
     def _order(
         self, positions: NDArray[np.integer[Any]], mask: NDArray[np.bool_], most: int
@@ -339,25 +252,6 @@ class Filling:
             rows = rows[[position not in self._held for position in found]]
             found = positions[rows].tolist()
         return rows[stepped(found, self._steps)] if self._steps else rows
-
-
-def _plain(level: Level, rows: NDArray[np.integer[Any]], eligible: int) -> Run:
-    """A level's rows as a run; only the user's own shelf has a source and a reason an item."""
-    count = len(rows)
-    reasons = [level.reason] * count
-    if level.chosen is not None:
-        chosen = level.chosen[rows].tolist()
-        reasons = [REASON["popular_in_category"] if of_category else level.reason for of_category in chosen]
-    return Run(
-        level.level,
-        eligible,
-        level.positions[rows].tolist(),
-        [0.0] * count if level.scores is None else level.scores[rows].tolist(),
-        [level.source] * count,
-        reasons,
-        [-1] * count,
-        level.most,
-    )
 
 
 def _explore(
