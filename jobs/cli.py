@@ -39,14 +39,19 @@ StoreAt = Annotated[
     str | None,
     typer.Option("--store", help="lmdb://, redis:// or dynamodb://: TOPSHELF_STORE, or lmdb://data/store."),
 ]
+ArchiveAt = Annotated[
+    str | None, typer.Option("--archive", help="s3://BUCKET/PREFIX: TOPSHELF_ARCHIVE, or none.", metavar="URL")
+]
 Version = Annotated[str, typer.Argument(help="As `topshelf snapshots` lists it.", metavar="VERSION")]
 Source = Annotated[Path, typer.Argument(help="The files as published, .csv or .csv.gz.", metavar="SRC")]
 
 
-def _settings(landing: str | None = None, lake: str | None = None, store: str | None = None) -> Any:
+def _settings(
+    landing: str | None = None, lake: str | None = None, store: str | None = None, archive: str | None = None
+) -> Any:
     from jobs.settings import Settings
 
-    return Settings.from_environment(landing, lake, store)
+    return Settings.from_environment(landing, lake, store, archive)
 
 
 @app.command(epilog="Example: topshelf nightly --ds 2026-01-31 --landing shop/landing --top-n 100")
@@ -171,35 +176,39 @@ def snapshots(store: StoreAt = None) -> None:
 
 
 @app.command(epilog="Example: topshelf rollback")
-def rollback(store: StoreAt = None) -> None:
+def rollback(store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Make the version before the live one live again."""
     from jobs.snapshots import rollback as run
 
-    typer.echo(run(_settings(store=store).store))
+    settings = _settings(store=store, archive=archive)
+    typer.echo(run(settings.store, settings.archive))
 
 
 @app.command(epilog="Example: topshelf promote 2026-01-31-1a2b3c4d5e6f")
-def promote(version: Version, store: StoreAt = None) -> None:
+def promote(version: Version, store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Make a version live, whatever its day."""
     from jobs.snapshots import promote as run
 
-    typer.echo(run(_settings(store=store).store, version))
+    settings = _settings(store=store, archive=archive)
+    typer.echo(run(settings.store, version, settings.archive))
 
 
 @app.command(epilog="Example: topshelf pin 2026-01-31-1a2b3c4d5e6f")
-def pin(version: Version, store: StoreAt = None) -> None:
+def pin(version: Version, store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Make a version live and keep it so: nights go on, the pointer stays."""
     from jobs.snapshots import pin as run
 
-    typer.echo(run(_settings(store=store).store, version))
+    settings = _settings(store=store, archive=archive)
+    typer.echo(run(settings.store, version, settings.archive))
 
 
 @app.command(epilog="Example: topshelf unpin")
-def unpin(store: StoreAt = None) -> None:
+def unpin(store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Let the next night go live again."""
     from jobs.snapshots import unpin as run
 
-    typer.echo(run(_settings(store=store).store))
+    settings = _settings(store=store, archive=archive)
+    typer.echo(run(settings.store, settings.archive))
 
 
 @app.command(epilog="Example: topshelf diff 2026-01-30-1a2b3c4d5e6f 2026-01-31-6f5e4d3c2b1a")
@@ -208,6 +217,34 @@ def diff(before: Version, after: Version, store: StoreAt = None) -> None:
     from jobs.snapshots import print_diff
 
     print_diff(_settings(store=store).store, before, after)
+
+
+@app.command(epilog="Example: topshelf archive --archive s3://bucket/shop")
+def archive(
+    version: Annotated[str | None, typer.Argument(help="The live one if not said.", metavar="VERSION")] = None,
+    *,
+    listed: Annotated[bool, typer.Option("--list", help="List what is in the archive instead.")] = False,
+    store: StoreAt = None,
+    archive: ArchiveAt = None,
+) -> None:
+    """Put a snapshot into the archive on S3; publishing does so by itself where TOPSHELF_ARCHIVE is set."""
+    from jobs.archive import archive as run
+    from jobs.archive import print_archived
+
+    settings = _settings(store=store, archive=archive)
+    if listed:
+        print_archived(settings.archive)
+    else:
+        typer.echo(run(settings.store, settings.archive, version))
+
+
+@app.command(epilog="Example: topshelf restore 2026-01-31-1a2b3c4d5e6f --store redis://host:6379/0")
+def restore(version: Version, store: StoreAt = None, archive: ArchiveAt = None) -> None:
+    """Load a snapshot of the archive into a store of any kind; `topshelf promote` makes it live."""
+    from jobs.archive import restore as run
+
+    settings = _settings(store=store, archive=archive)
+    typer.echo(run(settings.store, settings.archive, version))
 
 
 @app.command(epilog="Example: topshelf export shelves.parquet")

@@ -204,7 +204,8 @@ def _validate(run: _Run) -> str:
 
 
 def _publish(run: _Run) -> str:
-    published = publish.build(run.lake, run.ds, run.settings.store, run_id=run.identity)
+    places = run.settings
+    published = publish.build(run.lake, run.ds, places.store, run_id=run.identity, archive_url=places.archive)
     manifest = published.manifest
     failed = any(gate.outcome == "failed" for gate in manifest.gates) and not manifest.forced
     run.night = Night(

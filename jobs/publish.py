@@ -11,7 +11,7 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from jobs.archive import archive_artifacts
 from jobs.exploration import pools_of
 from jobs.lake import Lake, MissingPartitionError
 from jobs.publish_gates import GateLimits, gates
@@ -37,6 +38,7 @@ from jobs.snapshot_columns import (
 from jobs.snapshot_versions import KEEP, make_way, promote_published, sweep, verify
 from serving.record import RecordDigest, RecordError, ShelfColumns, encode
 from serving.stores import Batch, Loading, Manifest, ShardReport, Store, StoreError, open_store
+from serving.stores.archive import Archive
 from serving.stores.contents import (
     Catalogue,
     catalogue_blobs,
@@ -89,10 +91,18 @@ class Published:
 
 
 def publish(
-    night: Night, store: Store, *, keep: int = KEEP, limits: GateLimits = LIMITS, force: str = "", now: str = ""
+    night: Night,
+    store: Store,
+    *,
+    keep: int = KEEP,
+    limits: GateLimits = LIMITS,
+    force: str = "",
+    now: str = "",
+    archive: Archive | None = None,
 ) -> Published:
     """Load the night's snapshot beside the live one, verify it, pass the gates, move the pointer, sweep what is old.
 
+    Where there is an archive, the snapshot goes there as well, whether it went live or not, and the pointer after it.
     Repeating it changes nothing; after a death it goes on where it stopped. `force` is the written reason for
     overruling a failed gate; `now` is the time put into the manifest. Raises PublishError, StoreError.
     """
@@ -107,6 +117,10 @@ def publish(
             verify(store, manifest, tally.sample)
         manifest = next(m for m in store.versions() if m.version == night.version)
         live, reason = promote_published(store, manifest)
+        if archive is not None:
+            with closing(store.open(manifest.version)) as stored:
+                archive.put(stored)
+            archive.follow(store.pointer())
     sweep(store, keep)
     return Published(manifest, live, reason)
 
@@ -229,11 +243,21 @@ def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
     )
 
 
-def build(lake: Lake, ds: date, store_url: str, *, run_id: str = "", force: str = "") -> Published:
-    """Publish one night of the lake into a store. Raises MissingPartitionError, PublishError, StoreError."""
-    with closing(open_store(store_url)) as store:
+def build(
+    lake: Lake, ds: date, store_url: str, *, run_id: str = "", force: str = "", archive_url: str = ""
+) -> Published:
+    """Publish one night of the lake into a store, and archive it with its artifacts where an archive is named.
+
+    Raises MissingPartitionError, PublishError, StoreError.
+    """
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(open_store(store_url)))
+        archive = stack.enter_context(closing(Archive(archive_url))) if archive_url else None
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return publish(night_of(lake, ds, run_id), store, force=force, now=now)
+        published = publish(night_of(lake, ds, run_id), store, force=force, now=now, archive=archive)
+        if archive is not None:
+            archive_artifacts(lake, ds, archive)
+        return published
 
 
 def main() -> None:
@@ -244,7 +268,9 @@ def main() -> None:
     mine, rest = own.parse_known_args()
     given = stage_arguments(__doc__, rest)
     try:
-        done = build(Lake(given.settings.lake), given.ds, given.settings.store, run_id=mine.run_id, force=mine.force)
+        places = given.settings
+        said = {"run_id": mine.run_id, "force": mine.force, "archive_url": places.archive}
+        done = build(Lake(places.lake), given.ds, places.store, **said)
     except (PublishError, StoreError, MissingPartitionError) as error:
         sys.exit(str(error))
     for judged in done.manifest.gates:

@@ -16,7 +16,8 @@ from rich.table import Table
 from jobs import snapshot_versions as versions
 from jobs.snapshot_diff import difference
 from jobs.snapshot_export import export as write_export
-from serving.stores import Manifest, open_store
+from serving.stores import Manifest, Pointer, open_store
+from serving.stores.archive import Archive
 
 
 class ShelfError(LookupError):
@@ -56,32 +57,41 @@ def print_snapshots(store_url: str) -> None:
     console.print(table if table.row_count else f"{store_url} holds no snapshot; run topshelf nightly --ds DAY")
 
 
-def rollback(store_url: str) -> str:
+def _tell(pointer: Pointer, archive_url: str) -> None:
+    """Hand a pointer that was moved on to the archive, for the hosts that follow it."""
+    if archive_url:
+        with closing(Archive(archive_url)) as archive:
+            archive.follow(pointer)
+
+
+def rollback(store_url: str, archive_url: str = "") -> str:
     """Make the version before the live one live again: a sentence that says so. Raises StoreError."""
     with closing(open_store(store_url)) as store:
         before = store.pointer().live
         after = versions.rollback(store)
+        _tell(after, archive_url)
     return f"{after.live} is live again in place of {before}; a retry of that night will not undo this"
 
 
-def promote(store_url: str, version: str) -> str:
+def promote(store_url: str, version: str, archive_url: str = "") -> str:
     """Make a stored version live, whatever its day and gates. Raises StoreError."""
     with closing(open_store(store_url)) as store:
-        versions.promote(store, version)
+        _tell(versions.promote(store, version), archive_url)
     return f"{version} is live"
 
 
-def pin(store_url: str, version: str) -> str:
+def pin(store_url: str, version: str, archive_url: str = "") -> str:
     """Make a version live and hold it there. Raises StoreError."""
     with closing(open_store(store_url)) as store:
-        versions.pin(store, version)
+        _tell(versions.pin(store, version), archive_url)
     return f"{version} is live and pinned: nights go on, the pointer stays until topshelf unpin"
 
 
-def unpin(store_url: str) -> str:
+def unpin(store_url: str, archive_url: str = "") -> str:
     """Let the next night go live again."""
     with closing(open_store(store_url)) as store:
         after = versions.unpin(store)
+        _tell(after, archive_url)
     return f"nothing is pinned; {after.live} is live until the next night"
 
 

@@ -106,8 +106,15 @@ class ShelfColumns:
     def _of(
         self, offsets: NDArray[np.int64], rows: slice | NDArray[np.int64], segments: NDArray[np.uint16]
     ) -> "ShelfColumns":
-        by_row = (self.positions, self.scores, self.sources, self.reasons, self.reason_positions)
-        return ShelfColumns(offsets, *(column[rows] for column in by_row), segments)
+        return ShelfColumns(
+            offsets,
+            self.positions[rows],
+            self.scores[rows],
+            self.sources[rows],
+            self.reasons[rows],
+            self.reason_positions[rows],
+            segments,
+        )
 
 
 class Shelf(msgspec.Struct, frozen=True, gc=False):

@@ -28,6 +28,20 @@ def dynamodb_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield port
 
 
+@pytest.fixture(scope="session")
+def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with servers.s3_server(tmp_path_factory.mktemp("s3")) as (port, _):
+        yield port
+
+
+@pytest.fixture
+def archive_url(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty archive."""
+    for name, value in servers.S3_KEYS.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://topshelf/{uuid.uuid4().hex[:8]}?endpoint=http://127.0.0.1:{s3_port}"
+
+
 @pytest.fixture(params=["lmdb", "redis", "redis+cluster", "dynamodb"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty store of each kind."""
@@ -35,8 +49,8 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         return f"lmdb://{tmp_path}/store"
     namespace = uuid.uuid4().hex[:8]
     if request.param == "dynamodb":
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")  # DynamoDB Local takes any
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+        for name, value in servers.S3_KEYS.items():  # DynamoDB Local takes any
+            monkeypatch.setenv(name, value)
         endpoint = f"http://127.0.0.1:{request.getfixturevalue('dynamodb_port')}"
         return f"dynamodb://topshelf?region=local&endpoint={endpoint}&namespace={namespace}&lease=4"
     port = request.getfixturevalue({"redis": "redis_port", "redis+cluster": "redis_cluster_port"}[request.param])

@@ -12,11 +12,8 @@ from pathlib import Path
 import pytest
 
 DYNAMODB_LOCAL_VERSION = "2.6.1"
-_POM = f"""<project><modelVersion>4.0.0</modelVersion>
-<groupId>topshelf</groupId><artifactId>dynamodb-local</artifactId><version>1</version>
-<dependencies><dependency><groupId>com.amazonaws</groupId><artifactId>DynamoDBLocal</artifactId>
-<version>{DYNAMODB_LOCAL_VERSION}</version></dependency></dependencies></project>
-"""
+VERSITYGW_VERSION = "v1.8.0"
+INSTALL = "infra/servers.sh install"
 
 
 def free_port() -> int:
@@ -44,12 +41,18 @@ def wait_for(ready: Callable[[], bool], what: str, process: subprocess.Popen[byt
     raise RuntimeError(f"{what} was not ready within {timeout_s} s")
 
 
-def need(tool: str, remedy: str) -> str:
-    """The tool's path, or a visible skip; where TOPSHELF_REQUIRE_SERVERS is set, as in CI, that is a failure."""
-    found = shutil.which(tool)
+def need(what: str | Path) -> str:
+    """The path of a tool or a file, or a visible skip; where TOPSHELF_REQUIRE_SERVERS is set, as in CI, a failure."""
+    found = what if isinstance(what, Path) and what.exists() else shutil.which(what)
     if found is None:
-        (pytest.fail if os.environ.get("TOPSHELF_REQUIRE_SERVERS") else pytest.skip)(f"{tool} is missing: {remedy}")
+        give_up = pytest.fail if os.environ.get("TOPSHELF_REQUIRE_SERVERS") else pytest.skip
+        give_up(f"{what} is missing: run {INSTALL}")
     return str(found)
+
+
+def installed() -> Path:
+    """The folder that `infra/servers.sh install` fills."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "topshelf"
 
 
 @contextmanager
@@ -63,40 +66,43 @@ def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def dynamodb_local() -> Path:
-    """The folder of DynamoDB Local's jars, fetched once by Maven from Maven Central."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "topshelf" / f"dynamodb-local-{DYNAMODB_LOCAL_VERSION}"
-    if not (folder / "complete").exists():
-        tool = need("mvn", "apt-get install maven")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "pom.xml").write_text(_POM)
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
-        subprocess.run([tool, "-q", "-B", *goal], cwd=folder, check=True, timeout=500)
-        (folder / "complete").touch()
-    return folder
+@contextmanager
+def dynamodb_server(folder: Path, *options: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    jars = installed() / f"dynamodb-local-{DYNAMODB_LOCAL_VERSION}"
+    need(jars / "complete")
+    tool, port = need("java"), free_port()
+    main = "com.amazonaws.services.dynamodbv2.local.main.ServerRunner"
+    java = [tool, "-Xmx512m", f"-Djava.library.path={jars}", "-cp", f"{jars}/*", main]
+    with running([*java, "-inMemory", "-disableTelemetry", "-port", str(port), *options], folder) as process:
+        wait_for(lambda: listening(port), "DynamoDB Local", process)
+        yield port, process
+
+
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @contextmanager
-def dynamodb_server(folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    tool, jars, port = need("java", "apt-get install default-jre-headless"), dynamodb_local(), free_port()
-    main = "com.amazonaws.services.dynamodbv2.local.main.ServerRunner"
-    java = [tool, "-Xmx512m", f"-Djava.library.path={jars}", "-cp", f"{jars}/*", main]
-    with running([*java, "-inMemory", "-disableTelemetry", "-port", str(port)], folder) as process:
-
-        def listening() -> bool:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return True
-
-        wait_for(listening, "DynamoDB Local", process)
+def s3_server(folder: Path, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """VersityGW over a folder, with the bucket `topshelf`; S3_KEYS open it."""
+    tool, port = need(installed() / "bin" / f"versitygw-{VERSITYGW_VERSION}"), port or free_port()
+    (folder / "buckets" / "topshelf").mkdir(parents=True, exist_ok=True)
+    keys = ("--access", S3_KEYS["AWS_ACCESS_KEY_ID"], "--secret", S3_KEYS["AWS_SECRET_ACCESS_KEY"])
+    command = [tool, *keys, "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(folder / "buckets")]
+    with running(command, folder) as process:
+        wait_for(lambda: listening(port), "VersityGW", process)
         yield port, process
+
+
+def listening(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
 
 
 @contextmanager
 def redis_server(folder: Path, *options: str, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     import redis
 
-    tool = need("redis-server", "apt-get install redis-server")
+    tool = need("redis-server")
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     command = [tool, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
