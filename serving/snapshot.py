@@ -34,7 +34,7 @@ _TEXTS = {
     "explore": ("Worth a look", "Worth a look"),
 }
 _SHELVES = 1 << 13  # decoded shelves remembered, of 3 KB each
-_OF_CATEGORY = {"trending", "popular_in_category", "new_item"}
+OF_CATEGORY = {"trending", "popular_in_category", "new_item"}  # reasons that speak of the item's category
 
 
 def _json(text: str) -> str:
@@ -193,7 +193,7 @@ class Snapshot:
     def reason(self, code: int, position: int, reason_position: int) -> str:
         """The text of a reason, with the title or the category it speaks of where that is known."""
         name = REASON_CODES[code]
-        if name in _OF_CATEGORY:
+        if name in OF_CATEGORY:
             spoken_of = self.category(position).rpartition("/")[2].replace("_", " ").replace("-", " ")
         else:
             spoken_of = str(self.titles[reason_position]) if reason_position >= 0 else ""

@@ -69,6 +69,31 @@ def fallback_table(n_items: int) -> pa.Table:
     return pa.table({name: [row[at] for row in rows] for at, name in enumerate(names)})
 
 
+def exploration_table(n_items: int, seed: int = 0) -> pa.Table:
+    """Pools of all items and of home: every fourth item from the third on, half of them new; at most 200 a pool."""
+    rng = np.random.default_rng(seed)
+    fourth = range(2, n_items, 4)
+    rows = [("", p) for p in fourth[:200]] + [("home", p) for p in fourth if p % 5 < 3][:200]
+    ids, count = item_ids(n_items), len(rows)
+    alpha = rng.integers(1, 6, count).astype(np.float64)
+    return pa.table(
+        {
+            "pool": pa.array([pool for pool, _ in rows], pa.string()),
+            "item_id": [ids[position] for _, position in rows],
+            "kind": ["new" if position % 8 == 2 else "uncertain" for _, position in rows],
+            "exposure_count": pa.array([20] * count, pa.int64()),
+            "click_count": pa.array(alpha.astype(np.int64) - 1),
+            "alpha": alpha,
+            "beta": 40 - alpha,
+            "prior_alpha": [1.0] * count,
+            "prior_beta": [19.0] * count,
+            "draws": pa.array(
+                [rng.beta(a, 40 - a, 256).astype(np.float32) for a in alpha.tolist()], pa.list_(pa.float32())
+            ),
+        }
+    )
+
+
 def night(
     day: str = "2026-01-31",
     *,
@@ -79,6 +104,7 @@ def night(
     seed: int = 0,
     run_id: str = "",
     metrics: dict[str, object] | None = None,
+    explores: bool = False,
 ) -> Night:
     users = [f"user {number} ✓" if number % 9 == 0 else f"user-{number}" for number in range(n_users)]
     by_shard = [
@@ -112,4 +138,5 @@ def night(
         policy_version="ranked-fill-1",
         expected_users=n_users,
         metrics=metrics or {},
+        exploration=exploration_table(n_items, seed) if explores else None,
     )
