@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.publish import publish
+from serving.actions import ACTION_KINDS, LastActions
 from serving.item_state import LiveItems
-from serving.shelf import LEVELS, Ask, pick
+from serving.shelf import LEVELS, Ask, Pick, Policy, pick
 from serving.snapshot import Snapshot
 from serving.stores import open_store
 from tests.serving.small_shop import night
@@ -21,7 +22,7 @@ N_ITEMS = 100
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
     folder: Path = tmp_path_factory.mktemp("shelf")
     with closing(open_store(f"lmdb://{folder}/store")) as store:
-        publish(night(n_items=N_ITEMS), store)
+        publish(night(n_items=N_ITEMS, explores=True), store)
         yield Snapshot(store.open(str(store.pointer().live)))
 
 
@@ -36,6 +37,7 @@ asks = st.builds(
     price_max_minor=prices,
     region=st.sampled_from([None, "DE", "XX"]),
     age_band=st.sampled_from([None, "18-24"]),
+    categories=st.sampled_from([(), ("toys",), ("home/garden", "toys"), ("nowhere",)]),
     exclude=st.lists(st.sampled_from([f"item-{n:05d}" for n in range(0, 110, 7)]), max_size=6).map(tuple),
 )
 feeds = st.lists(
@@ -46,42 +48,115 @@ feeds = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ask=asks, feed=feeds)
-def test_a_shelf_holds_only_what_may_be_shown_now_once_and_all_there_is(
-    snapshot: Snapshot, ask: Ask, feed: list[tuple[int, int, int, int]]
-) -> None:
+actions = st.one_of(
+    st.none(),
+    st.lists(
+        st.tuples(
+            st.one_of(st.sampled_from(range(0, N_ITEMS, 9)), st.integers(0, N_ITEMS - 1)),
+            st.integers(0, len(ACTION_KINDS) - 1),
+            st.sampled_from([0.0, 60.0, 3600.0, 40_000.0, 90_000.0]),
+        ),
+        min_size=1,
+        max_size=20,
+    ).map(lambda rows: LastActions(*(list(column) for column in zip(*rows, strict=True)))),
+)
+policies = st.sampled_from(
+    [Policy(), Policy(explore_share=0.0), Policy(explore_share=0.4), Policy(explore_share=1.0)]
+)
+
+
+def live_of(snapshot: Snapshot, feed: list[tuple[int, int, int, int]]) -> LiveItems:
     live = LiveItems(snapshot)
     for change in feed:
         live.set(*change)
+    return live
 
-    def allowed(position: int) -> bool:
-        price, path = int(live.price_minor[position]), snapshot.category(position)
-        asked_price = ask.price_min_minor is not None or ask.price_max_minor is not None
-        return bool(
-            live.servable[position]
-            and live.stock[position] != 0
-            and snapshot.item_ids[position] not in ask.exclude
-            and (ask.category is None or f"{path}/".startswith(f"{ask.category}/"))
-            and (not asked_price or price >= 0)
-            and (ask.price_min_minor is None or price >= ask.price_min_minor)
-            and (ask.price_max_minor is None or price <= ask.price_max_minor)
+
+def may_be_shown(snapshot: Snapshot, live: LiveItems, ask: Ask, position: int) -> bool:
+    """What the rules say of one item, item by item and without NumPy."""
+    price, path = int(live.price_minor[position]), snapshot.category(position)
+    asked_price = ask.price_min_minor is not None or ask.price_max_minor is not None
+    return bool(
+        live.servable[position]
+        and live.stock[position] != 0
+        and snapshot.item_ids[position] not in ask.exclude
+        and (ask.category is None or f"{path}/".startswith(f"{ask.category}/"))
+        and (not asked_price or price >= 0)
+        and (ask.price_min_minor is None or price >= ask.price_min_minor)
+        and (ask.price_max_minor is None or price <= ask.price_max_minor)
+    )
+
+
+def adjusted(ranked: list[int], done: LastActions | None) -> list[int]:
+    """The documented adjustment, as the documentation says it."""
+    acted = [] if done is None else list(zip(done.positions, done.kinds, done.ages_s, strict=True))
+    held = {position for position, kind, _ in acted if ACTION_KINDS[kind] in ("add_to_cart", "purchase")}
+    places = {"impression": 5, "click": 20, "view": 20, "rating": 20}
+    rows = []
+    for place, position in enumerate(p for p in ranked if p not in held):
+        back = sum(
+            places.get(ACTION_KINDS[kind], 0) * max(0.0, 1 - age_s / 86_400)
+            for acted_on, kind, age_s in acted
+            if acted_on == position
         )
+        rows.append((place + back, place, position))
+    return [position for _, _, position in sorted(rows)]
 
-    picked = pick(snapshot, live, ask)
-    everything = [position for position in range(N_ITEMS) if allowed(position)]
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ask=asks, feed=feeds, done=actions, key=st.sampled_from([b"", b"a" * 16, b"b" * 16]), policy=policies)
+def test_a_shelf_holds_only_what_may_be_shown_now_once_and_all_there_is(
+    snapshot: Snapshot,
+    ask: Ask,
+    feed: list[tuple[int, int, int, int]],
+    done: LastActions | None,
+    key: bytes,
+    policy: Policy,
+) -> None:
+    live = live_of(snapshot, feed)
+    picked = pick(snapshot, live, ask, actions=done, request_key=key, policy=policy)
+    everything = {p for p in range(N_ITEMS) if may_be_shown(snapshot, live, ask, p)}
     assert len(set(picked.positions)) == len(picked.positions)
-    assert set(picked.positions) <= set(everything)
+    assert set(picked.positions) <= everything
     assert len(picked.positions) == min(ask.limit, len(everything))
     assert picked.short == (len(everything) < ask.limit)
-    assert picked.levels == sorted(picked.levels)
-    own = snapshot.shelf(ask.user_id) if ask.user_id else None
-    from_own = [p for p, level in zip(picked.positions, picked.levels, strict=True) if level == 0]
-    ranked = [] if own is None else [p for p in own.positions.tolist() if allowed(p)]
-    assert from_own == ranked[: ask.limit]
     assert picked.degraded == []
-    lists = (picked.scores, picked.sources, picked.reasons, picked.reason_positions, picked.levels, picked.eligible)
+    lists = [getattr(picked, name) for name in list(Pick.__struct_fields__)[:9]]
     assert {len(values) for values in lists} == {len(picked.positions)}
+    assert all(type(value) in (int, float) for values in lists for value in values)
+    assert all(0 < count <= N_ITEMS for count in picked.eligible)
+    again = pick(snapshot, live, ask, actions=done, request_key=key, policy=policy)
+    assert [getattr(again, name) for name in list(Pick.__struct_fields__)[:9]] == lists
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ask=asks, feed=feeds, done=actions, key=st.sampled_from([b"", b"a" * 16, b"b" * 16]), policy=policies)
+def test_the_nights_order_is_kept_within_a_level_after_the_adjustment_for_last_actions(
+    snapshot: Snapshot,
+    ask: Ask,
+    feed: list[tuple[int, int, int, int]],
+    done: LastActions | None,
+    key: bytes,
+    policy: Policy,
+) -> None:
+    live = live_of(snapshot, feed)
+    picked = pick(snapshot, live, ask, actions=done, request_key=key, policy=policy)
+    shown = list(zip(picked.positions, picked.levels, strict=True))
+    outside = {p for p, level in shown if LEVELS[level] in ("recent", "explore")}
+    ranked = [(p, level) for p, level in shown if LEVELS[level] != "explore"]
+    in_levels = [level for _, level in ranked if LEVELS[level] != "recent"]
+    assert in_levels == sorted(in_levels)
+    own = snapshot.shelf(ask.user_id) if ask.user_id else None
+    stored = [] if own is None else [p for p in own.positions.tolist() if may_be_shown(snapshot, live, ask, p)]
+    expected = [p for p in adjusted(stored, done) if p not in outside]
+    from_own = [p for p, level in ranked if LEVELS[level] == "user"]
+    assert from_own == expected[: len(from_own)]
+    if len(from_own) < len(expected):  # then nothing below was needed
+        assert set(in_levels) <= {LEVELS.index("user")}
+    assert all(place % 3 == 1 for place, (_, level) in enumerate(ranked) if LEVELS[level] == "recent")
+    bought = set() if done is None else {p for p, k in zip(done.positions, done.kinds, strict=True) if k in (3, 4)}
+    waited = [p in bought for p, _ in ranked]
+    assert waited == sorted(waited)  # bought items come after everything else
 
 
 def levels_of(snapshot: Snapshot, ask: Ask) -> list[str]:
