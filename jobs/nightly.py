@@ -19,7 +19,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from jobs import candidates, fallback, features, label_windows, publish, rank, train_cf, train_ranker
+from jobs import candidates, exploration, fallback, features, label_windows, publish, rank, train_cf, train_ranker
 from jobs.contracts import tables
 from jobs.ingest import ingest
 from jobs.label_windows import HELD_OUT, Window
@@ -199,6 +199,12 @@ def _fallback(run: _Run) -> str:
     return _kept(before, after) + f"{after.row_count:,} places"
 
 
+def _exploration(run: _Run) -> str:
+    before = run.lake.find_manifest(exploration.TABLE, run.ds)
+    after = exploration.build(run.spark, run.lake, run.ds, run.parameters)
+    return _kept(before, after) + f"{after.row_count:,} places in {after.metrics['pools']} pools"
+
+
 def _validate(run: _Run) -> str:
     return str(validate(run.spark, run.lake, tables_of_a_night(), run.ds))
 
@@ -230,6 +236,7 @@ STAGES: dict[str, Callable[[_Run], str]] = {
     "candidates": _candidates,
     "rank": _rank,
     "fallback": _fallback,
+    "exploration": _exploration,
     "validate": _validate,
     "publish": _publish,
 }
