@@ -16,6 +16,7 @@ from serving.actions import Actions
 from serving.current import Current
 from serving.exposures import ExposureLog, spool_line
 from serving.metrics import COMPONENTS, Metrics
+from serving.parts import Parts
 from serving.problems import ProblemError
 from serving.shelf import Ask, Pick, Policy, pick
 from serving.snapshot import Snapshot
@@ -102,7 +103,7 @@ class Answers:
         if pair is None:
             why = self._current.trouble or "the store has no live snapshot"
             raise ProblemError(503, why, "publish a night (topshelf nightly), or wait until /readyz answers 200")
-        snapshot, live, user_id = pair.snapshot, pair.live, ask.user_id
+        snapshot, live, parts, user_id = pair.snapshot, pair.live, pair.parts, ask.user_id
         now = time.time()
         key = self._keys.next()
         request_id = key.hex() if client_id is None else f"{client_id}.{key.hex()[:16]}"
@@ -112,10 +113,10 @@ class Answers:
         picked = pick(snapshot, live, ask, actions=acted, request_key=key, personal=personal, policy=self._policy)
         if self.standing:
             picked.degraded.extend(self.standing)
-        body = _encode(snapshot, picked, request_id)
+        body = _encode(snapshot, parts, picked, request_id)
         encoded = perf_counter_ns()
         prices = live.prices
-        shown = spool_line(request_id, now, ask, picked, snapshot, [prices[at] for at in picked.positions])
+        shown = spool_line(body, now, ask, picked, parts, [prices[at] for at in picked.positions])
         self._exposures.put(shown)
         metrics, logged = self._metrics, perf_counter_ns()
         started = started or parsed
@@ -126,17 +127,15 @@ class Answers:
         return body, request_id
 
 
-def _encode(snapshot: Snapshot, picked: Pick, request_id: str) -> bytes:
+def _encode(snapshot: Snapshot, parts: Parts, picked: Pick, request_id: str) -> bytes:
     """An `Answer` as JSON."""
     count = len(picked.positions)
-    parts = [""] * (4 * count)
-    parts[0::4] = map(snapshot.item_json, picked.positions)
-    parts[1::4] = map(_score_text, picked.scores)
-    parts[2::4] = map(snapshot.reason_json, picked.reasons, picked.positions, picked.reason_positions)
-    parts[3::4] = ["},"] * count
-    if count:
-        parts[-1] = "}"
-    return f'{{"recommendations":[{"".join(parts)}],{_rest(snapshot, picked, request_id)}'.encode()
+    columns = [""] * (3 * count)
+    columns[0::3] = parts.items(picked.positions)
+    columns[1::3] = map(_score_text, picked.scores)
+    columns[2::3] = parts.reasons(picked.reasons, picked.positions, picked.reason_positions)
+    rows = "".join(columns)[:-1]  # without the last comma
+    return f'{{"recommendations":[{rows}],{_rest(snapshot, picked, request_id)}'.encode()
 
 
 def _rest(snapshot: Snapshot, picked: Pick, request_id: str) -> str:

@@ -10,6 +10,7 @@ from array import array
 from dataclasses import dataclass
 
 from serving.item_state import ItemState, LiveItems
+from serving.parts import Parts
 from serving.snapshot import Snapshot
 from serving.stores import Store, StoreError
 
@@ -20,10 +21,11 @@ _LINGER_S = 5.0  # a version that was swapped out is closed when no answer can s
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A snapshot and the live columns over its catalogue: what one answer reads, whole."""
+    """A snapshot, the live columns over its catalogue and its encoded parts: what one answer reads, whole."""
 
     snapshot: Snapshot
     live: LiveItems
+    parts: Parts
 
 
 class Current:
@@ -52,7 +54,7 @@ class Current:
             return
         snapshot, live, positions = await asyncio.to_thread(self._load, wanted)
         self._state.use(live, positions)
-        before, self.pair, self.trouble = self.pair, Pair(snapshot, live), None
+        before, self.pair, self.trouble = self.pair, Pair(snapshot, live, Parts(snapshot)), None
         self.swaps += 1
         if before is not None:
             asyncio.get_running_loop().call_later(_LINGER_S, before.snapshot.close)

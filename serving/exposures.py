@@ -14,8 +14,8 @@ import msgspec
 
 from serving import money
 from serving.logs import FileLog, LogError
+from serving.parts import Parts
 from serving.shelf import Ask, Pick
-from serving.snapshot import Snapshot
 
 _LOG = logging.getLogger(__name__)
 _QUEUED_BYTES = 64 << 20
@@ -26,20 +26,15 @@ _FLUSH_S = 0.25
 class Shown(msgspec.Struct, frozen=True, array_like=True):
     """One answer as it was given: a line of the spool. The lists have one entry an item, in its order."""
 
-    request_id: str
+    answer: msgspec.Raw  # the body as it was sent: the request's id, and each item with its score
     ts_ms: int  # of UTC
+    made_by: tuple[str, str | None, str, str]  # snapshot, overlay, model version, policy version
     user_id: str | None
-    snapshot: str
-    overlay: str | None
-    model_version: str
-    policy_version: str
     page: str | None
     device: str | None
     location: str | None
     limit: int
     filters: str
-    item_ids: list[str]
-    scores: list[float]
     levels: list[int]
     sources: list[int]
     slots: list[int]
@@ -51,24 +46,17 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
 _ENCODER = msgspec.json.Encoder()
 
 
-def spool_line(request_id: str, ts_s: float, ask: Ask, pick: Pick, snapshot: Snapshot, prices: list[int]) -> bytes:
+def spool_line(body: bytes, ts_s: float, ask: Ask, pick: Pick, parts: Parts, prices: list[int]) -> bytes:
     """One answer as a line (`Shown`); built by hand, for this runs for every answer."""
-    manifest = snapshot.manifest
     row: tuple[Any, ...] = (
-        request_id,
         int(ts_s * 1000),
+        parts.made_by,
         ask.user_id,
-        snapshot.version,
-        getattr(snapshot, "overlay", None),
-        manifest.model_version,
-        manifest.policy_version,
         ask.page,
         ask.device,
         ask.location,
         ask.limit,
         filters_of(ask),
-        list(map(snapshot.item_id, pick.positions)),
-        pick.scores,
         pick.levels,
         pick.sources,
         pick.slots,
@@ -76,7 +64,7 @@ def spool_line(request_id: str, ts_s: float, ask: Ask, pick: Pick, snapshot: Sna
         pick.eligible,
         prices,
     )
-    return _ENCODER.encode(row) + b"\n"
+    return b"[%b,%b\n" % (body, _ENCODER.encode(row)[1:])
 
 
 def filters_of(ask: Ask) -> str:

@@ -220,12 +220,27 @@ def _append(path: Path, data: bytes, size: int) -> int:
     return size + len(data)
 
 
+class _Item(msgspec.Struct, frozen=True):
+    item_id: str
+    score: float
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """What the exposures need of an answer's body."""
+
+    recommendations: list[_Item]
+    request_id: str
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
 def exposure_rows(shown: Shown) -> bytes:
     """One JSON line an item shown, in the design's schema; `position` counts from 0."""
-    common = _ENCODER.encode(_common(shown)).decode()[1:]
+    answer = _ANSWER.decode(shown.answer)
+    common = _ENCODER.encode(_common(shown, answer.request_id)).decode()[1:]
     columns = zip(
-        shown.item_ids,
-        shown.scores,
+        answer.recommendations,
         shown.levels,
         shown.sources,
         shown.slots,
@@ -235,10 +250,11 @@ def exposure_rows(shown: Shown) -> bytes:
         strict=True,
     )
     return "".join(
-        f'{{"item_id":{_text(item_id)},"score":{score:.4g},"position":{place},"slot_type":"{SLOT_TYPES[slot]}",'
-        f'"fill_level":"{LEVELS[level]}","source":"{SOURCES[source]}","propensity":{propensity!r},'
-        f'"eligible_count":{eligible},"price_minor":{"null" if price < 0 else price},{common}\n'
-        for place, (item_id, score, level, source, slot, propensity, eligible, price) in enumerate(columns)
+        f'{{"item_id":{_text(item.item_id)},"score":{item.score!r},"position":{place},'
+        f'"slot_type":"{SLOT_TYPES[slot]}","fill_level":"{LEVELS[level]}","source":"{SOURCES[source]}",'
+        f'"propensity":{propensity!r},"eligible_count":{eligible},'
+        f'"price_minor":{"null" if price < 0 else price},{common}\n'
+        for place, (item, level, source, slot, propensity, eligible, price) in enumerate(columns)
     ).encode()
 
 
@@ -246,17 +262,18 @@ def _text(value: str) -> str:
     return _ENCODER.encode(value).decode()
 
 
-def _common(shown: Shown) -> dict[str, Any]:
+def _common(shown: Shown, request_id: str) -> dict[str, Any]:
     """What all rows of an answer share."""
+    snapshot, overlay, model_version, policy_version = shown.made_by
     second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(shown.ts_ms // 1000))
     return {
-        "request_id": shown.request_id,
+        "request_id": request_id,
         "ts": f"{second}.{shown.ts_ms % 1000:03d}Z",
         "user_id": shown.user_id,
-        "snapshot": shown.snapshot,
-        "overlay": shown.overlay,
-        "model_version": shown.model_version,
-        "policy_version": shown.policy_version,
+        "snapshot": snapshot,
+        "overlay": overlay,
+        "model_version": model_version,
+        "policy_version": policy_version,
         "arms": {},
         "page": shown.page,
         "device": shown.device,

@@ -59,6 +59,11 @@ class Strings(Sequence[str]):
         self._data = data.data if len(data) else memoryview(b"")
         self._offsets = offsets
 
+    @property
+    def columns(self) -> tuple[memoryview, NDArray[np.int64]]:
+        """The UTF-8 bytes of all rows, and where each begins."""
+        return self._data, self._offsets
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
