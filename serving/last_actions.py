@@ -2,8 +2,8 @@
 
 Three rules, applied on every level of a shelf:
 
-- **Seen items step back.** In a level's eligible items, one acted on falls STEPS places behind for each action of
-  its kind, fading linearly to none over FADE_S. Equal places keep the night's order.
+- **Seen items step back.** In a level's eligible items, one acted on lets STEPS others pass for each action of its
+  kind, fading linearly to none over FADE_S. Among equals the night's order holds.
 - **Bought items wait.** What was bought, or lies in the basket, is shown only when nothing else is left.
 - **Neighbours come in.** Of the SEEDS items that were last looked at or put into the basket, the neighbours take
   every third ranked place from the second on, the seeds taking turns, the latest first.
@@ -59,7 +59,7 @@ def stepped(positions: list[int], steps: dict[int, float]) -> list[int]:
         return list(range(len(positions)))
     keys = np.arange(len(positions), dtype=np.float64)
     for row in moved:
-        keys[row] += steps[positions[row]]
+        keys[row] += steps[positions[row]] + 0.5  # behind the last of those that it lets pass
     order: list[int] = np.argsort(keys, kind="stable").tolist()
     return order
 

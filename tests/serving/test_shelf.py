@@ -99,7 +99,7 @@ def adjusted(ranked: list[int], done: LastActions | None) -> list[int]:
             for acted_on, kind, age_s in acted
             if acted_on == position
         )
-        rows.append((place + back, place, position))
+        rows.append((place + back + 0.5 * (back > 0), place, position))
     return [position for _, _, position in sorted(rows)]
 
 
