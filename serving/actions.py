@@ -1,7 +1,8 @@
 """Users' last actions, as the endpoint heard them: from `POST /events`, or sent along with a request.
 
-Every worker follows the log of events, so what was posted to one counts at all of them within a second. Kept are
-the newest MAX_ACTIONS of each of the MAX_USERS that acted last; older than MAX_AGE_S they no longer count.
+Every worker follows the log of events, so what was posted to one counts at all of them within a second. Kept are,
+each item and kind once, the newest MAX_ACTIONS of each of the MAX_USERS that acted last; none counts for longer than
+MAX_AGE_S.
 """
 
 import time
@@ -60,8 +61,9 @@ class Actions:
     def _take(self, acted: Acted) -> None:
         if acted.user_id is None:
             return
-        known = self._users.pop(acted.user_id, [])
-        known.insert(0, (acted.received, acted.item_id, _KIND.get(acted.event_type, 0)))
+        what = (acted.item_id, _KIND.get(acted.event_type, 0))
+        known = [action for action in self._users.pop(acted.user_id, []) if action[1:] != what]
+        known.insert(0, (acted.received, *what))
         del known[MAX_ACTIONS:]
         self._users[acted.user_id] = known
         if len(self._users) > MAX_USERS:

@@ -9,17 +9,20 @@ import os
 import time
 from collections.abc import Callable
 from time import perf_counter_ns
+from typing import Any
 
 import msgspec
 
 from serving.actions import Actions
-from serving.current import Current
+from serving.current import Current, Pair
 from serving.exposures import ExposureLog, spool_line
 from serving.metrics import COMPONENTS, Metrics
 from serving.parts import Parts
 from serving.problems import ProblemError
-from serving.shelf import Ask, Pick, Policy, pick
+from serving.shelf import Ask, Pick, Policy, barred_of, filters_of, pick
+from serving.similar import similar_items
 from serving.snapshot import Snapshot
+from serving.trace import trace
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -99,14 +102,11 @@ class Answers:
         unique even where a client repeats its own.
         """
         parsed = perf_counter_ns()
-        pair = self._current.pair
-        if pair is None:
-            why = self._current.trouble or "the store has no live snapshot"
-            raise ProblemError(503, why, "publish a night (topshelf nightly), or wait until /readyz answers 200")
+        pair = self._pair()
         snapshot, live, parts, user_id = pair.snapshot, pair.live, pair.parts, ask.user_id
         now = time.time()
         key = self._keys.next()
-        request_id = key.hex() if client_id is None else f"{client_id}.{key.hex()[:16]}"
+        request_id = key.hex() if client_id is None else f"{client_id}.{key.hex()}"
         personal = user_id is not None and not self._erased_before(user_id, snapshot)
         acted = self._actions.of(user_id, ask.actions, snapshot.position, now)
         stated = perf_counter_ns()
@@ -125,6 +125,46 @@ class Answers:
         metrics.laps((started, logged), _REQUEST)
         metrics.shown(picked.levels, picked.degraded, short=picked.short)
         return body, request_id
+
+    def _pair(self) -> Pair:
+        pair = self._current.pair
+        if pair is None:
+            why = self._current.trouble or "the store has no live snapshot"
+            raise ProblemError(503, why, "publish a night (topshelf nightly), or wait until /readyz answers 200")
+        return pair
+
+    def similar(self, item_id: str, ask: Ask) -> bytes:
+        """Items like one, as an `Answer`; of the request its length, filters and exclusions count.
+
+        Raises ProblemError (404) for an item that the snapshot does not know.
+        """
+        pair = self._pair()
+        snapshot, position = pair.snapshot, pair.snapshot.position(item_id)
+        if position < 0:
+            raise ProblemError(404, f"{snapshot.version} has no such item", "send the id as the shop landed it", "id")
+        filters, barred = filters_of(snapshot, ask), barred_of(snapshot, ask)
+        picked = similar_items(
+            snapshot, pair.live, position, ask.limit, price_minor=filters.prices, nodes=filters.nodes, exclude=barred
+        )
+        picked.degraded.extend(self.standing)
+        return _encode(snapshot, pair.parts, picked, self._keys.next().hex())
+
+    def trace(self, ask: Ask, request_id: str | None) -> dict[str, Any]:
+        """Why a user's shelf is as it is; with the id of an answer, its exploration is drawn again."""
+        pair, now = self._pair(), time.time()
+        user_id = ask.user_id or ""
+        erased = self._erased_before(user_id, pair.snapshot)
+        key = b"" if request_id is None else bytes.fromhex(request_id[-32:])
+        told = trace(
+            pair.snapshot,
+            pair.live,
+            ask,
+            actions=self._actions.of(user_id, ask.actions, pair.snapshot.position, now),
+            request_key=key,
+            personal=not erased,
+            policy=self._policy,
+        )
+        return {**told, "erased": erased, "degraded": [*told["degraded"], *self.standing]}
 
 
 def _encode(snapshot: Snapshot, parts: Parts, picked: Pick, request_id: str) -> bytes:

@@ -5,9 +5,11 @@ python -m serving serve --store lmdb://data/store --landing data/landing
 
 import asyncio
 import logging
+import re
 import time
 from time import perf_counter_ns
 from typing import Any
+from urllib.parse import unquote
 
 from litestar import Litestar, Request, Response
 from litestar.config.app import AppConfig
@@ -27,6 +29,7 @@ from serving.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 BODY_TIMEOUT_S = 10.0
+_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 
 
 def build(settings: Settings) -> ASGIApp:
@@ -108,6 +111,8 @@ def _watched(endpoint: Endpoint, app: ASGIApp) -> ASGIApp:
         if "method" not in scope:  # the lifespan
             await app(scope, receive, send)
             return
+        if b"%2f" in scope["raw_path"].lower():  # an id with a slash in it is still one part of the path
+            scope["path"] = unquote(_SLASH.sub(b"_", scope["raw_path"]).decode("latin-1"))
         deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT_S
         whole = False
 

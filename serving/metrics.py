@@ -131,7 +131,7 @@ class Metrics:
             lines.append(f"{name} {value}")
         lines += _histograms(total)
         for name, (told, now) in {**gauges, "topshelf_workers": ("Workers that are alive.", workers)}.items():
-            lines += [f"# HELP {name} {told}", f"# TYPE {name} gauge", f"{name} {now:.12g}"]
+            lines += [f"# HELP {name} {told}", f"# TYPE {name} gauge", f"{name} {_number(now)}"]
         return "\n".join(lines) + "\n"
 
 
@@ -148,6 +148,10 @@ def _histograms(total: Sequence[int]) -> list[str]:
         lines.append(f'{name}_sum{{component="{component}"}} {total[base + _BUCKETS] / 1e9:.9g}')
         lines.append(f'{name}_count{{component="{component}"}} {count}')
     return lines
+
+
+def _number(value: float) -> str:
+    return "+Inf" if value == float("inf") else f"{value:.12g}"
 
 
 def _alive(pid: int) -> bool:

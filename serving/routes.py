@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from litestar import MediaType, Request, Response, delete, get, post
@@ -19,11 +20,12 @@ from serving.feed import Refusal, read_changes, split_rows
 from serving.gate import client_id
 from serving.item_state import ItemChange, encode_changes
 from serving.logs import LogError
-from serving.parameters import Body, from_body, from_query
+from serving.parameters import MAX_TEXT_BYTES, Body, from_body, from_query
 from serving.problems import ProblemError
 
 HOT_PATH = "/recommendations"
 _STEP_LINES = 250  # a millisecond of work, then answers go first
+_REQUEST_ID = r"^([A-Za-z0-9._:-]{1,128}\.)?[0-9a-f]{32}$"
 _ASK_BYTES = 256 << 10
 Guard = Callable[[ASGIConnection[Any, Any, Any, State], BaseRouteHandler], Awaitable[None]]
 
@@ -104,7 +106,64 @@ def _shelves(endpoint: Endpoint) -> list[Any]:
             body, media_type=MediaType.JSON, headers={"cache-control": "no-store", "x-request-id": request_id}
         )
 
-    return [recommendations, recommendations_by_body]
+    return [recommendations, recommendations_by_body, *_more_shelves(endpoint)]
+
+
+def _more_shelves(endpoint: Endpoint) -> list[Any]:
+    @get(
+        "/items/{item_id:str}/similar",
+        summary="Items like one",
+        media_type=MediaType.JSON,
+        guards=needs(endpoint, "read"),
+    )
+    async def similar(
+        request: Request[Any, Any, Any],
+        *,
+        item_id: str,
+        limit: int = 20,
+        category: str | None = None,
+        price_min: str | None = None,
+        price_max: str | None = None,
+        exclude: str | None = Parameter(default=None, description="item ids to leave out, with commas between"),
+    ) -> Response[Answer]:
+        ask = from_query(request.scope["query_string"])
+        body: Any = endpoint.answers.similar(segment(request), ask)
+        # Nothing personal is in it; a second is as long as a sold-out item may be shown.
+        return Response(body, media_type=MediaType.JSON, headers={"cache-control": "private, max-age=1"})
+
+    @get("/users/{user_id:str}/trace", summary="Why a shelf is as it is", guards=needs(endpoint, "admin"))
+    async def why(
+        request: Request[Any, Any, Any],
+        *,
+        user_id: str,
+        limit: int = 20,
+        category: str | None = None,
+        price_min: str | None = None,
+        price_max: str | None = None,
+        region: str | None = None,
+        age_band: str | None = None,
+        exclude: str | None = Parameter(default=None, description="item ids to leave out, with commas between"),
+        actions: str | None = Parameter(default=None, description="as in /recommendations"),
+        request_id: str | None = Parameter(
+            default=None, pattern=_REQUEST_ID, description="of an answer, whose exploration is drawn again"
+        ),
+    ) -> dict[str, Any]:
+        query = [field for field in request.scope["query_string"].split(b"&") if field[:11] != b"request_id="]
+        ask = msgspec.structs.replace(from_query(b"&".join(query)), user_id=segment(request))
+        return endpoint.answers.trace(ask, request_id)
+
+    return [similar, why]
+
+
+def segment(request: Request[Any, Any, Any]) -> str:
+    """The id in `/items/ID/…` or `/users/ID`, slashes in it and all. Raises ProblemError (400)."""
+    try:
+        text = unquote(request.scope["raw_path"].split(b"/")[2].decode("ascii"), errors="strict")
+    except ValueError as error:
+        raise ProblemError(400, "the id is not URL-encoded UTF-8", "encode it, %2F for a slash", "id") from error
+    if not 0 < len(text.encode()) <= MAX_TEXT_BYTES:
+        raise ProblemError(400, f"the id is longer than {MAX_TEXT_BYTES} bytes", "send it as the shop knows it", "id")
+    return text
 
 
 def _feeds(endpoint: Endpoint) -> list[Any]:
@@ -171,11 +230,9 @@ def _people(endpoint: Endpoint) -> list[Any]:
         status_code=200,
         guards=needs(endpoint, "admin"),
     )
-    async def erase(user_id: str) -> Erased:
-        if not 0 < len(user_id.encode()) <= 256:
-            raise ProblemError(400, "user_id is longer than 256 bytes", "send the id as the shop knows it", "user_id")
+    async def erase(request: Request[Any, Any, Any], user_id: str) -> Erased:
         try:
-            return Erased(True, await endpoint.erase(user_id))
+            return Erased(True, await endpoint.erase(segment(request)))
         except LogError as error:
             raise ProblemError(507, str(error), "send it again when that is mended") from error
 

@@ -1,16 +1,12 @@
 """The endpoint as its callers meet it: a real process on a free port."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,63 +14,9 @@ import pytest
 from jobs import snapshot_versions as versions
 from jobs.publish import publish
 from serving.stores import open_store
-from tests.serving.servers import free_port, redis_server
+from tests.serving.running import STALE_OK_S, Server, publish_night, serving, within
+from tests.serving.servers import redis_server
 from tests.serving.small_shop import item_ids, night
-
-STALE_OK_S = 1.5  # a second, and a machine that is busy with other tests
-
-
-class Server:
-    def __init__(self, folder: Path, port: int, process: subprocess.Popen[bytes]) -> None:
-        self.folder, self.process = folder, process
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
-
-    def shelf(self, **asked: object) -> dict[str, Any]:
-        answer = self.http.get("/recommendations", params=asked)  # type: ignore[arg-type]
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
-
-    def ids(self, **asked: object) -> list[str]:
-        return [row["item_id"] for row in self.shelf(**asked)["recommendations"]]
-
-
-@contextmanager
-def serving(folder: Path, *, ready: bool = True, store: str = "", workers: int = 1) -> Iterator[Server]:
-    port = free_port()
-    command = [sys.executable, "-m", "serving", "serve", "--port", str(port), "--workers", str(workers)]
-    command += ["--store", store or f"lmdb://{folder}/store", "--landing", f"{folder}/landing"]
-    command += ["--state", f"{folder}/state"]
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ)
-    server = Server(folder, port, process)
-    try:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                if server.http.get("/readyz" if ready else "/healthz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                assert process.poll() is None, (folder / "server.log").read_text()
-            time.sleep(0.05)
-        yield server
-    finally:
-        server.http.close()
-        process.terminate()
-        process.wait(10)
-
-
-def publish_night(folder: Path, day: str, **options: Any) -> str:
-    with closing(open_store(f"lmdb://{folder}/store")) as store:
-        return publish(night(day, **options), store).manifest.version
-
-
-def within(timeout_s: float, holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return holds()
 
 
 @pytest.fixture(scope="module")
