@@ -24,8 +24,8 @@ _OF_CATEGORY = REASON_CODES.index("popular_in_category")
 class Pick(msgspec.Struct):
     """The items of an answer, in order; one entry an item in every list of the first nine.
 
-    `eligible` counts what could have stood there: the items of its level (of the postings, those looked at) that
-    pass the filters now. `laps` are clock readings in nanoseconds: the store was read, the filter ran, the slots
+    `eligible` counts what could have stood there: the items of its level, as far as it was looked at, that pass the
+    filters now. `laps` are clock readings in nanoseconds: the store was read, the filter ran, the slots
     explored, the shelf was full.
     """
 

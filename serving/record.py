@@ -309,8 +309,39 @@ def _keep_first_named(
     return kept
 
 
-def decode(record: bytes | memoryview) -> Shelf:
-    """Read one record. Raises NewerRecordError for a later layout, RecordError for bytes that are no whole record."""
+class PackedShelf(msgspec.Struct, frozen=True, gc=False):
+    """One record, read piece by piece: an answer wants some twenty of a shelf's items."""
+
+    record: bytes | memoryview
+    count: int  # items
+    named: int  # reason items
+
+    @property
+    def segment(self) -> int:
+        return self.record[1] | self.record[2] << 8
+
+    def positions(self, count: int) -> NDArray[np.int64]:
+        """The positions of the first `count` items, in the order of rank."""
+        return _three_bytes(self.record, HEAD_BYTES + 3 * self.named, min(count, self.count))
+
+    def scores(self, rows: NDArray[np.integer]) -> list[float]:
+        """The scores of some items, by their 0-based rank."""
+        codes = np.frombuffer(self.record, _U2, self.count, HEAD_BYTES + 3 * (self.named + self.count))
+        scores: list[float] = _SCORES[codes[rows]].tolist()
+        return scores
+
+    def reasons(self, rows: list[int]) -> tuple[list[int], list[int], list[int]]:
+        """Sources, reasons and reason items (-1 for none) of some items, by their 0-based rank."""
+        record, kinds = self.record, HEAD_BYTES + 3 * self.named + 5 * self.count
+        both = [record[kinds + row] for row in rows]
+        about = kinds + self.count
+        ids = _three_bytes(record, HEAD_BYTES, self.named).tolist() if self.count else []
+        ids += [-1] * (256 - len(ids))
+        return [kind >> 4 for kind in both], [kind & 15 for kind in both], [ids[record[about + row]] for row in rows]
+
+
+def unpack(record: bytes | memoryview) -> PackedShelf:
+    """Check one record. Raises NewerRecordError for a later layout, RecordError for what is no whole record."""
     size = len(record)
     if size == 0 or record[0] != VERSION:
         if size and record[0] > VERSION:
@@ -320,10 +351,17 @@ def decode(record: bytes | memoryview) -> Shelf:
         raise RecordError(f"{size} bytes that do not begin with layout {VERSION} are no record; publish again")
     packed = record[3] | record[4] << 8 if size >= HEAD_BYTES else 0
     n, k = packed >> 5, packed & 31
-    at = HEAD_BYTES + 3 * k
-    if size < HEAD_BYTES or size != at + ITEM_BYTES * n:
-        expected = max(HEAD_BYTES, at + ITEM_BYTES * n)
+    expected = HEAD_BYTES + 3 * k + ITEM_BYTES * n
+    if size < HEAD_BYTES or size != expected:
         raise RecordError(f"record of {size} bytes, its head says {expected}: it was cut or altered; publish again")
+    return PackedShelf(record, n, k)
+
+
+def decode(record: bytes | memoryview) -> Shelf:
+    """Read one record whole. Raises as `unpack` does."""
+    packed = unpack(record)
+    n, k = packed.count, packed.named
+    at = HEAD_BYTES + 3 * k
     both = np.frombuffer(record, np.uint8, n, at + 5 * n)
     index = np.frombuffer(record, np.uint8, n, at + 6 * n)
     ids = _NO_IDS
@@ -331,8 +369,8 @@ def decode(record: bytes | memoryview) -> Shelf:
         ids = _NO_IDS.copy()
         ids[:k] = _three_bytes(record, HEAD_BYTES, k)
     return Shelf(
-        record[1] | record[2] << 8,
-        _three_bytes(record, at, n),
+        packed.segment,
+        packed.positions(n),
         _SCORES[np.frombuffer(record, _U2, n, at + 3 * n)],
         both >> _FOUR_BITS,
         both & _LOW_BITS,

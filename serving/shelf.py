@@ -30,7 +30,7 @@ from serving.fill import (
 )
 from serving.last_actions import EVERY, FIRST, Near, neighbours, stepped, steps_back, waiting
 from serving.picks import EXPLORED, RANKED, SLOT_TYPES, Filters, Live, Pick, Run, plain_run
-from serving.record import NewerRecordError, RecordError, Shelf
+from serving.record import NewerRecordError, PackedShelf, RecordError
 from serving.snapshot import Snapshot
 from serving.stores import StoreError
 
@@ -63,6 +63,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 POLICY = Policy()
+_SPARE = 8  # a shelf is looked at twice as far as items are wanted and this, and only where that fails to its end
 
 
 def filters_of(snapshot: Snapshot, ask: Ask) -> Filters:
@@ -98,11 +99,8 @@ def pick(
     places = slots(ask.limit, policy.explore_share) if pool is not None else ()
     wanted = ask.limit - len(places)
     filling: Filling | None = None
-    rows = None
     if shelf is not None and actions is None and not barred:  # the common path: a handful of calls
-        rows = filters.eligible(snapshot, live, shelf.positions).nonzero()[0]
-        if len(rows) >= wanted:
-            _take_own(out, shelf, rows, wanted)
+        _take_own(snapshot, live, shelf, filters, out, wanted)
     if not out.positions:
         filling = Filling(snapshot, live, ask, shelf, filters=filters, barred=barred, actions=actions, out=out)
         filling.up_to(wanted)
@@ -122,10 +120,10 @@ def pick(
     return out
 
 
-def own_shelf(snapshot: Snapshot, user_id: str, variant: str, out: Pick) -> Shelf | None:
+def own_shelf(snapshot: Snapshot, user_id: str, variant: str, out: Pick) -> PackedShelf | None:
     """The user's shelf, or None: where the night knew none, or where it cannot be read, which `out` then says."""
     try:
-        return snapshot.shelf(user_id, variant)
+        return snapshot.packed(user_id, variant)
     except StoreError:
         out.degraded.append("store_unavailable")
     except NewerRecordError:
@@ -140,15 +138,21 @@ def barred_of(snapshot: Snapshot, ask: Ask) -> set[int]:
     return {snapshot.position(item_id) for item_id in ask.exclude} - {-1}
 
 
-def _take_own(out: Pick, shelf: Shelf, rows: NDArray[np.integer[Any]], wanted: int) -> None:
-    """Take the first eligible rows of the user's own shelf."""
+def _take_own(snapshot: Snapshot, live: Live, shelf: PackedShelf, filters: Filters, out: Pick, wanted: int) -> None:
+    """Take the first eligible items of the user's own shelf, or none where it has too few."""
+    look = 2 * wanted + _SPARE
+    positions = shelf.positions(look)
+    rows = filters.eligible(snapshot, live, positions).nonzero()[0]
+    if len(rows) < wanted and look < shelf.count:
+        positions = shelf.positions(shelf.count)
+        rows = filters.eligible(snapshot, live, positions).nonzero()[0]
     count = len(rows)
+    if count < wanted:
+        return
     first = rows[:wanted]
-    out.positions = shelf.positions[first].tolist()
-    out.scores = shelf.scores[first].tolist()
-    out.sources = shelf.sources[first].tolist()
-    out.reasons = shelf.reasons[first].tolist()
-    out.reason_positions = shelf.reason_positions[first].tolist()
+    out.positions = positions[first].tolist()
+    out.scores = shelf.scores(first)
+    out.sources, out.reasons, out.reason_positions = shelf.reasons(first.tolist())
     out.levels = [USER] * wanted
     out.slots = [RANKED] * wanted
     out.propensities = [1.0] * wanted
@@ -163,7 +167,7 @@ class Filling:
         snapshot: Snapshot,
         live: Live,
         ask: Ask,
-        shelf: Shelf | None,
+        shelf: PackedShelf | None,
         *,
         filters: Filters,
         barred: set[int],
@@ -214,7 +218,7 @@ class Filling:
             [seeds[row] for row in rows],
         )
 
-    def _walk(self, shelf: Shelf | None) -> Iterator[Run]:
+    def _walk(self, shelf: PackedShelf | None) -> Iterator[Run]:
         """What is eligible, level by level, seen items stepped back, and at the end what waited."""
         if shelf is not None:
             yield self._own(shelf)
@@ -229,10 +233,11 @@ class Filling:
             rows = self._filters.eligible(snapshot, self._live, held).nonzero()[0]
             yield plain_run(Level(POSTINGS, SOURCE["popular"], REASON["popular"], held), rows, len(rows))
 
-    def _own(self, shelf: Shelf) -> Run:
-        rows = self._order(shelf.positions, self._filters.eligible(self._snapshot, self._live, shelf.positions), MANY)
-        columns = (shelf.positions, shelf.scores, shelf.sources, shelf.reasons, shelf.reason_positions)
-        return Run(USER, len(rows), *(column[rows].tolist() for column in columns))
+    def _own(self, shelf: PackedShelf) -> Run:
+        positions = shelf.positions(shelf.count)
+        rows = self._order(positions, self._filters.eligible(self._snapshot, self._live, positions), MANY)
+        why = shelf.reasons(rows.tolist())
+        return Run(USER, len(rows), positions[rows].tolist(), shelf.scores(rows), *why)
 
     def _of(self, level: Level) -> Run:
         mask = self._filters.eligible(self._snapshot, self._live, level.positions)

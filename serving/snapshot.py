@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.explore import ExplorePool
-from serving.record import REASON_CODES, Shelf, decode, record_key
+from serving.record import REASON_CODES, PackedShelf, Shelf, decode, record_key
+from serving.record import unpack as unpack_record
 from serving.stores import Manifest, StoredVersion
 from serving.stores.blobs import Strings, unpack, unpack_json
 from serving.stores.contents import PRICE_BANDS, read_pools
@@ -33,7 +34,7 @@ _TEXTS = {
     "similar_taste": ("Picked for your taste", "Picked for your taste"),
     "explore": ("Worth a look", "Worth a look"),
 }
-_SHELVES = 1 << 13  # decoded shelves remembered, of 3 KB each
+_RECORDS = 1 << 14  # remembered, of 1 KB each
 OF_CATEGORY = {"trending", "popular_in_category", "new_item"}  # reasons that speak of the item's category
 
 
@@ -69,7 +70,7 @@ class Snapshot:
         self._category_row = {category: row for row, category in enumerate(self.categories)}
         self.pools = self._read_pools()
         self._bands = self._read_bands()
-        self.shelf = lru_cache(_SHELVES)(self._shelf)
+        self.packed = lru_cache(_RECORDS)(self._packed)
         self._remember()
 
     def _remember(self) -> None:
@@ -104,10 +105,15 @@ class Snapshot:
         edges, indptr = self._array("band_edges"), self._array("band_indptr")
         return edges, indptr, self._array("band_positions"), self._array("band_ranks")
 
-    def _shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
-        """A user's own shelf, or None for a user that the night did not know. Raises RecordError, StoreError."""
+    def _packed(self, user_id: str, variant: str = "base") -> PackedShelf | None:
+        """A user's own record, or None for a user that the night did not know. Raises RecordError, StoreError."""
         record = self._stored.look_up(record_key(user_id, variant))
-        return None if record is None else decode(record)
+        return None if record is None else unpack_record(record)
+
+    def shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
+        """A user's own shelf, read whole; None and errors as for `packed`."""
+        packed = self.packed(user_id, variant)
+        return None if packed is None else decode(packed.record)
 
     def fallback(self, shelf: str, key: str = "") -> tuple[NDArray[np.uint32], NDArray[np.float32]] | None:
         """A fallback shelf (`global`, `trending`, `new`, `region`, `age_band`, `category`): positions and scores."""

@@ -10,7 +10,7 @@ from serving import money
 from serving.actions import ACTION_KINDS, LastActions
 from serving.last_actions import steps_back, waiting
 from serving.picks import SLOT_TYPES, Filters, Live, Pick
-from serving.record import SOURCES
+from serving.record import SOURCES, decode
 from serving.shelf import LEVELS, POLICY, Ask, Policy, barred_of, filters_of, own_shelf, pick
 from serving.snapshot import Snapshot
 
@@ -34,7 +34,8 @@ def trace(
     picked = pick(
         snapshot, live, ask, variant, actions=actions, request_key=request_key, personal=personal, policy=policy
     )
-    own = own_shelf(snapshot, ask.user_id, variant, Pick()) if personal and ask.user_id is not None else None
+    packed = own_shelf(snapshot, ask.user_id, variant, Pick()) if personal and ask.user_id is not None else None
+    own = None if packed is None else decode(packed.record)
     region, age_band = snapshot.segments[own.segment] if own is not None else ("", "")
     candidates = []
     if own is not None:
