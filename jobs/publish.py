@@ -35,7 +35,7 @@ from jobs.snapshot_columns import (
     segments_of,
     shelf_columns,
 )
-from jobs.snapshot_versions import KEEP, make_way, promote_published, sweep, verify
+from jobs.snapshot_versions import KEEP, make_way, manifest_of, promote_published, sweep, verify
 from serving.record import RecordDigest, RecordError, ShelfColumns, encode
 from serving.stores import Batch, Loading, Manifest, ShardReport, Store, StoreError, open_store
 from serving.stores.archive import Archive
@@ -115,7 +115,9 @@ def publish(
             manifest = msgspec.structs.replace(manifest, gates=judged, forced=force, published_at=now)
             loading.seal(manifest)
             verify(store, manifest, tally.sample)
-        manifest = next(m for m in store.versions() if m.version == night.version)
+        elif night.version not in store.pointer().published:  # an earlier attempt ended before it was verified
+            verify(store, manifest_of(store, night.version), {}, whole=True)
+        manifest = manifest_of(store, night.version)
         live, reason = promote_published(store, manifest)
         if archive is not None:
             with closing(store.open(manifest.version)) as stored:

@@ -92,11 +92,10 @@ def _overlap_gate(
     low, high = limits.overlap_at_10
     with closing(store.open(old.version)) as stored:
         old_ids = item_ids_of(stored)
-        shares = []
-        for key, record in sample.items():
-            before = stored.get(key)
-            if before is not None:
-                shares.append(overlap(_ids(before, old_ids, 10), _ids(record, item_ids, 10)))
+        pairs = zip(stored.get_many(list(sample)), sample.values(), strict=True)
+        shares = [
+            overlap(_ids(before, old_ids, 10), _ids(now, item_ids, 10)) for before, now in pairs if before is not None
+        ]
     if not shares:
         return Gate("overlap", "skipped", f"no sampled user is in {old.version} as well")
     mean = float(np.mean(shares))

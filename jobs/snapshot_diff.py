@@ -5,6 +5,7 @@ topshelf diff 2026-01-30-0123456789ab 2026-01-31-ba9876543210
 
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from serving.record import Shelf, decode
 from serving.stores import Store, StoredVersion
 
 AT = 10
+_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,12 @@ def _difference(old: StoredVersion, new: StoredVersion) -> Difference:
     place = _places(old, new)
     rows = []
     for shard in range(old.manifest.n_shards):
-        for key, record in old.scan(shard):
-            other = new.get(key)
-            if other is not None:
-                rows.append(_compare(decode(record), decode(other), place))
+        pairs = old.scan(shard)
+        while chunk := list(islice(pairs, _AT_ONCE)):
+            others = new.get_many([key for key, _ in chunk])
+            for (_, record), other in zip(chunk, others, strict=True):
+                if other is not None:
+                    rows.append(_compare(decode(record), decode(other), place))
     table = np.array(rows, np.float64).reshape(len(rows), 6)
     changed, at_10, at_n, score_before, score_after, drift = table.mean(axis=0) if rows else np.zeros(6)
     kept = int((place >= 0).sum())

@@ -118,8 +118,8 @@ def verify(store: Store, manifest: Manifest, sample: Mapping[bytes, bytes], *, w
                 raise StoreError("the manifest that was read back is another one")
             for name in manifest.blobs:
                 unpack(stored.blob(name), name)
-            for key, record in sample.items():
-                if stored.get(key) != record:
+            for key, found in zip(sample, stored.get_many(list(sample)), strict=True):
+                if found != sample[key]:
                     raise StoreError(f"the record of {key.decode(errors='replace')!r} was not read back as written")
             if store.url.startswith("lmdb://") if whole is None else whole:
                 _verify_digests(stored)

@@ -78,6 +78,9 @@ class StoredVersion(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """The record under a key (`serving.record.record_key`), or None."""
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The record under each key, or None, in the order of the keys."""
+
     def look_up(self, key: bytes) -> bytes | None:
         """What `get` does, for an answer that waits: within a short time, or a StoreError."""
 

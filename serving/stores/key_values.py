@@ -30,6 +30,7 @@ from serving.stores.manifest import Manifest, ShardReport, StoreError, UnknownVe
 from serving.stores.pointer import Pointer
 
 LEASE_S = 10.0
+_BLOB_BYTES_AT_ONCE = 4 << 20
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -232,8 +233,12 @@ class KeyValueLoading:
         if sizes.get(name, 0) < len(data):  # the larger one, so that no chunk is lost sight of
             store.driver.put_many([(store.key(number, b"b"), msgspec.json.encode(sizes | {name: len(data)}))])
         step = store.driver.chunk_bytes
-        for chunk, key in enumerate(store.blob_keys(number, name, len(data))):
-            store.driver.put_many([(key, data[chunk * step : (chunk + 1) * step])])
+        keys = store.blob_keys(number, name, len(data))
+        chunks = [(key, at * step) for at, key in enumerate(keys)]
+        together = max(1, _BLOB_BYTES_AT_ONCE // step)
+        for first in range(0, len(chunks), together):
+            part = chunks[first : first + together]
+            store.driver.put_many([(key, data[at : at + step]) for key, at in part])
         store.driver.put_many([(store.key(number, b"b"), msgspec.json.encode(sizes | {name: len(data)}))])
         return hashlib.sha256(data).hexdigest()
 
@@ -273,6 +278,9 @@ class KeyValueVersion:
     def get(self, key: bytes) -> bytes | None:
         return self._store.driver.get(self._prefix + hashed(key))
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._store.driver.get_many([self._prefix + hashed(key) for key in keys])
+
     def look_up(self, key: bytes) -> bytes | None:
         return self._store.driver.look_up(self._prefix + hashed(key))
 
@@ -283,7 +291,7 @@ class KeyValueVersion:
             if data is None:
                 return
             keys = msgspec.msgpack.decode(data, type=list[bytes])
-            records = self._store.driver.get_many([self._prefix + hashed(key) for key in keys])
+            records = self.get_many(keys)
             for key, record in zip(keys, records, strict=True):
                 if record is None:
                     raise StoreError(f"{self.manifest.version} lost the record of {key!r}; publish the night again")

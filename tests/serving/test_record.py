@@ -223,3 +223,23 @@ def test_a_digest_does_not_depend_on_how_records_are_batched_but_on_every_byte()
     other = RecordDigest()
     other.update([b"ab", b"c", b"d"], records)
     assert other.hexdigest() != digest()
+
+
+def test_the_record_that_the_documentation_takes_apart_decodes_as_it_says() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "record.md").read_text()
+    apart = text.split("## One record taken apart")[1].split("```")[1]
+    record = b"".join(bytes.fromhex(line.split("  ")[0]) for line in apart.strip().splitlines())
+    shelf = decode(record)
+    assert len(record) == 22
+    assert shelf.segment == 7
+    assert shelf.positions.tolist() == [2, 1000]
+    assert shelf.scores.tolist() == [1.0, 0.5]
+    assert [SOURCES[source] for source in shelf.sources] == ["popular", "item_item"]
+    assert [REASON_CODES[reason] for reason in shelf.reasons] == ["trending", "bought"]
+    assert shelf.reason_positions.tolist() == [-1, 4660]
+
+
+def test_the_documentation_lists_every_source_and_reason_in_its_order() -> None:
+    text = " ".join((Path(__file__).parents[2] / "docs" / "record.md").read_text().split())
+    for words in (SOURCES, REASON_CODES):
+        assert ", ".join(f"`{word}`" for word in words) in text
