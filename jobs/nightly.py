@@ -19,15 +19,28 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from jobs import candidates, exploration, fallback, features, label_windows, publish, rank, train_cf, train_ranker
+from jobs import (
+    candidates,
+    exploration,
+    fallback,
+    features,
+    label_windows,
+    publish,
+    rank,
+    train_cf,
+    train_content,
+    train_ranker,
+)
 from jobs.contracts import tables
 from jobs.ingest import ingest
 from jobs.label_windows import HELD_OUT, Window
-from jobs.lake import Lake, MissingPartitionError
+from jobs.lake import Lake
+from jobs.lake_locks import held
 from jobs.manifest import Manifest, code_version, digest_of
 from jobs.progress import StageProgress, StageTiming
 from jobs.settings import Parameters, Settings, stage_arguments
 from jobs.spark import session
+from jobs.training_examples import TABLE as EXAMPLES
 from jobs.validate import validate
 
 LANDED = ("staging/interactions", "staging/items", "staging/users", "staging/exposures")
@@ -106,19 +119,26 @@ def run_stages(
     """Run some stages of day `ds`, in the order of STAGES; return what `publish` came to, if it was among them.
 
     Raises:
-        The errors of the stages, and MissingPartitionError where a stage before them has not run.
+        The errors of the stages; a MissingPartitionError names the stage that has to run first.
     """
     run = _Run(settings, parameters, ds, progress or StageProgress())
     if not ON_SPARK.isdisjoint(stages):
         with run.progress.stage("spark") as stage:
             stage.note = f"{run.spark.sparkContext.master}, Spark {run.spark.version}"
     for name in (name for name in STAGES if name in stages):
-        with run.progress.stage(name) as stage:
+        with run.progress.stage(name) as stage, held(run.lake.root, _lock_of(name, ds)):
             stage.note = STAGES[name](run)
     if run.night is not None:
         told = json.loads(json.dumps(asdict(run.night), default=str))
         run.lake.put_json(f"runs/ds={ds}/{run.identity[:12]}.json", told)
     return run.night
+
+
+def _lock_of(stage: str, ds: date) -> str:
+    """Return the lock of what a stage writes: staging, what nights share of features and models, or a day's own."""
+    if stage == "ingest":
+        return "staging"
+    return "features" if stage in ("features", "train_cf", "label_windows", "train_ranker") else f"ds={ds}"
 
 
 def tables_of_a_night() -> list[str]:
@@ -147,31 +167,48 @@ def _train_cf(run: _Run) -> str:
     return _kept(before, after) + ", ".join(f"{name} {value}" for name, value in after.metrics.items())
 
 
+def _train_content(run: _Run) -> str:
+    before = run.lake.find_manifest(train_content.ARTIFACT, run.ds)
+    after = train_content.build(run.lake, run.ds, run.parameters)
+    return _kept(before, after) + ", ".join(f"{name} {value}" for name, value in after.metrics.items())
+
+
 def _label_windows(run: _Run) -> str:
+    return "as of " + ", ".join(str(window.ds) for window in _build_windows(run))
+
+
+def _build_windows(run: _Run) -> list[Window]:
+    """Build the windows, and write down for the ranker's stage, which may be a command of its own, what they are."""
     windows = label_windows.build(run.spark, run.lake, run.ds, run.parameters)
-    # Written down for the ranker's stage, which may be a command of its own.
-    chosen = [{"ds": str(window.ds), "held_out": window.lake.root != run.lake.root} for window in windows]
-    run.lake.put_json(_windows_path(run.ds), {"windows": chosen, "parameters": run.parameters.digest()})
-    return "as of " + ", ".join(str(window.ds) for window in windows)
+    run.lake.put_json(_windows_path(run.ds), _windows_as_told(run, windows))
+    return windows
 
 
 def _windows_path(ds: date) -> str:
     return f"runs/ds={ds}/label_windows.json"
 
 
+def _windows_as_told(run: _Run, windows: Sequence[Window]) -> dict[str, Any]:
+    chosen = [
+        {
+            "ds": str(window.ds),
+            "held_out": window.lake.root != run.lake.root,
+            "examples": found.fingerprint if (found := window.lake.find_manifest(EXAMPLES, window.ds)) else None,
+        }
+        for window in windows
+    ]
+    return {"windows": chosen, "parameters": run.parameters.digest(), "code": code_version()}
+
+
 def _windows(run: _Run) -> list[Window]:
-    """Return the windows that the stage before chose. Raises MissingPartitionError."""
-    told: dict[str, Any] = run.lake.get_json(_windows_path(run.ds)) or {}
-    if told.get("parameters") != run.parameters.digest():
-        raise MissingPartitionError(
-            f"no label windows were chosen for ds={run.ds} with these parameters; "
-            f"run python -m jobs.nightly --ds {run.ds} --stages label_windows"
-        )
+    """Return the windows of the stage before, built again where another night has built them otherwise since."""
+    told: dict[str, Any] = run.lake.get_json(_windows_path(run.ds)) or {"windows": []}
     held_out = Lake(f"{run.lake.root}/{HELD_OUT}")
-    return [
+    windows = [
         Window(held_out if window["held_out"] else run.lake, date.fromisoformat(window["ds"]))
         for window in told["windows"]
     ]
+    return windows if windows and _windows_as_told(run, windows) == told else _build_windows(run)
 
 
 def _train_ranker(run: _Run) -> str:
@@ -231,6 +268,7 @@ STAGES: dict[str, Callable[[_Run], str]] = {
     "ingest": _ingest,
     "features": _features,
     "train_cf": _train_cf,
+    "train_content": _train_content,
     "label_windows": _label_windows,
     "train_ranker": _train_ranker,
     "candidates": _candidates,
@@ -240,7 +278,7 @@ STAGES: dict[str, Callable[[_Run], str]] = {
     "validate": _validate,
     "publish": _publish,
 }
-ON_SPARK = frozenset(STAGES) - {"train_cf", "train_ranker", "publish"}
+ON_SPARK = frozenset(STAGES) - {"train_cf", "train_content", "train_ranker", "publish"}
 
 
 def main() -> None:

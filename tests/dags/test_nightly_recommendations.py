@@ -1,73 +1,92 @@
-"""The DAG's policy, read by Airflow's own loader."""
+"""The night's DAG: its day, its order, its stages."""
 
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jinja2 import Template
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = """
-import json, sys
-from airflow.dag_processing.dagbag import DagBag
-bag = DagBag(dag_folder=sys.argv[1])
-dag = bag.dags.get("nightly_recommendations")
-print("FOUND " + json.dumps({
-    "errors": {str(k): str(v) for k, v in bag.import_errors.items()},
-    "ids": sorted(bag.dags),
-    "tasks": {t.task_id: [t.owner, t.retries, bool(t.execution_timeout), t.bash_command, t.env] for t in dag.tasks},
-    "order": [t.task_id for t in dag.topological_sort()],
-    "timetable": type(dag.timetable).__name__,
-    "doc": bool(dag.doc_md),
-}))
-"""
+from jobs.nightly import ON_SPARK, REFUSED_STATUS, STAGES
+from tests.dags.conftest import ROOT, load
+
+Found = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def dag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What Airflow makes of dags/, in a process of its own: its import is heavy and keeps global state."""
-    import json
-    import os
-
-    home = tmp_path_factory.mktemp("airflow")
-    env = {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(ROOT / "dags")], capture_output=True, text=True, env=env, check=False
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-    assert lines, done.stderr[-2000:]
-    found: dict[str, object] = json.loads(lines[-1].removeprefix("FOUND "))
-    return found
+@pytest.fixture
+def night(found: Found) -> dict[str, Any]:
+    return dict(found["dags"]["nightly_recommendations"])
 
 
-def test_airflow_loads_the_dag_without_an_error(dag: dict[str, object]) -> None:
-    assert dag["errors"] == {}
-    assert dag["ids"] == ["nightly_recommendations"]
+def stages_of(task: dict[str, Any]) -> list[str]:
+    return list((task["command"] or "").partition("--stages ")[2].split())
 
 
-def test_every_task_has_an_owner_retries_a_timeout_and_gets_the_day_by_its_environment(
-    dag: dict[str, object],
+def test_a_day_is_an_interval_that_ends_at_midnight_utc(night: dict[str, Any]) -> None:
+    assert night["timetable"] == "CronDataIntervalTimetable"
+    assert night["schedule"] == "0 0 * * *"
+
+
+def test_the_tasks_run_every_stage_of_the_night_once_and_in_its_order(night: dict[str, Any]) -> None:
+    ran = [stage for name in night["order"] for stage in stages_of(night["tasks"][name])]
+    assert sorted(ran) == sorted(STAGES)
+    before = {name: set(night["tasks"][name]["after"]) for name in night["order"]}
+    for name in night["order"]:
+        for earlier in tuple(before[name]):
+            before[name] |= before[earlier]
+    place = {stage: name for name in night["order"] for stage in stages_of(night["tasks"][name])}
+    needs = [("ingest", "features"), ("features", "train_cf"), ("label_windows", "train_ranker")]
+    needs += [("train_cf", "candidates"), ("train_ranker", "rank"), ("rank", "validate"), ("validate", "publish")]
+    for first, then in needs:
+        assert place[first] == place[then] or place[first] in before[place[then]], (first, then)
+
+
+def test_it_first_waits_for_the_landing_without_holding_a_worker_and_not_for_ever(night: dict[str, Any]) -> None:
+    wait = night["tasks"][night["order"][0]]
+    assert night["order"][0] == "wait_for_landing"
+    assert wait["deferrable"]
+    assert wait["timeout_of_wait_s"] == 6 * 3600
+
+
+def test_landing_in_a_bucket_is_waited_for_as_well(airflow_home: Path) -> None:
+    there = load(airflow_home, TOPSHELF_LANDING="s3://shop/landing")
+    assert there["errors"] == {}
+    assert there["dags"]["nightly_recommendations"]["order"][0] == "wait_for_landing"
+
+
+def test_what_fills_the_machine_takes_a_slot_of_the_pool(night: dict[str, Any]) -> None:
+    for name, task in night["tasks"].items():
+        heavy = not ON_SPARK.isdisjoint(stages_of(task)) or name in ("train_cf", "train_ranker")
+        assert task["pool"] == ("topshelf_heavy" if heavy else "default_pool"), name
+
+
+def test_tasks_without_spark_name_no_stage_that_starts_it(night: dict[str, Any]) -> None:
+    for name in ("train_cf", "train_ranker", "publish"):
+        assert ON_SPARK.isdisjoint(stages_of(night["tasks"][name]))
+
+
+def test_what_is_published_is_an_asset_and_a_refusal_is_told(night: dict[str, Any]) -> None:
+    assert night["tasks"]["publish"]["outlets"] == ["top_n_published"]
+    assert night["tasks"]["publish"]["tells_of_skip"] == ["publish_refused"]
+    assert f"REFUSED_STATUS = {REFUSED_STATUS}\n" in (ROOT / "dags" / "topshelf_job.py").read_text()
+    assert night["deadline"]
+
+
+def test_a_first_night_is_caught_up_from_when_a_deployment_names_one(airflow_home: Path) -> None:
+    there = load(airflow_home, TOPSHELF_FIRST_NIGHT="2026-03-01")["dags"]["nightly_recommendations"]
+    assert (there["catchup"], there["start"]) == (True, "2026-03-01")
+
+
+@pytest.mark.parametrize(
+    ("run_type", "params", "day"),
+    [
+        ("scheduled", {}, "2026-01-31"),
+        ("backfill", {"ds": "2026-02-07"}, "2026-01-31"),
+        ("manual", {"ds": "2026-02-07"}, "2026-02-07"),
+        ("asset_triggered", {"ds": None}, "a manual run must say its day: trigger it with ds set, as 2026-01-31"),
+    ],
+)
+def test_the_day_is_the_intervals_where_there_is_one_and_else_must_be_said(
+    night: dict[str, Any], run_type: str, params: dict[str, str | None], day: str
 ) -> None:
-    tasks = dag["tasks"]
-    assert isinstance(tasks, dict) and tasks
-    for name, (owner, retries, has_timeout, command, env) in tasks.items():
-        assert (owner, has_timeout) == ("topshelf", True)
-        assert retries >= 1
-        assert command == f'python -m jobs.{name} --ds "$TOPSHELF_DS"'
-        assert "run_type" in env["TOPSHELF_DS"]
-
-
-def test_the_day_has_a_data_interval_and_the_stages_run_in_the_order_of_the_flow(dag: dict[str, object]) -> None:
-    assert dag["timetable"] == "CronDataIntervalTimetable"
-    order = dag["order"]
-    assert isinstance(order, list)
-    assert order[0] == "ingest" and order[-2:] == ["validate", "publish"]
-    assert order.index("train_ranker") < order.index("rank")
-    assert dag["doc"]
-
-
-def test_each_task_names_a_job_that_exists(dag: dict[str, object]) -> None:
-    tasks = dag["tasks"]
-    assert isinstance(tasks, dict)
-    for name in tasks:
-        assert (ROOT / "jobs" / f"{name}.py").exists()
+    template = night["tasks"]["ingest"]["env"]["TOPSHELF_DS"]
+    assert Template(template).render(ds="2026-01-31", dag_run={"run_type": run_type}, params=params) == day

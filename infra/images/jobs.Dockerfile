@@ -1,0 +1,23 @@
+# The night: Spark's driver, master and workers.  docker build -f infra/images/jobs.Dockerfile -t topshelf-jobs .
+FROM python:3.12.12-slim-bookworm AS built
+RUN pip install --no-cache-dir uv==0.8.22
+WORKDIR /opt/topshelf
+COPY pyproject.toml requirements.lock README.md ./
+RUN uv venv .venv && uv pip install --python .venv/bin/python --group jobs --constraint requirements.lock
+COPY jobs jobs
+COPY serving serving
+COPY sql sql
+# Editable, so that workers import jobs from wherever Spark starts them, and queries are found beside them.
+RUN uv pip install --python .venv/bin/python hatchling editables --constraint requirements.lock \
+ && uv pip install --python .venv/bin/python --no-deps --no-build-isolation --editable .
+
+FROM python:3.12.12-slim-bookworm
+# OpenJDK for Spark, libgomp for LightGBM and implicit, procps for Spark's own scripts.
+RUN apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless libgomp1 procps \
+ && rm -rf /var/lib/apt/lists/* && useradd --create-home --uid 10001 topshelf
+WORKDIR /opt/topshelf
+COPY --from=built /opt/topshelf ./
+COPY infra/spark infra/spark
+USER topshelf
+ENV PYTHONUNBUFFERED=1
+CMD [".venv/bin/python", "-m", "jobs.nightly", "--help"]

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Start a standalone Spark's master or worker in the foreground, from the pip package, natively or as a container's command.
+#
+#   infra/spark/start.sh master
+#   infra/spark/start.sh worker spark://127.0.0.1:7077
+#
+# A night runs on it when its environment has TOPSHELF_SPARK_MASTER=spark://HOST:7077. Workers need the same Python
+# packages, at the same path, and the same lake, as the driver.
+# TOPSHELF_SPARK_HOST (127.0.0.1), TOPSHELF_SPARK_PORT (7077), TOPSHELF_WORKER_CORES (1), TOPSHELF_WORKER_MEMORY (2g).
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+python=${TOPSHELF_PYTHON:-$root/.venv/bin/python}
+host=${TOPSHELF_SPARK_HOST:-127.0.0.1}
+cd "$root"
+export JAVA_HOME=${JAVA_HOME:-$("$python" -c 'from jobs.spark import java_home; print(java_home())')}
+SPARK_HOME=$("$python" -c 'import pathlib, pyspark; print(pathlib.Path(pyspark.__file__).parent)')
+export SPARK_HOME SPARK_LOCAL_IP=$host SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/infra/spark}
+export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1  # a task a core; BLAS's own threads would fight
+work=${TOPSHELF_WORKER_DIR:-$root/data/spark-work}
+case "${1:-}" in
+  master)
+    exec "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.master.Master \
+      --host "$host" --port "${TOPSHELF_SPARK_PORT:-7077}" --webui-port "${TOPSHELF_SPARK_UI_PORT:-8081}"
+    ;;
+  worker)
+    mkdir -p "$work"
+    exec "$SPARK_HOME/bin/spark-class" org.apache.spark.deploy.worker.Worker "${2:?name the master, spark://HOST:7077}" \
+      --host "$host" --webui-port "${TOPSHELF_SPARK_UI_PORT:-8082}" --work-dir "$work" \
+      --cores "${TOPSHELF_WORKER_CORES:-1}" --memory "${TOPSHELF_WORKER_MEMORY:-2g}"
+    ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,65 @@
+"""What every DAG and every task here owes its operators."""
+
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+Found = dict[str, Any]
+HEAVY = {
+    "pyspark",
+    "pandas",
+    "numpy",
+    "lightgbm",
+    "implicit",
+    "faiss",
+    "jobs",
+    "serving",
+    "boto3",
+    "great_expectations",
+}
+
+
+def tasks(found: Found) -> dict[str, dict[str, Any]]:
+    return {f"{dag}.{name}": task for dag, of in found["dags"].items() for name, task in of["tasks"].items()}
+
+
+def test_airflow_loads_just_these_dags_without_an_error(found: Found) -> None:
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {"nightly_recommendations"}
+
+
+def test_every_task_has_an_owner_retries_with_back_off_and_a_timeout(found: Found) -> None:
+    for name, task in tasks(found).items():
+        assert task["owner"] == "topshelf", name
+        assert task["retries"] >= 1 and task["backoff"], name
+        assert 0 < task["timeout_s"] <= 8 * 3600, name
+
+
+def test_every_dag_and_task_has_a_page_and_tells_of_its_failure(found: Found) -> None:
+    assert all(len(dag["doc"]) > 200 for dag in found["dags"].values())
+    for name, task in tasks(found).items():
+        assert task["doc"], name
+        assert task["tells_of_failure"] == ["Notice"], name
+
+
+def test_a_days_name_reaches_a_job_by_its_environment_alone(found: Found) -> None:
+    for name, task in tasks(found).items():
+        if command := task["command"]:
+            assert "{{" not in command, name
+            assert ('"$TOPSHELF_DS"' in command) == ("TOPSHELF_DS" in task["env"]), name
+
+
+def test_each_command_names_a_job_that_exists(found: Found) -> None:
+    for name, task in tasks(found).items():
+        if command := task["command"]:
+            job = command.split(" -m jobs.")[1].split()[0]
+            assert (ROOT / "jobs" / f"{job}.py").exists(), name
+
+
+def test_no_dag_runs_two_of_its_scheduled_runs_at_once(found: Found) -> None:
+    assert {dag["max_active_runs"] for dag in found["dags"].values()} == {1}
+    assert not any(dag["catchup"] for dag in found["dags"].values())
+
+
+def test_loading_the_dags_imports_nothing_heavy(found: Found) -> None:
+    assert not HEAVY & set(found["imported"])
