@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,15 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import snapshot_versions as versions
-from jobs.publish import publish
+from jobs.contracts import contract
+from jobs.publish import SHELF_TEXTS, publish
 from jobs.publish_gates import GateLimits
-from jobs.snapshot_columns import PublishError
+from jobs.snapshot_columns import POPULARITY, PublishError, catalogue_of
 from jobs.snapshot_diff import difference
 from jobs.snapshot_export import export
 from serving.snapshot import Snapshot
 from serving.stores import Store, StoreError, open_store
 from tests.serving.publisher import whole
-from tests.serving.small_shop import item_ids, night
+from tests.serving.small_shop import item_ids, items_table, night
 
 D1, D2, D3, D4 = "2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"
 
@@ -106,6 +108,33 @@ def test_the_same_night_published_twice_is_the_same_snapshot(tmp_path: Path) -> 
     assert hashes[0] == hashes[1]
 
 
+def test_columns_read_as_dictionaries_make_the_same_snapshot(tmp_path: Path) -> None:
+    tonight = night(D1)
+
+    def coded(shard: int) -> pa.Table:
+        table = tonight.shelves(shard)
+        half = len(table) // 2  # two row groups, each with a dictionary of its own
+        parts = [table.slice(0, half), table.slice(half)]
+        for name in SHELF_TEXTS:
+            at = table.column_names.index(name)
+            parts = [part.set_column(at, name, part[name].combine_chunks().dictionary_encode()) for part in parts]
+        return pa.concat_tables(parts)
+
+    hashes = []
+    for name, given in (("plain", tonight), ("coded", replace(tonight, shelves=coded))):
+        with closing(open_store(f"lmdb://{tmp_path}/{name}")) as store:
+            hashes.append(publish(given, store).manifest.hash)
+    assert hashes[0] == hashes[1]
+
+
+def test_a_shop_without_purchases_is_ordered_by_what_is_looked_at() -> None:
+    items = items_table(4).set_column(8, "purchaser_count_30d", pa.array([0, 0, 0, 0], pa.int64()))
+    for name, weights in (("weight_30d", [5, 0, 9, 0]), ("weight_total", [5, 1, 9, 3])):
+        items = items.append_column(name, pa.array(weights, pa.int64()))
+    assert catalogue_of(items).popularity.tolist() == [2, 0, 3, 1]
+    assert set(POPULARITY) <= {column.name for column in contract("features/item").columns}
+
+
 def test_several_variants_of_a_user_are_stored_side_by_side(store: Store) -> None:
     base = night(D1)
     arm = night(D1, seed=5)
@@ -150,6 +179,26 @@ def test_a_mart_that_cannot_be_a_snapshot_ends_in_an_error_and_changes_nothing(
         publish(replace(bad, shelves=spoiled), store)
     assert store.pointer().live == version(D1)
     assert [m.version for m in store.versions()] == [version(D1)]
+
+
+def test_a_version_that_was_sealed_but_never_verified_is_verified_before_it_goes_live(store: Store) -> None:
+    publish(night(D1), store)
+    tonight = night(D2)
+    dies = patch("jobs.publish.verify", side_effect=KeyboardInterrupt)
+    with dies, pytest.raises(KeyboardInterrupt):
+        publish(tonight, store)
+    assert store.pointer().live == version(D1)
+    assert version(D2) in {m.version for m in store.versions()}
+    path = next(Path(store.url.removeprefix("lmdb://")).glob(f"versions/{version(D2)}/shards/00001.mdb"))
+    path.chmod(0o644)
+    data = path.read_bytes()
+    record = next(iter(store.open(version(D2)).scan(1)))[1]
+    at = data.index(record)
+    path.write_bytes(data[: at + 20] + bytes([data[at + 20] ^ 1]) + data[at + 21 :])
+    with pytest.raises(StoreError, match="failed its verification and was removed"):
+        publish(tonight, store)
+    assert store.pointer().live == version(D1)
+    assert publish(tonight, store).live
 
 
 # The publishing rule -------------------------------------------------------------------------------------
@@ -375,7 +424,8 @@ def test_a_difference_counts_users_items_overlap_and_drift(store: Store) -> None
 LIMITED = """
 import resource, signal, sys
 from contextlib import closing
-from jobs.publish import publish
+from jobs.contracts import contract
+from jobs.publish import SHELF_TEXTS, publish
 from serving.stores import open_store
 from tests.serving.small_shop import night
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
