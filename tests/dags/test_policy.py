@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[2]
 Found = dict[str, Any]
 HEAVY = {
@@ -63,3 +65,17 @@ def test_no_dag_runs_two_of_its_scheduled_runs_at_once(found: Found) -> None:
 
 def test_loading_the_dags_imports_nothing_heavy(found: Found) -> None:
     assert not HEAVY & set(found["imported"])
+
+
+def test_every_alert_and_every_notice_has_its_place_in_the_runbook() -> None:
+    rules = yaml.safe_load((ROOT / "infra/monitoring/rules.yml").read_text())
+    alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    runbook = (ROOT / "docs/runbook.md").read_text()
+    headings = {line.lstrip("# ").lower() for line in runbook.splitlines() if line.startswith("### ")}
+    events = {"task_failed", "night_late", "publish_refused"}
+    source = (ROOT / "dags/topshelf_alerts.py").read_text()
+    assert all(f'"{event}":' in source for event in events)
+    assert {event.replace("_", "-") for event in events} <= headings
+    for alert in alerts:
+        assert alert["alert"].lower() in headings
+        assert alert["annotations"]["runbook"] == f"docs/runbook.md#{alert['alert'].lower()}"
