@@ -70,6 +70,8 @@ def postings(snapshot: Snapshot, category: str | None) -> Iterator[Level]:
     while first < len(part):
         yield Level(POSTINGS, SOURCE[name], REASON[name], part[first : first + step])
         first, step = first + step, step * 4
+    if snapshot.overlay is not None:
+        yield Level(POSTINGS, SOURCE[name], REASON[name], snapshot.added(category))
 
 
 def _shelf(snapshot: Snapshot, level: int, name: str, shelf: str, key: str = "", most: int = MANY) -> Iterator[Level]:

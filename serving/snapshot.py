@@ -71,9 +71,15 @@ class Snapshot:
         self.pools = self._read_pools()
         self._bands = self._read_bands()
         self.packed = lru_cache(_RECORDS)(self._packed)
-        self._remember()
+        # What `serving.overlay` lays over a copy of a base; nothing of it in the base itself.
+        self.overlay: str | None = None
+        self.base = self
+        self.added_row: dict[str, int] = {}
+        self.added_near: list[tuple[NDArray[np.uint32], NDArray[np.float32]]] = []
+        self.laid_shelves: dict[tuple[str, str], tuple[NDArray[np.uint32], NDArray[np.float32]]] = {}
+        self.remember()
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """Texts and ids repeat from request to request: the same items are shown to many."""
         self.item_id = lru_cache(1 << 16)(self.item_ids.__getitem__)
         self.item_json = lru_cache(1 << 16)(self._item_json)
@@ -117,6 +123,8 @@ class Snapshot:
 
     def fallback(self, shelf: str, key: str = "") -> tuple[NDArray[np.uint32], NDArray[np.float32]] | None:
         """A fallback shelf (`global`, `trending`, `new`, `region`, `age_band`, `category`): positions and scores."""
+        if (shelf, key) in self.laid_shelves:
+            return self.laid_shelves[shelf, key]
         row = self._shelf_row.get((shelf, key))
         if row is None:
             return None
@@ -175,12 +183,24 @@ class Snapshot:
         found: Positions = self._postings[self._postings_indptr[row] : self._postings_indptr[row + 1]]
         return found
 
+    def added(self, category: str | None = None) -> Positions:
+        """The items that an overlay added to the catalogue, or to a path and all below it, the newest first."""
+        positions = np.arange(len(self.base), len(self))
+        if category is None:
+            return positions
+        first, end = self.category_nodes(category)
+        node = self.item_category[positions]
+        return positions[(node >= first) & (node < end)]
+
     def _position(self, item_id: str) -> int:
         """The item's row in the catalogue, or -1."""
-        return self.item_ids.find(item_id)
+        found = self.base.item_ids.find(item_id)
+        return found if found >= 0 else self.added_row.get(item_id, -1)
 
     def similar(self, position: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """The item's neighbours and their scores, the nearest first."""
+        if position >= len(self.base):
+            return self.added_near[position - len(self.base)]
         rows = slice(self._neighbours_indptr[position], self._neighbours_indptr[position + 1])
         return self._neighbours[rows], self._neighbour_scores[rows]
 

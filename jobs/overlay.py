@@ -1,0 +1,121 @@
+"""Write an overlay beside the live snapshot: trending items and new ones, for the runs of the hour and the minute.
+
+    python -m jobs.overlay --store lmdb://data/store
+
+The command line shows what the live overlay holds; `write_overlay` is for the jobs that make one.
+"""
+
+import argparse
+from collections.abc import Sequence
+from contextlib import closing
+
+from jobs.settings import DEFAULT_STORE
+from serving.stores import Manifest, Store, StoreError, open_store
+from serving.stores.overlay import (
+    OverlayContents,
+    OverlayItem,
+    is_over,
+    overlay_blobs,
+    overlay_name,
+    overlay_url,
+    read_overlay,
+)
+from serving.stores.pointer import promoted, published, retained
+
+KEEP = 3
+_ATTEMPTS = 20
+
+
+class StaleBaseError(StoreError):
+    """The snapshot that an overlay was made for is not live any more; the next run makes one for the new."""
+
+
+def write_overlay(
+    store_url: str,
+    base_version: str,
+    *,
+    trending: Sequence[tuple[str, float]] | None = None,
+    new_items: Sequence[OverlayItem] | None = None,
+) -> str:
+    """Make an overlay of `base_version` live and return its version. Repeating it changes nothing.
+
+    What is None stays as the live overlay of the same base has it, so that two jobs may each write their part. Items
+    come in their order: the most trending first, the newest first.
+
+    Raises:
+        StaleBaseError: another snapshot is live.
+        StoreError: the store cannot be written, or the overlay is too large.
+    """
+    with closing(open_store(store_url)) as base, closing(open_store(overlay_url(store_url))) as store:
+        for _ in range(_ATTEMPTS):
+            live = base.pointer().live
+            if live != base_version:
+                raise StaleBaseError(f"{base_version} is not live, {live} is; make the overlay for that one")
+            old = store.pointer()
+            before = read_live(store, base_version)
+            contents = OverlayContents(
+                before.trending if trending is None else [(item_id, float(score)) for item_id, score in trending],
+                before.new_items if new_items is None else list(new_items),
+            )
+            name = _load(store, base_version, contents)
+            new = promoted(published(old, name), name, base_version[:10])
+            if new == old or store.swap_pointer(old, new):
+                _sweep(store)
+                return name
+    raise StoreError(f"other writers kept moving the overlay's pointer in {store_url}; run it again")
+
+
+def read_live(store: Store, base_version: str) -> OverlayContents:
+    """What the live overlay of a base holds; nothing where there is none."""
+    live = store.pointer().live
+    if live is None or not is_over(live, base_version):
+        return OverlayContents()
+    with closing(store.open(live)) as stored:
+        return read_overlay(stored.blob("trending"), stored.blob("new_items"), live)
+
+
+def _load(store: Store, base_version: str, contents: OverlayContents) -> str:
+    name = overlay_name(base_version, contents)
+    with store.begin(name, 0) as loading:
+        if not loading.sealed:
+            blobs = overlay_blobs(contents)
+            digests = {blob: loading.write_blob(blob, data) for blob, data in blobs.items()}
+            loading.seal(
+                Manifest(
+                    version=name,
+                    day=base_version[:10],
+                    run_id="",
+                    users=0,
+                    items=len(contents.new_items),
+                    top_n=0,
+                    n_shards=0,
+                    shards=[],
+                    blobs=digests,
+                    blob_bytes=sum(map(len, blobs.values())),
+                    metrics={"base": base_version, "trending": len(contents.trending or [])},
+                )
+            )
+    return name
+
+
+def _sweep(store: Store) -> None:
+    """Remove all but the newest KEEP overlays and those that the pointer needs."""
+    present = {manifest.version for manifest in store.versions()}
+    for version in sorted(present - retained(store.pointer(), present, KEEP)):
+        with store.begin(version, 0):
+            store.delete(version)
+
+
+def main() -> None:
+    """Show the live overlay."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", default=DEFAULT_STORE)
+    given = parser.parse_args()
+    with closing(open_store(given.store)) as base, closing(open_store(overlay_url(given.store))) as store:
+        version = base.pointer().live or ""
+        contents = read_live(store, version)
+        print(f"over {version}: {len(contents.trending or [])} trending, {len(contents.new_items)} new items")
+
+
+if __name__ == "__main__":
+    main()
