@@ -17,6 +17,7 @@ from rich.table import Table
 from jobs.lake import Lake
 from jobs.manifest import MANIFEST_NAME
 from jobs.snapshot_versions import manifest_of
+from jobs.snapshots import size_of
 from serving.stores import Store, StoreError, open_store
 from serving.stores.archive import Archive
 
@@ -93,7 +94,6 @@ def print_archived(archive_url: str) -> None:
     for name in ("version (day-run)", "state", "users", "items", "size"):
         table.add_column(name, no_wrap=True, justify="right" if name in {"users", "items", "size"} else "left")
     for m in manifests:
-        size = f"{(m.record_bytes + m.blob_bytes) / 1e6:,.1f} MB"
         state = "live" if m.version == pointer.live else "stored"
-        table.add_row(m.version, state, f"{m.users:,}", f"{m.items:,}", size)
+        table.add_row(m.version, state, f"{m.users:,}", f"{m.items:,}", size_of(m))
     Console().print(table if manifests else f"{there.url} holds no snapshot; run topshelf archive")

@@ -266,12 +266,14 @@ def main() -> None:
     """Run the stage from the command line."""
     own = argparse.ArgumentParser(add_help=False)
     own.add_argument("--run-id", default="")
-    own.add_argument("--force", default="", metavar="REASON", help="overrule a failed gate; the reason is kept")
+    own.add_argument("--force", metavar="REASON", help="overrule a failed gate; the reason is kept")
     mine, rest = own.parse_known_args()
+    if mine.force is not None and not mine.force.strip():
+        own.error("--force needs a written reason, which is kept in the manifest")
     given = stage_arguments(__doc__, rest)
     try:
         places = given.settings
-        said = {"run_id": mine.run_id, "force": mine.force, "archive_url": places.archive}
+        said = {"run_id": mine.run_id, "force": mine.force or "", "archive_url": places.archive}
         done = build(Lake(places.lake), given.ds, places.store, **said)
     except (PublishError, StoreError, MissingPartitionError) as error:
         sys.exit(str(error))

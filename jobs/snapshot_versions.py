@@ -71,7 +71,10 @@ def promote_published(store: Store, manifest: Manifest) -> tuple[bool, str]:
             return noted
         outcome = steps.may_promote(old, manifest.day)
         if outcome[0] and failed and not manifest.forced:
-            outcome = (False, "; ".join(failed) + ' (publish again with --force "why", or topshelf promote)')
+            again = (
+                f'python -m jobs.publish --ds {manifest.day} --force "why", or topshelf promote {manifest.version}'
+            )
+            outcome = (False, f"{'; '.join(failed)} ({again})")
         return steps.promoted(noted, manifest.version, manifest.day) if outcome[0] else noted
 
     steps.move(store, step)

@@ -34,10 +34,15 @@ def snapshots_table(store_url: str) -> Table:
     table.add_column("model, metrics, gates", overflow="fold")
     for m in manifests:
         names = {pointer.before: "before", pointer.live: "live", pointer.pinned: "pinned"}
-        size = f"{(m.record_bytes + m.blob_bytes) / 1e6:,.1f} MB"
-        row = (m.version, names.get(m.version, "stored"), f"{m.users:,}", f"{m.items:,}", size)
+        row = (m.version, names.get(m.version, "stored"), f"{m.users:,}", f"{m.items:,}", size_of(m))
         table.add_row(*row, _said_of(m))
     return table
+
+
+def size_of(m: Manifest) -> str:
+    """What a snapshot's records and blobs take up, as a person reads it."""
+    size = m.record_bytes + m.blob_bytes
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
 def _said_of(m: Manifest) -> str:

@@ -183,6 +183,7 @@ class KeyValueLoading:
 
     def __init__(self, store: KeyValueStore, version: str, n_shards: int) -> None:
         self._store, self._version, self._n_shards = store, version, n_shards
+        self._sizes: dict[str, int] | None = None  # the blobs', once they were read
         known = version in store.entries().of
         self._hold = Hold(store, version, n_shards)
         if not known:
@@ -229,9 +230,10 @@ class KeyValueLoading:
 
     def write_blob(self, name: str, data: bytes) -> str:
         store, number = self._store, self._writable()
-        sizes = store.blob_sizes(number)
-        if sizes.get(name, 0) < len(data):  # the larger one, so that no chunk is lost sight of
-            store.driver.put_many([(store.key(number, b"b"), msgspec.json.encode(sizes | {name: len(data)}))])
+        if self._sizes is None:
+            self._sizes = store.blob_sizes(number)
+        if self._sizes.get(name, 0) < len(data):  # the larger one, so that no chunk is lost sight of
+            self._note_size(number, name, len(data))
         step = store.driver.chunk_bytes
         keys = store.blob_keys(number, name, len(data))
         chunks = [(key, at * step) for at, key in enumerate(keys)]
@@ -239,8 +241,13 @@ class KeyValueLoading:
         for first in range(0, len(chunks), together):
             part = chunks[first : first + together]
             store.driver.put_many([(key, data[at : at + step]) for key, at in part])
-        store.driver.put_many([(store.key(number, b"b"), msgspec.json.encode(sizes | {name: len(data)}))])
+        if self._sizes.get(name) != len(data):
+            self._note_size(number, name, len(data))
         return hashlib.sha256(data).hexdigest()
+
+    def _note_size(self, number: bytes, name: str, size: int) -> None:
+        self._sizes = (self._sizes or {}) | {name: size}
+        self._store.driver.put_many([(self._store.key(number, b"b"), msgspec.json.encode(self._sizes))])
 
     def seal(self, manifest: Manifest) -> None:
         number = self._writable()
@@ -274,6 +281,7 @@ class KeyValueVersion:
     def __init__(self, store: KeyValueStore, number: bytes, manifest: Manifest) -> None:
         self._store, self._number, self.manifest = store, number, manifest
         self._prefix = store.key(number, b"")
+        self._sizes: dict[str, int] | None = None  # the blobs', once they were read
 
     def get(self, key: bytes) -> bytes | None:
         return self._store.driver.get(self._prefix + hashed(key))
@@ -298,7 +306,9 @@ class KeyValueVersion:
                 yield key, record
 
     def blob(self, name: str) -> bytes:
-        sizes = self._store.blob_sizes(self._number)
+        if self._sizes is None:
+            self._sizes = self._store.blob_sizes(self._number)
+        sizes = self._sizes
         where = f"blob {name} of {self.manifest.version} in {self._store.url}"
         if name not in sizes:
             raise StoreError(f"{where} is not there; publish the night again")

@@ -371,6 +371,13 @@ def test_force_needs_a_reason_and_keeps_it_in_the_manifest(store: Store) -> None
     assert gates_of(done)["users"] == "failed"
 
 
+def test_a_forced_publish_without_a_reason_is_refused_on_the_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.publish", "--ds", D1, "--lake", str(tmp_path), "--force", " "]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert "written reason" in done.stderr
+
+
 # Reading it another way ---------------------------------------------------------------------------------
 
 

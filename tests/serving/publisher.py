@@ -1,9 +1,12 @@
 """Publishers in processes of their own, to be killed, and the check that a version is whole."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
+import uuid
 from contextlib import suppress
 from typing import Self
 
@@ -11,25 +14,39 @@ from serving.record import decode, shard_of
 from serving.stores import Store
 
 _NURSERY = """
-import os, sys
+import os, select, sys
 from contextlib import closing
 from jobs.publish import publish
 from serving.stores import open_store
 from tests.serving.small_shop import night
+
+def publisher(url, day):
+    try:
+        with closing(open_store(url)) as store:
+            publish(night(day, n_users=600, n_items=200, top_n=60), store)
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+    os._exit(0)
+
 print("ready", flush=True)
-for line in sys.stdin:
-    url, day = line.split()
-    child = os.fork()
-    if child == 0:
-        try:
-            with closing(open_store(url)) as store:
-                publish(night(day, n_users=600, n_items=200, top_n=60), store)
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+children = {}
+while True:
+    if select.select([sys.stdin], [], [], 0.01)[0]:
+        line = sys.stdin.readline()  # one at a time: each is answered before the next is asked for
+        if not line:
+            break
+        name, url, day = line.split()
+        child = os.fork()
+        if child == 0:
+            publisher(url, day)
+        children[child] = name
+        print("started", name, child, flush=True)
+    while children:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child == 0:
+            break
+        print("ended", children.pop(child), os.waitstatus_to_exitcode(status), flush=True)
 """
 
 
@@ -40,9 +57,12 @@ class Publishers:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
         )
+        self._told: dict[str, queue.Queue[int]] = {}
+        self._asking = threading.Lock()
 
     def __enter__(self) -> Self:
         assert self._line() == "ready"
+        threading.Thread(target=self._listen, daemon=True).start()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -53,21 +73,38 @@ class Publishers:
         assert self._process.stdout is not None
         return self._process.stdout.readline().decode().strip()
 
-    def start(self, url: str, day: str) -> int:
-        """Start a publisher: its process id."""
+    def _listen(self) -> None:
+        while line := self._line():
+            what, name, number = line.split()
+            self._told[f"{what} {name}"].put(int(number))
+
+    def start(self, url: str, day: str) -> "Publisher":
+        """Start publishing a night of 600 users into a store."""
+        name = uuid.uuid4().hex
+        for what in ("started", "ended"):
+            self._told[f"{what} {name}"] = queue.Queue()
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{url} {day}\n".encode())
-        self._process.stdin.flush()
-        return int(self._line())
+        with self._asking:
+            self._process.stdin.write(f"{name} {url} {day}\n".encode())
+            self._process.stdin.flush()
+            process_id = self._told[f"started {name}"].get(timeout=60)
+        return Publisher(process_id, self._told[f"ended {name}"])
+
+
+class Publisher:
+    """One publisher in a process of its own."""
+
+    def __init__(self, process_id: int, ended: "queue.Queue[int]") -> None:
+        self._process_id, self._ended = process_id, ended
 
     def wait(self) -> int:
-        """The exit status of the publisher that was started last."""
-        return int(self._line())
+        """Its exit status."""
+        return self._ended.get(timeout=300)
 
-    def kill(self, publisher: int) -> int:
-        """Kill the publisher that was started last, if it still runs: its exit status."""
+    def kill(self) -> int:
+        """Kill it with SIGKILL, if it still runs: its exit status."""
         with suppress(ProcessLookupError):
-            os.kill(publisher, signal.SIGKILL)
+            os.kill(self._process_id, signal.SIGKILL)
         return self.wait()
 
 
