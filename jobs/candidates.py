@@ -8,28 +8,27 @@ One row a user, its candidates as arrays in order of item position: what the ran
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
-from implicit.als import AlternatingLeastSquares
 from pyspark.sql import SparkSession
 
-from jobs.catalogue import Catalogue, load_catalogue
+from jobs.candidate_sources import SCORES, Sources, load_sources, pair_keys, score
 from jobs.lake import Lake
 from jobs.manifest import Manifest
 from jobs.settings import Parameters, stage_arguments
 from jobs.shards import map_shards
 from jobs.shoppers import Shoppers, load_shoppers
 from jobs.spark import session
-from jobs.train_cf import ARTIFACT, CfParameters
+from jobs.train_cf import ARTIFACT as CF
+from jobs.train_content import ARTIFACT as CONTENT
 from serving.record import SOURCES
 
 TABLE = "marts/candidates"
-INPUTS = ("features/item", "features/user", "features/user_item", ARTIFACT)
+INPUTS = ("features/item", "features/user", "features/user_item", CF, CONTENT)
 SOURCE_CODE = {source: code for code, source in enumerate(SOURCES)}
 
 # How many items a source may bring a user. Shelves draw on a few hundred, so each brings more than it will place.
@@ -39,49 +38,18 @@ QUOTA = {
     "als": 100,
     "item_item": 100,
     "ease": 100,
+    "content": 50,
     "popular": 100,
     "trending": 50,
     "new_item": 50,
-    "popular_in_category": 30,
 }
+LISTED = ("item_item", "ease", "content")
+"""Scores by neighbours that bring candidates of their own."""
 CATEGORIES_PER_USER = 3
 RRF_K = 60  # the constant of reciprocal rank fusion (Cormack, Clarke, Büttcher 2009)
 
 Triple = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]
 """(user, item, rank within the source's list), flat; a user's items are unique."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What candidates are drawn from, as of one day: the catalogue's lists and the CF artifact."""
-
-    catalogue: Catalogue
-    item_factors: npt.NDArray[np.float32]
-    item_item: sp.csr_matrix
-    ease: sp.csr_matrix
-    cf: CfParameters
-
-    @cached_property
-    def index(self) -> faiss.IndexFlatIP:
-        """Exact inner-product index of the item factors, on one thread: Spark runs a task a core."""
-        faiss.omp_set_num_threads(1)
-        index = faiss.IndexFlatIP(self.item_factors.shape[1])
-        index.add(np.ascontiguousarray(self.item_factors))
-        return index
-
-    @cached_property
-    def als(self) -> AlternatingLeastSquares:
-        """The model that folds users in: implicit's own solver around the artifact's item factors."""
-        model = AlternatingLeastSquares(
-            factors=self.cf.factors, alpha=self.cf.alpha, regularization=self.cf.regularization, num_threads=1
-        )
-        model.item_factors = np.ascontiguousarray(self.item_factors)
-        return model
-
-    @cached_property
-    def category_lists(self) -> npt.NDArray[np.int32]:
-        """Popular items of each category, as `Catalogue.popular_in_categories`."""
-        return self.catalogue.popular_in_categories(QUOTA["popular_in_category"])
 
 
 @dataclass(frozen=True)
@@ -92,55 +60,24 @@ class Candidates:
     item: npt.NDArray[np.int32]
     source: npt.NDArray[np.int8]
     votes: npt.NDArray[np.int8]
-    als: npt.NDArray[np.float32]
-    item_item: npt.NDArray[np.float32]
-    ease: npt.NDArray[np.float32]
+    scores: dict[str, npt.NDArray[np.float32]]
+    """By SCORES: 0 where a source says nothing of the pair."""
 
     def indptr(self, n_users: int) -> npt.NDArray[np.int64]:
         """Return where each user's candidates start and end."""
         return np.searchsorted(self.user, np.arange(n_users + 1)).astype(np.int64)
 
 
-def load_sources(lake: Lake, ds: date) -> Sources:
-    """Load the catalogue and the CF artifact as of `ds`.
-
-    Raises:
-        MissingPartitionError: one of them was not built.
-    """
-    catalogue = load_catalogue(lake, ds)
-    n = len(catalogue)
-
-    def neighbours(name: str) -> sp.csr_matrix:
-        data, indices, indptr = (lake.array(ARTIFACT, ds, f"{name}_{part}") for part in ("data", "indices", "indptr"))
-        matrix = sp.csr_matrix((np.array(data), np.array(indices), np.array(indptr)), shape=(n, n))
-        matrix.sort_indices()
-        return matrix
-
-    return Sources(
-        catalogue=catalogue,
-        item_factors=lake.array(ARTIFACT, ds, "item_factors"),
-        item_item=neighbours("item_item"),
-        ease=neighbours("ease"),
-        cf=CfParameters(**lake.manifest(ARTIFACT, ds).parameters),
-    )
-
-
 def candidates(shoppers: Shoppers, sources: Sources, per_user: int) -> Candidates:
     """Return up to `per_user` candidates a user, those that most sources rank highest (reciprocal rank fusion)."""
     n_items = len(sources.catalogue)
-    matrix = shoppers.matrix()
-    matrix.sort_indices()
-    factors = sources.als.recalculate_user(np.arange(len(shoppers)), matrix)
-    by_neighbours = {
-        name: (matrix @ neighbours).tocsr()
-        for name, neighbours in (("item_item", sources.item_item), ("ease", sources.ease))
-    }
-    seen = _keys(shoppers.history_user(), shoppers.history["item_pos"], n_items)
+    scored = score(shoppers, sources)
+    seen = pair_keys(shoppers.history_user(), shoppers.history["item_pos"], n_items)
     lists = {
         "bought_before": _bought_before(shoppers),
         "session": _viewed(shoppers),
-        "als": _nearest(factors, sources, seen),
-        **{name: _strongest(scores, seen, QUOTA[name]) for name, scores in by_neighbours.items()},
+        "als": _nearest(scored.factors, sources, seen),
+        **{name: _strongest(scored.by_neighbours[name], seen, QUOTA[name]) for name in LISTED},
         "popular": _for_everyone(sources.catalogue.by_popularity[: QUOTA["popular"]], len(shoppers)),
         "trending": _for_everyone(sources.catalogue.trending[: QUOTA["trending"]], len(shoppers)),
         "new_item": _for_everyone(sources.catalogue.new_items[: QUOTA["new_item"]], len(shoppers)),
@@ -152,13 +89,8 @@ def candidates(shoppers: Shoppers, sources: Sources, per_user: int) -> Candidate
         item=item,
         source=source,
         votes=votes,
-        als=np.einsum("ij,ij->i", factors[user], sources.item_factors[item]).astype(np.float32),
-        **{name: _values_at(scores, user, item) for name, scores in by_neighbours.items()},
+        scores=scored.at(sources, user, item),
     )
-
-
-def _keys(user: npt.NDArray[np.int64], item: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.int64]:
-    return user.astype(np.int64) * n_items + item
 
 
 def _is_in(keys: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -201,7 +133,7 @@ def _nearest(factors: npt.NDArray[np.float32], sources: Sources, seen: npt.NDArr
     _, found = sources.index.search(np.ascontiguousarray(factors), most)
     user = np.repeat(np.arange(len(factors)), most)
     item = found.ravel()
-    unseen = (item >= 0) & ~_is_in(_keys(user, item, n_items), seen)
+    unseen = (item >= 0) & ~_is_in(pair_keys(user, item, n_items), seen)
     return _ranked(user[unseen], item[unseen].astype(np.int32), QUOTA["als"])
 
 
@@ -209,7 +141,7 @@ def _strongest(scores: sp.csr_matrix, seen: npt.NDArray[np.int64], quota: int) -
     """Unseen items with the largest score of each row; ties by position."""
     scores.sort_indices()
     user = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
-    unseen = (scores.data > 0) & ~_is_in(_keys(user, scores.indices, scores.shape[1]), seen)
+    unseen = (scores.data > 0) & ~_is_in(pair_keys(user, scores.indices, scores.shape[1]), seen)
     user, item, value = user[unseen], scores.indices[unseen], scores.data[unseen]
     # One integer key sorts by user, then by descending value: the bits of a positive float32 grow with it.
     key = (user.astype(np.int64) << 32) | (0xFFFFFFFF - value.view(np.uint32).astype(np.int64))
@@ -224,7 +156,8 @@ def _for_everyone(items: npt.NDArray[np.int32], n_users: int) -> Triple:
 def _popular_in_category(shoppers: Shoppers, sources: Sources) -> Triple:
     """Popular items of the categories that hold most of the user's weight."""
     empty = np.empty(0, dtype=np.int64)
-    n_categories = len(sources.catalogue.category_names)
+    lists = sources.catalogue.popular_in_category
+    n_categories = len(lists)
     if n_categories == 0:
         return empty, empty.astype(np.int32), empty
     code = sources.catalogue.category_code[shoppers.history["item_pos"]]
@@ -237,7 +170,7 @@ def _popular_in_category(shoppers: Shoppers, sources: Sources) -> Triple:
         shape=(len(shoppers), n_categories),
     )
     user, category, place = _strongest(weight.astype(np.float32), empty, CATEGORIES_PER_USER)
-    item = sources.category_lists[category]
+    item = lists[category]
     rank = place[:, None] + np.arange(item.shape[1])[None, :] * CATEGORIES_PER_USER
     kept = item.ravel() >= 0
     return np.repeat(user, item.shape[1])[kept], item.ravel()[kept], rank.ravel()[kept]
@@ -248,7 +181,7 @@ def _merge(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
     """Unite the sources' lists: (user, item, best source, votes) of the `per_user` highest by rank fusion."""
     parts = list(lists.values())
-    key = np.concatenate([_keys(user, item, n_items) for user, item, _ in parts])
+    key = np.concatenate([pair_keys(user, item, n_items) for user, item, _ in parts])
     rank = np.concatenate([rank for *_, rank in parts])
     code = np.concatenate([np.full(len(lists[name][0]), SOURCE_CODE[name]) for name in lists])
     order = np.lexsort([code, rank, key])
@@ -270,33 +203,20 @@ def _merge(
     )
 
 
-def _values_at(
-    scores: sp.csr_matrix, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]
-) -> npt.NDArray[np.float32]:
-    """Return the score of each (user, item), 0 where the matrix holds none."""
-    rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
-    keys = _keys(rows, scores.indices, scores.shape[1])
-    values = np.zeros(len(user), dtype=np.float32)
-    if len(keys):
-        wanted = _keys(user, item, scores.shape[1])
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        values = np.where(keys[at] == wanted, scores.data[at], 0).astype(np.float32)
-    return values
-
-
 @dataclass(frozen=True)
 class CandidateShard:
     """Yields `marts/candidates` of one user shard; sent to the executors."""
 
     lake: Lake
     ds: date
-    per_user: int
+    candidates_per_user: int
+    taste_decay_days: float
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
-        sources = load_sources(self.lake, self.ds)
+        sources = load_sources(self.lake, self.ds, self.taste_decay_days)
         for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue)).batches():
-            found = candidates(batch, sources, self.per_user)
+            found = candidates(batch, sources, self.candidates_per_user)
             yield to_arrow(batch.user_id, found)
 
 
@@ -307,9 +227,7 @@ def to_arrow(user_id: pa.Array, found: Candidates) -> pa.RecordBatch:
         "item_pos": pa.array(found.item, pa.int32()),
         "source": pa.array(found.source, pa.int32()),
         "votes": pa.array(found.votes, pa.int32()),
-        "als": pa.array(found.als, pa.float32()),
-        "item_item": pa.array(found.item_item, pa.float32()),
-        "ease": pa.array(found.ease, pa.float32()),
+        **{name: pa.array(values, pa.float32()) for name, values in found.scores.items()},
     }
     columns = {"user_id": user_id} | {
         name: pa.ListArray.from_arrays(offsets, values) for name, values in lists.items()
@@ -327,10 +245,16 @@ def from_arrow(table: pa.Table) -> Candidates:
         item=flat["item_pos"],
         source=flat["source"].astype(np.int8),
         votes=flat["votes"].astype(np.int8),
-        als=flat["als"],
-        item_item=flat["item_item"],
-        ease=flat["ease"],
+        scores={name: flat[name] for name in SCORES},
     )
+
+
+def candidate_parameters(parameters: Parameters) -> dict[str, Any]:
+    """Return the parameters that shape candidates: a shelf needs as many as it is long."""
+    return {
+        "candidates_per_user": max(parameters.candidates_per_user, parameters.top_n),
+        "taste_decay_days": parameters.taste_decay_days,
+    }
 
 
 def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> Manifest:
@@ -339,12 +263,11 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     Raises:
         MissingPartitionError: the day's features or CF artifact were not built.
     """
-    per_user = max(parameters.candidates_per_user, parameters.top_n)
-    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"candidates_per_user": per_user}
+    inputs, chosen = lake.fingerprints(ds, *INPUTS), candidate_parameters(parameters)
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found
-    frame = map_shards(spark, TABLE, CandidateShard(lake, ds, per_user))
+    frame = map_shards(spark, TABLE, CandidateShard(lake, ds, **chosen))
     return lake.write(frame, TABLE, ds, inputs=inputs, parameters=chosen, in_shards=True)
 
 

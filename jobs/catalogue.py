@@ -12,6 +12,8 @@ import pyarrow as pa
 from jobs.lake import Lake
 
 NEW_ITEM_DAYS = 30
+CATEGORY_LIST = 30
+"""Popular items of a category that are known by their place."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,10 @@ class Catalogue:
         order = np.lexsort([np.arange(len(self)), age, -week])
         return order[(self.in_stock & (age <= NEW_ITEM_DAYS))[order]].astype(np.int32)
 
-    def popular_in_categories(self, most: int) -> npt.NDArray[np.int32]:
-        """Return [n_categories, most] positions of each category's own popular items, -1 where it has fewer."""
+    @cached_property
+    def popular_in_category(self) -> npt.NDArray[np.int32]:
+        """[n_categories, CATEGORY_LIST] positions of each category's own popular items, -1 where it has fewer."""
+        most = CATEGORY_LIST
         lists = np.full((len(self.category_names), most), -1, dtype=np.int32)
         ordered = self.by_popularity
         codes = self.category_code[ordered]

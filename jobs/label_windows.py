@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs import features, train_cf, training_examples
+from jobs import features, train_cf, train_content, training_examples
 from jobs.lake import Lake
 from jobs.manifest import Manifest, digest_of
 from jobs.settings import Parameters
@@ -71,6 +71,7 @@ def build_window(
     until = until or day + timedelta(days=parameters.horizon_days)
     features.build_if_stale(spark, lake, day, parameters)
     train_cf.build(lake, day, parameters)
+    train_content.build(lake, day, parameters)
     landed = [known for known in lake.days(INTERACTIONS) if day < known <= until]
     inputs = {
         **lake.fingerprints(day, "features/item"),
@@ -108,6 +109,7 @@ def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame
             rest.write_days(lake.read_days(spark, table, stale), table, stale, inputs=given)
     features.build_if_stale(spark, rest, ds, parameters)
     train_cf.build(rest, ds, parameters)
+    train_content.build(rest, ds, parameters)
     label_inputs = {
         **rest.fingerprints(ds, "features/item"),
         INTERACTIONS: digest_of(lake.manifest(INTERACTIONS, day).fingerprint for day in days),

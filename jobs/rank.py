@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from jobs.candidate_sources import Sources, load_sources
 from jobs.candidates import TABLE as CANDIDATES
-from jobs.candidates import Candidates, Sources, from_arrow, load_sources
+from jobs.candidates import Candidates, from_arrow
 from jobs.lake import Lake
 from jobs.manifest import Manifest
 from jobs.ranking_features import ranking_features
@@ -27,7 +28,8 @@ from jobs.train_ranker import Ranker, load_ranker
 from serving.record import REASON_CODES, SOURCES
 
 TABLE = "marts/top_n"
-INPUTS = ("features/item", "features/user", "features/user_item", "artifacts/cf", CANDIDATES, RANKER)
+FEATURES = ("features/item", "features/user", "features/user_item")
+INPUTS = (*FEATURES, "artifacts/cf", "artifacts/content", CANDIDATES, RANKER)
 VARIANT = "base"
 
 
@@ -52,10 +54,14 @@ class RankShard:
     lake: Lake
     ds: date
     n: int
+    taste_decay_days: float
+    rows: int
+    """Candidates of all shards."""
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
-        sources, ranker = load_sources(self.lake, self.ds), load_ranker(self.lake, self.ds)
+        sources = load_sources(self.lake, self.ds, self.taste_decay_days)
+        ranker = load_ranker(self.lake, self.ds, self.rows)
         shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
         listed = self.lake.shard(CANDIDATES, self.ds, shard)
         start = 0
@@ -89,7 +95,9 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, run
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found
-    frame = map_shards(spark, TABLE, RankShard(lake, ds, parameters.top_n))
+    rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates_per_user
+    load_ranker(lake, ds, rows)  # compiled here, once, and not by each worker of this machine at the same time
+    frame = map_shards(spark, TABLE, RankShard(lake, ds, parameters.top_n, parameters.taste_decay_days, rows))
     return lake.write(frame, TABLE, ds, inputs=inputs, parameters=chosen, in_shards=True)
 
 

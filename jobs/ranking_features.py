@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jobs.candidates import Candidates, Sources
+from jobs.candidate_sources import SCORES, Sources
+from jobs.candidates import Candidates
 from jobs.shoppers import Shoppers
 from serving.record import SOURCES
 
@@ -74,16 +75,12 @@ PAIR_FEATURES = (
     "mean_gap_days",
     "gap_sd_days",
 )
+RANKED = ("als", "item_item", "ease")
+"""Scores whose rank and share of the best among the shopper's candidates are features too."""
 CROSS_FEATURES = (
-    "als",
-    "item_item",
-    "ease",
-    "als_rank",
-    "item_item_rank",
-    "ease_rank",
-    "als_share",
-    "item_item_share",
-    "ease_share",
+    *SCORES,
+    *(f"{name}_rank" for name in RANKED),
+    *(f"{name}_share" for name in RANKED),
     "votes",
     "source",
     "candidate_count",
@@ -145,13 +142,13 @@ def _cross_features(
 
     indptr = found.indptr(len(shoppers))
     count = np.diff(indptr)[found.user].astype(np.float32)
-    scores = {"als": found.als, "item_item": found.item_item, "ease": found.ease}
+    ranked = [found.scores[name] for name in RANKED]
     since = of_pair("days_since_last_purchase")
     with np.errstate(divide="ignore", invalid="ignore"):
         columns: list[npt.NDArray[Any]] = [
-            *scores.values(),
-            *(_rank_within(found.user, score) for score in scores.values()),
-            *(_share_of_best(found.user, score, indptr) for score in scores.values()),
+            *found.scores.values(),
+            *(_rank_within(found.user, score) for score in ranked),
+            *(_share_of_best(found.user, score, indptr) for score in ranked),
             found.votes.astype(np.float32),
             found.source.astype(np.float32),
             count,

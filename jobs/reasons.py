@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from jobs.candidates import SOURCE_CODE, Sources
+from jobs.candidate_sources import Sources
+from jobs.candidates import SOURCE_CODE
 from jobs.shoppers import Shoppers
 from jobs.train_cf import interaction_values
 from serving.record import MAX_REASON_ITEMS, REASON_CODES
@@ -37,7 +38,7 @@ def reasons(
     behind = np.full(len(user), -1, dtype=np.int64)
     for name, reason in _OF_SOURCE.items():
         code[source == SOURCE_CODE[name]] = REASON[reason]
-    personal = np.isin(source, [SOURCE_CODE[name] for name in ("als", "item_item", "ease")])
+    personal = np.isin(source, [SOURCE_CODE[name] for name in ("als", "item_item", "ease", "content")])
     behind[personal] = _nearest_in_history(shoppers, sources, user[personal], item[personal])
     touched = source == SOURCE_CODE["session"]
     behind[touched] = item[touched]
@@ -51,7 +52,7 @@ def _nearest_in_history(
     shoppers: Shoppers, sources: Sources, user: Positions, item: npt.NDArray[np.int32]
 ) -> Positions:
     """Return the history item that adds most to each item's item-item score, -1 where no neighbour was touched."""
-    neighbour, similarity = _padded_neighbours(sources.item_item, item)
+    neighbour, similarity = _padded_neighbours(sources.neighbours["item_item"], item)
     history = shoppers.history
     keys = shoppers.history_user() * shoppers.n_items + history["item_pos"]
     if not len(keys) or not neighbour.size:

@@ -73,20 +73,30 @@ class Parameters:
     als_regularization: float = 5.0
     als_iterations: int = 15
     neighbours: int = 100
-    ease_lambda: float = 1000.0
+    recent_days: int = 60
+    ease_lambda: float = 200.0
+    ease_decay_days: float = 120.0
     ease_max_items: int = 6_000
 
+    content_neighbours: int = 60
+    taste_decay_days: float = 60.0
+    """A shopper's taste of today fades with their events: to e^-1 after this many days."""
     candidates_per_user: int = 400
     horizon_days: int = 14
     label_windows: int = 4
     min_history_days: int = 28
     max_training_users: int = 10_000
     """A window's examples come from at most about this many users, chosen by hash."""
-    enough_labels: int = 40_000
+    enough_labels: int = 50_000
     """No older windows are built once this many labels are there (and two windows, so that one can judge)."""
+    negative_share: float = 0.15
+    """Of the examples without a label, the share that a probability is learned from; it is corrected afterwards."""
     trees: int = 200
     leaves: int = 31
     learning_rate: float = 0.05
+    feature_fraction: float = 0.4
+    order_tilt: float = 0.5
+    """The order head moves a value by e to the power of this times its score; 0 for not at all."""
     ranker_threads: int = 2
     """Fixed, not the machine's count: LightGBM's sums depend on it."""
     head_weight: dict[str, float] = field(default_factory=lambda: {"purchase": 1.0, "interaction": 0.1})

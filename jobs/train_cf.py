@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import scipy.linalg
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
-from implicit.nearest_neighbours import TFIDFRecommender
+from implicit.nearest_neighbours import CosineRecommender, ItemItemRecommender, TFIDFRecommender
 from implicit.utils import ParameterWarning
 from threadpoolctl import threadpool_limits
 
@@ -41,7 +41,9 @@ class CfParameters:
     regularization: float
     iterations: int
     neighbours: int
+    recent_days: int
     ease_lambda: float
+    ease_decay_days: float
     ease_max_items: int
     """EASE inverts a dense items x items matrix: above this size it is left out, and the manifest says so."""
     seed: int
@@ -55,7 +57,9 @@ class CfParameters:
             regularization=parameters.als_regularization,
             iterations=parameters.als_iterations,
             neighbours=parameters.neighbours,
+            recent_days=parameters.recent_days,
             ease_lambda=parameters.ease_lambda,
+            ease_decay_days=parameters.ease_decay_days,
             ease_max_items=parameters.ease_max_items,
             seed=parameters.seed,
         )
@@ -69,14 +73,30 @@ def interaction_values(weight_milli: npt.NDArray[np.int64]) -> npt.NDArray[np.fl
     return np.log1p(np.maximum(weight_milli, 0) / 1000).astype(np.float32)
 
 
-def train_cf(user_items: sp.csr_matrix, session_items: sp.csr_matrix, parameters: CfParameters) -> Arrays:
-    """Return the artifact's arrays for users x items and anonymous sessions x items, both in catalogue order.
+@dataclass(frozen=True)
+class Pairs:
+    """Who touched what, users and anonymous sessions alike: one matrix a reading of it, rows the same in each.
+
+    `strength` holds interaction values, `days_since` the days since the pair's last event plus one (so that none is
+    an implicit zero). Users come first: `n_users` rows.
+    """
+
+    strength: sp.csr_matrix
+    days_since: sp.csr_matrix
+    n_users: int
+
+
+def train_cf(pairs: Pairs, parameters: CfParameters) -> Arrays:
+    """Return the artifact's arrays, items in catalogue order.
 
     - `item_factors` [n_items, factors] float32: implicit ALS (Hu, Koren, Volinsky 2008), users only.
     - `item_item_*`: CSR of each item's nearest neighbours by TF-IDF cosine, descending; users and sessions.
-    - `ease_*`: CSR of the strongest weights of each item's row in EASE (Steck 2019), or empty.
+    - `recent_*`: the same by plain cosine over the pairs of the last `recent_days`: what goes together this season.
+    - `ease_*`: CSR of the strongest weights of each item's row in EASE (Steck 2019), fitted to pairs that fade with
+      `ease_decay_days`; or empty.
     """
-    n_items = user_items.shape[1]
+    user_items = pairs.strength[: pairs.n_users]
+    n_items = pairs.strength.shape[1]
     model = AlternatingLeastSquares(
         factors=parameters.factors,
         alpha=parameters.alpha,
@@ -86,27 +106,39 @@ def train_cf(user_items: sp.csr_matrix, session_items: sp.csr_matrix, parameters
         num_threads=0,
     )
     model.fit(user_items, show_progress=False)
-    baskets = sp.vstack([user_items, session_items], format="csr")
-    knn = TFIDFRecommender(K=parameters.neighbours + 1, num_threads=0)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        # implicit warns of a conversion that it makes itself, and divides by zero where everybody has an item.
-        warnings.simplefilter("ignore", ParameterWarning)
-        knn.fit(baskets, show_progress=False)
-    ease = _ease(baskets, parameters) if n_items <= parameters.ease_max_items else None
+    recent = pairs.days_since.copy()
+    recent.data = (recent.data <= parameters.recent_days).astype(np.float32)
+    recent.eliminate_zeros()
+    most = parameters.neighbours
+    ease = _ease(pairs.days_since, parameters) if n_items <= parameters.ease_max_items else None
     return {
         "item_factors": model.item_factors.astype(np.float32),
-        **_csr_arrays("item_item", _without_diagonal(knn.similarity.tocsr()), parameters.neighbours),
-        **_csr_arrays(
-            "ease", ease if ease is not None else sp.csr_matrix((n_items, n_items)), parameters.neighbours * 2
-        ),
+        **_csr_arrays("item_item", _neighbours(TFIDFRecommender, pairs.strength, most), most),
+        **_csr_arrays("recent", _neighbours(CosineRecommender, recent, most), most),
+        **_csr_arrays("ease", ease if ease is not None else sp.csr_matrix((n_items, n_items)), most * 2),
     }
 
 
-def _ease(baskets: sp.csr_matrix, parameters: CfParameters) -> sp.csr_matrix:
+def _neighbours(kind: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
+    """Return implicit's similarity of items that share shoppers, each item's own place left out."""
+    knn = kind(K=most + 1, num_threads=0)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        # implicit warns of a conversion that it makes itself, and divides by zero where everybody has an item.
+        warnings.simplefilter("ignore", ParameterWarning)
+        knn.fit(pairs, show_progress=False)
+    return _without_diagonal(knn.similarity.tocsr())
+
+
+def faded(days_since: npt.NDArray[Any], decay_days: float) -> npt.NDArray[np.float32]:
+    """Return the strength of pairs by the age of their last event: e^-1 after `decay_days`."""
+    return np.asarray(np.exp(-np.asarray(days_since, dtype=np.float32) / np.float32(decay_days)), dtype=np.float32)
+
+
+def _ease(days_since: sp.csr_matrix, parameters: CfParameters) -> sp.csr_matrix:
     """Return EASE's item-item weights (Steck 2019, "Embarrassingly Shallow Autoencoders"), positive ones only."""
-    binary = baskets.copy()
-    binary.data = np.ones_like(binary.data)
-    gram = (binary.T @ binary).toarray().astype(np.float64)
+    baskets = days_since.astype(np.float64)
+    baskets.data = faded(days_since.data - 1, parameters.ease_decay_days).astype(np.float64)
+    gram = (baskets.T @ baskets).toarray()
     gram[np.diag_indices_from(gram)] += parameters.ease_lambda
     inverse = scipy.linalg.inv(gram, overwrite_a=True, check_finite=False)
     weights = inverse / -np.diag(inverse)[None, :]
@@ -136,14 +168,17 @@ def _csr_arrays(name: str, matrix: sp.csr_matrix, keep: int) -> Arrays:
     }
 
 
-def matrix_of(table: pa.Table, key: str, n_items: int) -> sp.csr_matrix:
-    """Return the `key` x items matrix of interaction values; rows in byte order of `key`."""
+def matrix_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Return `key` x items: interaction values, and days since the last event plus one; rows in byte order."""
     keys = pc.unique(table[key]).sort()
     rows = pc.index_in(table[key], value_set=keys).to_numpy().astype(np.int64)
     values = interaction_values(table["weight_milli"].to_numpy())
+    days = table["days_since_last_event"].to_numpy().astype(np.float32) + 1
     cols = table["item_pos"].to_numpy().astype(np.int64)
     seen = values > 0
-    return sp.csr_matrix((values[seen], (rows[seen], cols[seen])), shape=(len(keys), n_items), dtype=np.float32)
+    at, shape = (rows[seen], cols[seen]), (len(keys), n_items)
+    strength, since = (sp.csr_matrix((of[seen], at), shape=shape, dtype=np.float32) for of in (values, days))
+    return strength, since
 
 
 class TooFewInteractionsError(ValueError):
@@ -163,23 +198,23 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     if found is not None and found.is_current(inputs, vars(chosen)):
         return found
     n_items = lake.manifest("features/item", ds).row_count or 0
-    columns = ["item_pos", "weight_milli"]
-    user_items = matrix_of(lake.arrow("features/user_item", ds, ["user_id", *columns]), "user_id", n_items)
-    session_items = matrix_of(
-        lake.arrow("features/session_item", ds, ["session_id", *columns]), "session_id", n_items
-    )
-    if user_items.nnz == 0:
+    columns = ["item_pos", "weight_milli", "days_since_last_event"]
+    users = matrix_of(lake.arrow("features/user_item", ds, ["user_id", *columns]), "user_id", n_items)
+    sessions = matrix_of(lake.arrow("features/session_item", ds, ["session_id", *columns]), "session_id", n_items)
+    strength, days_since = (sp.vstack(both, format="csr") for both in zip(users, sessions, strict=True))
+    pairs = Pairs(strength, days_since, users[0].shape[0])
+    if users[0].nnz == 0:
         raise TooFewInteractionsError(
             f"features/user_item/ds={ds} has no positive event of a known shopper; land events with a user_id first"
         )
     # One thread whoever imported NumPy first: implicit runs its own, and BLAS's sums depend on how many there are.
     with threadpool_limits(1, "blas"):
-        arrays = train_cf(user_items, session_items, chosen)
+        arrays = train_cf(pairs, chosen)
     metrics: Mapping[str, Any] = {
-        "users": user_items.shape[0],
+        "users": pairs.n_users,
         "items": n_items,
-        "pairs": int(user_items.nnz),
-        "anonymous_sessions": session_items.shape[0],
+        "pairs": int(users[0].nnz),
+        "anonymous_sessions": sessions[0].shape[0],
         "ease": "fitted" if len(arrays["ease_data"]) else f"left out: over {chosen.ease_max_items} items",
     }
     return lake.write_artifact(ARTIFACT, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)

@@ -3,12 +3,13 @@
     python -m jobs.train_ranker --ds 2026-01-31
 
 A head is a probability: `purchase` within the horizon, or any `interaction`. A shop without purchases, or without
-anything but purchases, has one head, and the manifest says so. The night's own evaluation
+anything but purchases, has one such head, and the manifest says so. The `order` head is no probability: it learns
+which of a shopper's items come first (LambdaMART, Burges 2010), and tilts the value. The night's own evaluation
 (`marts/evaluation/ds=…/holdout.json`) scores a shadow ranker that never saw the newest window on that window.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.candidates import RRF_K
+from jobs.compiled_trees import Predict, compile_once, pays
 from jobs.holdout import holdout, holdout_path
 from jobs.label_windows import Window
 from jobs.label_windows import build as build_windows
@@ -28,6 +30,9 @@ from jobs.spark import session
 from jobs.training_examples import TABLE, Examples, load_examples
 
 ARTIFACT = "artifacts/ranker"
+ORDER = "order"
+ORDERED_PLACES = 30
+"""Pairs of items count for the order head where one of them stands within the first so many places."""
 MIN_POSITIVES = 50
 """A head with fewer positive examples than this would only learn noise."""
 
@@ -38,18 +43,39 @@ class Ranker:
 
     heads: dict[str, lgb.Booster]
     weights: dict[str, float]
+    negative_share: float = 1.0
+    """The share of negatives that the probabilities were learned from."""
+    order: lgb.Booster | None = None
+    order_tilt: float = 0.0
+    compiled: Mapping[str, Predict] = field(default_factory=dict)
+    """Heads that were compiled, by name; the same predictions from machine code."""
+
+    @property
+    def boosters(self) -> dict[str, lgb.Booster]:
+        """Every trained head by its name."""
+        return self.heads | ({ORDER: self.order} if self.order is not None else {})
 
     def value(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
-        """Return the value of each row: the weighted sum of the heads' probabilities.
+        """Return the value of each row: the weighted sum of the heads' probabilities, tilted by the order head.
 
+        A probability learned from a share s of the negatives is corrected to p / (p + (1 - p) / s) (Elkan 2001).
         Without a head, a shop of its first days, it is the fusion of the sources' ranks (Cormack et al. 2009).
         """
         if not self.heads:
             return rank_fusion(features)
         total = np.zeros(len(features))
         for name, booster in self.heads.items():
-            total += self.weights[name] * np.asarray(booster.predict(features, num_threads=threads))
+            drawn = self._predict(name, booster, features, threads)
+            total += self.weights[name] * drawn / (drawn + (1 - drawn) / self.negative_share)
+        if self.order is not None:
+            total *= np.exp(self.order_tilt * self._predict(ORDER, self.order, features, threads))
         return total
+
+    def _predict(
+        self, name: str, booster: lgb.Booster, features: npt.NDArray[np.float32], threads: int
+    ) -> npt.NDArray[np.float64]:
+        compiled = self.compiled.get(name)
+        return np.asarray(compiled(features) if compiled else booster.predict(features, num_threads=threads))
 
 
 def rank_fusion(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -69,27 +95,51 @@ def train(windows: Sequence[Examples], parameters: Parameters) -> Ranker:
         # A shop with purchases alone has equal labels twice; the second head would only cost time.
         same = any(np.array_equal(label, earlier) for earlier in trained_on)
         if label.sum() >= MIN_POSITIVES and not same:
-            heads[name] = _fit(features, label, parameters)
+            rows = _sampled(label, parameters)
+            heads[name] = _fit(features[rows], label[rows], parameters, {"objective": "binary"})
             trained_on.append(label)
-    return Ranker(heads, {name: parameters.head_weight[name] for name in heads})
+    weights = {name: parameters.head_weight[name] for name in heads}
+    order = _fit_order(windows, features, parameters) if heads and parameters.order_tilt else None
+    return Ranker(heads, weights, parameters.negative_share, order, parameters.order_tilt)
 
 
-def _fit(features: npt.NDArray[np.float32], label: npt.NDArray[np.int32], parameters: Parameters) -> lgb.Booster:
-    """Fit one binary head; deterministic for the same rows in the same order."""
+def _sampled(label: npt.NDArray[np.int32], parameters: Parameters) -> npt.NDArray[np.int64]:
+    """Return the rows to learn a probability from: every positive one, and a share of the others."""
+    drawn = np.random.default_rng(parameters.seed).random(len(label)) < parameters.negative_share
+    return np.flatnonzero((label > 0) | drawn)
+
+
+def _fit_order(windows: Sequence[Examples], features: npt.NDArray[np.float32], parameters: Parameters) -> lgb.Booster:
+    """Fit the order head: a purchase before any other interaction before none, shopper by shopper."""
+    grade = np.concatenate([window.labels["interaction"] + 2 * window.labels["purchase"] for window in windows])
+    sizes = np.concatenate([np.unique(window.user, return_counts=True)[1] for window in windows])
+    chosen = {"objective": "lambdarank", "lambdarank_truncation_level": ORDERED_PLACES}
+    return _fit(features, grade, parameters, chosen, sizes)
+
+
+def _fit(
+    features: npt.NDArray[np.float32],
+    label: npt.NDArray[np.int32],
+    parameters: Parameters,
+    objective: dict[str, Any],
+    group: npt.NDArray[np.int64] | None = None,
+) -> lgb.Booster:
+    """Fit one head; deterministic for the same rows in the same order."""
     data = lgb.Dataset(
         features,
         label=label,
+        group=group,
         feature_name=list(FEATURES),
         categorical_feature=list(CATEGORICAL_FEATURES),
         free_raw_data=True,
         params={"verbosity": -1, "num_threads": parameters.ranker_threads, "data_random_seed": parameters.seed},
     )
     chosen = {
-        "objective": "binary",
+        **objective,
         "num_leaves": parameters.leaves,
         "learning_rate": parameters.learning_rate,
         "min_data_in_leaf": 50,
-        "feature_fraction": 0.7,
+        "feature_fraction": parameters.feature_fraction,
         "lambda_l2": 5.0,
         "deterministic": True,
         "force_row_wise": True,
@@ -116,8 +166,9 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
         return found
     examples = [load_examples(window.lake, window.ds) for window in windows]
     ranker = train(examples, parameters)
+    models = {name: booster.model_to_string() for name, booster in ranker.boosters.items()}
     metrics = {
-        "model_version": digest_of(booster.model_to_string() for booster in ranker.heads.values())[:12],
+        "model_version": digest_of(models.values())[:12],
         "orders_by": "heads" if ranker.heads else "rank fusion: no head has enough labels",
         "heads": {name: _head_facts(name, ranker, examples, windows, parameters) for name in ranker.heads},
         "left_out": [name for name in parameters.head_weight if name not in ranker.heads],
@@ -127,7 +178,7 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
         ARTIFACT,
         ds,
         {},
-        texts={f"{name}.txt": booster.model_to_string() for name, booster in ranker.heads.items()},
+        texts={f"{name}.txt": model for name, model in models.items()},
         inputs=inputs,
         parameters=chosen,
         metrics=metrics,
@@ -136,7 +187,8 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
 
 def ranker_parameters(parameters: Parameters) -> dict[str, Any]:
     """Return the parameters that shape the ranker."""
-    names = ("trees", "leaves", "learning_rate", "ranker_threads", "head_weight", "horizon_days", "seed")
+    shape = ("trees", "leaves", "learning_rate", "feature_fraction", "negative_share", "order_tilt", "head_weight")
+    names = (*shape, "ranker_threads", "horizon_days", "seed")
     return {name: getattr(parameters, name) for name in names}
 
 
@@ -157,18 +209,20 @@ def _head_facts(
     }
 
 
-def load_ranker(lake: Lake, ds: date) -> Ranker:
-    """Load the ranker of one night from its text models.
+def load_ranker(lake: Lake, ds: date, rows: int = 0) -> Ranker:
+    """Load the ranker of one night from its text models, compiled where it is to score that many rows.
 
     Raises:
         MissingPartitionError: it was not trained.
     """
     manifest = lake.manifest(ARTIFACT, ds)
-    weights = manifest.parameters["head_weight"]
-    heads = {
-        name: lgb.Booster(model_str=lake.text(ARTIFACT, ds, f"{name}.txt")) for name in manifest.metrics["heads"]
-    }
-    return Ranker(heads, {name: float(weights[name]) for name in heads})
+    chosen = manifest.parameters
+    models = {name.removesuffix(".txt"): lake.text(ARTIFACT, ds, name) for name in manifest.files}
+    boosters = {name: lgb.Booster(model_str=model) for name, model in models.items()}
+    compiled = {name: compile_once(models[name]) for name in boosters if pays(boosters[name], rows)}
+    order = boosters.pop(ORDER, None)
+    weights = {name: float(chosen["head_weight"][name]) for name in boosters}
+    return Ranker(boosters, weights, float(chosen["negative_share"]), order, float(chosen["order_tilt"]), compiled)
 
 
 def main() -> None:

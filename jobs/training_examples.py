@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.candidates import candidates, load_sources
+from jobs.candidate_sources import load_sources
+from jobs.candidates import candidate_parameters, candidates
 from jobs.lake import Lake
 from jobs.manifest import Manifest
 from jobs.ranking_features import FEATURES, ranking_features
@@ -28,7 +29,7 @@ from jobs.spark import session
 
 TABLE = "marts/examples"
 LABELS = "marts/labels"
-INPUTS = ("features/item", "features/user", "features/user_item", "artifacts/cf")
+INPUTS = ("features/item", "features/user", "features/user_item", "artifacts/cf", "artifacts/content")
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,18 @@ class ExampleShard:
 
     lake: Lake
     ds: date
-    per_user: int
+    candidates_per_user: int
+    taste_decay_days: float
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users that have a label."""
         labels = self.lake.shard(LABELS, self.ds, shard)
         if not len(labels):
             return
-        sources = load_sources(self.lake, self.ds)
+        sources = load_sources(self.lake, self.ds, self.taste_decay_days)
         users = pc.unique(labels["user_id"])
         for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue), only=users).batches():
-            found = candidates(batch, sources, self.per_user)
+            found = candidates(batch, sources, self.candidates_per_user)
             matrix = ranking_features(batch, found, sources)
             yield pa.RecordBatch.from_pydict(
                 {
@@ -125,12 +127,11 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     Raises:
         MissingPartitionError: one of them was not built.
     """
-    per_user = parameters.candidates_per_user
-    inputs, chosen = lake.fingerprints(ds, *INPUTS, LABELS), {"candidates_per_user": per_user}
+    inputs, chosen = lake.fingerprints(ds, *INPUTS, LABELS), candidate_parameters(parameters)
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found
-    frame = map_shards(spark, TABLE, ExampleShard(lake, ds, per_user))
+    frame = map_shards(spark, TABLE, ExampleShard(lake, ds, **chosen))
     return lake.write(frame, TABLE, ds, inputs=inputs, parameters=chosen, in_shards=True)
 
 

@@ -20,7 +20,8 @@ SELECT
       WHEN 'rating' THEN :rating_weight
       ELSE 0
     END
-  ) AS weight_milli
+  ) AS weight_milli,
+  DATEDIFF(:ds, MAX(interactions.event_date)) AS days_since_last_event
 FROM interactions
 JOIN item ON item.item_id = interactions.item_id
 WHERE interactions.ds <= :ds

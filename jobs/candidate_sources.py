@@ -1,0 +1,169 @@
+"""What candidates are drawn from and scored by, as of one day: the catalogue's lists, CF and content artifacts.
+
+A shopper is read in three ways: `all` (the strength of every pair), `faded` (pairs by the age of their last event:
+the taste of today) and `last` (what was touched on the last day of activity: the basket of today).
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from implicit.als import AlternatingLeastSquares
+
+from jobs.catalogue import Catalogue, load_catalogue
+from jobs.lake import Lake
+from jobs.nearest_items import index_of
+from jobs.shoppers import Shoppers
+from jobs.train_cf import ARTIFACT as CF
+from jobs.train_cf import CfParameters, faded
+from jobs.train_content import ARTIFACT as CONTENT
+
+NEIGHBOURS = {"item_item": CF, "ease": CF, "recent": CF, "content": CONTENT}
+"""Item-item matrices, and the artifact that each stands in."""
+BY_NEIGHBOURS = {
+    "item_item": ("all", "item_item"),
+    "ease": ("faded", "ease"),
+    "recent": ("faded", "recent"),
+    "recent_last": ("last", "recent"),
+    "content": ("faded", "content"),
+}
+"""Scores that are a reading of the shopper times an item-item matrix."""
+BY_TASTE = {"taste": "faded", "taste_last": "last"}
+"""Scores that are the cosine of an item's content vector with the mean of a reading of the shopper."""
+SCORES = ("als", *BY_NEIGHBOURS, *BY_TASTE)
+MOST_ALS = 300
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The catalogue and the artifacts of one day; `neighbours` are CSR matrices of the catalogue by NEIGHBOURS."""
+
+    catalogue: Catalogue
+    item_factors: Floats
+    item_vectors: Floats
+    neighbours: dict[str, sp.csr_matrix]
+    cf: CfParameters
+    taste_decay_days: float
+
+    @cached_property
+    def index(self) -> faiss.Index:
+        """The index of the item factors: exact, or where the catalogue is large, of measured recall."""
+        faiss.omp_set_num_threads(1)
+        return index_of(self.item_factors, self.item_factors, min(MOST_ALS, len(self.catalogue)))[0]
+
+    @cached_property
+    def als(self) -> AlternatingLeastSquares:
+        """The model that folds users in: implicit's own solver around the artifact's item factors."""
+        model = AlternatingLeastSquares(
+            factors=self.cf.factors, alpha=self.cf.alpha, regularization=self.cf.regularization, num_threads=1
+        )
+        model.item_factors = np.ascontiguousarray(self.item_factors)
+        return model
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A batch of shoppers as the sources see them: factors, score matrices (CSR), and content profiles."""
+
+    factors: Floats
+    by_neighbours: dict[str, sp.csr_matrix]
+    profiles: dict[str, Floats]
+
+    def at(self, sources: Sources, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]) -> dict[str, Floats]:
+        """Return every score of the pairs (user, item), by SCORES."""
+        dots = {"als": (self.factors, sources.item_factors)}
+        dots |= {name: (profile, sources.item_vectors) for name, profile in self.profiles.items()}
+        found = {name: np.einsum("ij,ij->i", of[user], items[item]) for name, (of, items) in dots.items()}
+        found |= {name: _values_at(scores, user, item) for name, scores in self.by_neighbours.items()}
+        return {name: found[name].astype(np.float32) for name in SCORES}
+
+
+def load_sources(lake: Lake, ds: date, taste_decay_days: float) -> Sources:
+    """Load the catalogue and the artifacts as of `ds`.
+
+    Raises:
+        MissingPartitionError: one of them was not built.
+    """
+    catalogue = load_catalogue(lake, ds)
+    n = len(catalogue)
+
+    def matrix(name: str) -> sp.csr_matrix:
+        data, indices, indptr = (
+            np.array(lake.array(NEIGHBOURS[name], ds, f"{name}_{part}")) for part in ("data", "indices", "indptr")
+        )
+        found = sp.csr_matrix((data, indices, indptr), shape=(n, n))
+        found.sort_indices()
+        return found
+
+    return Sources(
+        catalogue=catalogue,
+        item_factors=lake.array(CF, ds, "item_factors"),
+        item_vectors=lake.array(CONTENT, ds, "item_vectors"),
+        neighbours={name: matrix(name) for name in NEIGHBOURS},
+        cf=CfParameters(**lake.manifest(CF, ds).parameters),
+        taste_decay_days=taste_decay_days,
+    )
+
+
+def score(shoppers: Shoppers, sources: Sources) -> Scored:
+    """Fold a batch of shoppers in and multiply their history with every item-item matrix."""
+    readings = _readings(shoppers, sources.taste_decay_days)
+    return Scored(
+        factors=sources.als.recalculate_user(np.arange(len(shoppers)), readings["all"]),
+        by_neighbours={
+            name: (readings[reading] @ sources.neighbours[matrix]).tocsr()
+            for name, (reading, matrix) in BY_NEIGHBOURS.items()
+        },
+        profiles={name: _unit_rows(readings[reading] @ sources.item_vectors) for name, reading in BY_TASTE.items()},
+    )
+
+
+def _readings(shoppers: Shoppers, decay_days: float) -> dict[str, sp.csr_matrix]:
+    """Return users x items in the three readings; a pair without weight (an impression) is in none."""
+    strength = shoppers.matrix()
+    touched = strength.data > 0
+    days = shoppers.history["days_since_last_event"].astype(np.float32)
+    latest = np.full(len(shoppers), np.inf, dtype=np.float32)
+    np.minimum.at(latest, shoppers.history_user()[touched], days[touched])
+    values = {
+        "faded": np.where(touched, faded(days, decay_days), 0),
+        "last": touched & (days == latest[shoppers.history_user()]),
+    }
+    found = {"all": strength}
+    for name, data in values.items():
+        parts = (data.astype(np.float32), strength.indices.copy(), strength.indptr.copy())
+        found[name] = sp.csr_matrix(parts, shape=strength.shape)
+    for matrix in found.values():
+        matrix.eliminate_zeros()
+        matrix.sort_indices()
+    return found
+
+
+def _unit_rows(rows: Floats) -> Floats:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def pair_keys(user: npt.NDArray[np.int64], item: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.int64]:
+    """Return one number for each (user, item), ascending in that order."""
+    return user.astype(np.int64) * n_items + item
+
+
+def _values_at(
+    scores: sp.csr_matrix, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float32]:
+    """Return the score of each (user, item), 0 where the matrix holds none."""
+    rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    keys = pair_keys(rows, scores.indices, scores.shape[1])
+    values = np.zeros(len(user), dtype=np.float32)
+    if len(keys):
+        wanted = pair_keys(user, item, scores.shape[1])
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        values = np.where(keys[at] == wanted, scores.data[at], 0).astype(np.float32)
+    return values
