@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Servers for tests and developers: Redis, DynamoDB Local (Maven Central) and VersityGW, which speaks S3 over a folder.
+# Servers for tests and developers: Redis, DynamoDB Local (Maven Central) and VersityGW, which speaks S3 over a folder;
+# with them, the jars that Spark needs for a lake on S3.
 #
 #   infra/servers.sh install     what is missing; apt-get wants root
 #   infra/servers.sh start       all three on loopback, with the variables that point Topshelf at them
@@ -38,6 +39,7 @@ XML
     (cd "$jars" && mvn -q -B dependency:copy-dependencies "-DoutputDirectory=$jars")
     touch "$jars/complete"
   fi
+  "$(dirname "$0")/s3a.sh"
 }
 
 start() {

@@ -18,6 +18,7 @@ from jobs.manifest import SOURCE_ROOT
 
 SHUFFLE_PARTITIONS = 8
 JAVA_MAJOR_MIN = 17
+HADOOP_VERSION = "3.5.0"  # of the jars that infra/s3a.sh fetches; PySpark's own
 
 
 class JavaNotFoundError(RuntimeError):
@@ -54,9 +55,29 @@ def session(app_name: str = "topshelf") -> SparkSession:
         .config("spark.log.level", "ERROR")
         .config("spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
     )
+    for name, value in s3_options().items():
+        builder = builder.config(name, value)
     if master.startswith("local"):
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
     return builder.getOrCreate()
+
+
+def s3_options() -> dict[str, str]:
+    """Return what Spark needs for a lake on s3://: the jars that `infra/s3a.sh` fetched, none if it did not run.
+
+    AWS_ENDPOINT_URL names a server other than AWS; credentials are the environment's, a profile's or a role's.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("TOPSHELF_S3A_JARS") or cache / "topshelf" / f"s3a-{HADOOP_VERSION}")
+    jars = sorted(str(path) for path in folder.glob("*.jar"))
+    if not jars:
+        return {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    options = {"spark.jars": ",".join(jars)}
+    if endpoint:
+        options |= {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
+        options["spark.hadoop.fs.s3a.endpoint.region"] = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
+    return options
 
 
 def _prepare_environment(master: str) -> None:
