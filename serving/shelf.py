@@ -150,7 +150,10 @@ def _take_own(snapshot: Snapshot, live: Live, shelf: PackedShelf, filters: Filte
     if count < wanted:
         return
     first = rows[:wanted]
-    out.positions = positions[first].tolist()
+    found: list[int] = positions[first].tolist()
+    if len(set(found)) < wanted:  # a stored shelf that repeats itself: taken one by one
+        return
+    out.positions = found
     out.scores = shelf.scores(first)
     out.sources, out.reasons, out.reason_positions = shelf.reasons(first.tolist())
     out.levels = [USER] * wanted
@@ -236,6 +239,7 @@ class Filling:
     def _own(self, shelf: PackedShelf) -> Run:
         positions = shelf.positions(shelf.count)
         rows = self._order(positions, self._filters.eligible(self._snapshot, self._live, positions), MANY)
+        rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]
         why = shelf.reasons(rows.tolist())
         return Run(USER, len(rows), positions[rows].tolist(), shelf.scores(rows), *why)
 

@@ -1,8 +1,10 @@
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -173,6 +175,23 @@ def test_a_new_user_gets_the_shelf_of_the_region_and_age_band_that_the_request_n
     assert levels_of(snapshot, Ask(user_id="stranger", limit=5)) == ["trending", "global"]
     assert levels_of(snapshot, Ask(user_id="stranger", limit=5, region="DE")) == ["segment"]
     assert levels_of(snapshot, Ask(limit=5, age_band="18-24")) == ["segment"]
+
+
+def test_a_stored_shelf_that_repeats_an_item_is_answered_without_the_repeat(tmp_path: Path) -> None:
+    tonight = night(n_items=N_ITEMS)
+
+    def repeating(shard: int) -> pa.Table:
+        table = tonight.shelves(shard)
+        ids = table["item_id"].to_pylist()
+        repeated = [ids[row - 1] if rank == 2 else ids[row] for row, rank in enumerate(table["rank"].to_pylist())]
+        return table.set_column(table.column_names.index("item_id"), "item_id", pa.array(repeated, pa.string()))
+
+    with closing(open_store(f"lmdb://{tmp_path}/store")) as store:
+        publish(replace(tonight, shelves=repeating), store)
+        found = Snapshot(store.open(tonight.version))
+        for limit in (5, 60):
+            picked = pick(found, LiveItems(found), Ask(user_id="user-1", limit=limit))
+            assert len(set(picked.positions)) == len(picked.positions) == limit
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7])
