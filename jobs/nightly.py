@@ -248,7 +248,14 @@ def _validate(run: _Run) -> str:
 
 def _publish(run: _Run) -> str:
     places = run.settings
-    published = publish.build(run.lake, run.ds, places.store, run_id=run.identity, archive_url=places.archive)
+    published = publish.build(
+        run.lake,
+        run.ds,
+        places.store,
+        run_id=run.identity,
+        archive_url=places.archive,
+        spark=publish.executors(),
+    )
     manifest = published.manifest
     failed = any(gate.outcome == "failed" for gate in manifest.gates) and not manifest.forced
     run.night = Night(

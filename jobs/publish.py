@@ -3,14 +3,15 @@
     python -m jobs.publish --ds 2026-01-31 --lake data/lake --store lmdb://data/store
 
 Reads marts/top_n, marts/fallback, marts/exploration, features/item, features/user and the neighbours of artifacts/cf.
-The users are streamed shard by shard: memory holds the catalogue and one shard.
+Shards of users are loaded one after another, or by Spark's executors where TOPSHELF_SPARK_MASTER names a cluster.
 """
 
 import argparse
 import hashlib
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -20,12 +21,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
 from jobs.archive import archive_artifacts
 from jobs.exploration import pools_of
 from jobs.lake import Lake, MissingPartitionError
 from jobs.publish_gates import GateLimits, gates
 from jobs.settings import SHARDS, stage_arguments
+from jobs.shard_load import Load, OnSpark, ShardSource, in_this_process
 from jobs.snapshot_columns import (
     POPULARITY,
     PublishError,
@@ -33,11 +36,10 @@ from jobs.snapshot_columns import (
     catalogue_of,
     fallback_shelves,
     segments_of,
-    shelf_columns,
 )
 from jobs.snapshot_versions import KEEP, make_way, manifest_of, promote_published, sweep, verify
-from serving.record import RecordDigest, RecordError, ShelfColumns, encode
-from serving.stores import Batch, Loading, Manifest, ShardReport, Store, StoreError, open_store
+from jobs.spark import session
+from serving.stores import Loading, Manifest, Store, StoreError, open_store
 from serving.stores.archive import Archive
 from serving.stores.contents import (
     Catalogue,
@@ -51,7 +53,6 @@ from serving.stores.contents import (
 SAMPLE_USERS = 2_000
 SHELF_COLUMNS = ["variant", "user_id", "rank", "item_id", "score", "source", "reason_code", "reason_item_id"]
 SHELF_TEXTS = ["variant", "user_id", "item_id", "source", "reason_code", "reason_item_id"]
-_BATCH = 10_000  # users encoded at once
 ITEM_COLUMNS = ("item_pos", "item_id", "title", "category", "brand", "seller_id", "price_minor", "stock")
 POLICY_VERSION = "ranked-fill-1"
 LIMITS = GateLimits()
@@ -99,6 +100,7 @@ def publish(
     force: str = "",
     now: str = "",
     archive: Archive | None = None,
+    load: Load = in_this_process,
 ) -> Published:
     """Load the night's snapshot beside the live one, verify it, pass the gates, move the pointer, sweep what is old.
 
@@ -110,11 +112,11 @@ def publish(
         make_way(store, night.version)
     with store.begin(night.version, night.n_shards) as loading:
         if not loading.sealed:
-            manifest, tally = _load(night, loading)
-            judged = gates(store, manifest, tally.sample, tally.item_ids.to_pylist(), limits=limits)
+            manifest, sample, item_ids = _load(night, loading, load)
+            judged = gates(store, manifest, sample, item_ids, limits=limits)
             manifest = msgspec.structs.replace(manifest, gates=judged, forced=force, published_at=now)
             loading.seal(manifest)
-            verify(store, manifest, tally.sample)
+            verify(store, manifest, sample)
         elif night.version not in store.pointer().published:  # an earlier attempt ended before it was verified
             verify(store, manifest_of(store, night.version), {}, whole=True)
         manifest = manifest_of(store, night.version)
@@ -127,22 +129,8 @@ def publish(
     return Published(manifest, live, reason)
 
 
-@dataclass
-class Tally:
-    """What is learned of the shelves while they stream by."""
-
-    item_ids: pa.Array
-    seen: NDArray[np.bool_]  # which items stand on any shelf
-    sample_every: int
-    sample: dict[bytes, bytes] = field(default_factory=dict)  # key -> record
-
-    def take(self, columns: ShelfColumns, keys: list[bytes], records: list[bytes]) -> None:
-        self.seen[columns.positions] = True
-        of = slice(None, None, self.sample_every)
-        self.sample.update(zip(keys[of], records[of], strict=True))
-
-
-def _load(night: Night, loading: Loading) -> tuple[Manifest, Tally]:
+def _load(night: Night, loading: Loading, load: Load) -> tuple[Manifest, dict[bytes, bytes], Sequence[str]]:
+    """Load all of a night: what its manifest says so far, a sample of its records, and its items."""
     catalogue = catalogue_of(night.items)
     segments = segments_of(night.users(shard) for shard in range(night.n_shards))
     blobs, blob_bytes = {}, 0
@@ -150,8 +138,10 @@ def _load(night: Night, loading: Loading) -> tuple[Manifest, Tally]:
         blobs[name] = loading.write_blob(name, data)
         blob_bytes += len(data)
     every = max(1, night.expected_users // SAMPLE_USERS)
-    tally = Tally(pa.array(catalogue.item_ids, pa.string()), np.zeros(len(catalogue.item_ids), bool), every)
-    shards = [_load_shard(night, loading, shard, segments, tally) for shard in range(night.n_shards)]
+    item_ids = pa.array(catalogue.item_ids, pa.string())
+    source = ShardSource(night.ds, night.shelves, night.users, segments, item_ids, every)
+    loaded = load(source, loading, night.version, night.n_shards)
+    seen = np.logical_or.reduce([shard.seen for shard in loaded])
     shelves = Counter(night.fallback["shelf"].to_pylist())
     manifest = Manifest(
         version=night.version,
@@ -159,43 +149,21 @@ def _load(night: Night, loading: Loading) -> tuple[Manifest, Tally]:
         run_id=night.run_id,
         model_version=night.model_version,
         policy_version=night.policy_version,
-        users=sum(shard.records for shard in shards),
+        users=sum(shard.report.records for shard in loaded),
         items=len(catalogue.item_ids),
         top_n=night.top_n,
         n_shards=night.n_shards,
-        shards=shards,
+        shards=[shard.report for shard in loaded],
         blobs=blobs,
         blob_bytes=blob_bytes,
         metrics={
             **night.metrics,
-            "coverage": float(tally.seen.mean()) if len(tally.seen) else 0.0,
+            "coverage": float(seen.mean()) if len(seen) else 0.0,
             "global_shelf_items": shelves["global"],
         },
     )
-    return manifest, tally
-
-
-def _load_shard(night: Night, loading: Loading, shard: int, segments: Segments, tally: Tally) -> ShardReport:
-    columns, keys = shelf_columns(night.shelves(shard), night.users(shard), tally.item_ids, segments)
-
-    def batches() -> Iterator[Batch]:
-        for first in range(0, len(keys), _BATCH):
-            part, owners = columns.part(first, min(first + _BATCH, len(keys))), keys[first : first + _BATCH]
-            try:
-                records = encode(part)
-            except RecordError as error:
-                raise PublishError(f"marts/top_n/ds={night.ds}, shard {shard}: {error}") from error
-            tally.take(part, owners, records)
-            yield owners, records
-
-    done = loading.finished.get(shard)
-    if done is not None:  # an earlier attempt loaded it; the marts may be others by now
-        digest = RecordDigest()
-        for batch in batches():
-            digest.update(*batch)
-        if digest.hexdigest() == done.sha256:
-            return done
-    return loading.write_shard(shard, batches())
+    sample = {key: record for shard in loaded for key, record in shard.sample.items()}
+    return manifest, sample, catalogue.item_ids
 
 
 def _blobs(night: Night, catalogue: Catalogue, segments: Segments) -> Iterator[tuple[str, bytes]]:
@@ -246,9 +214,18 @@ def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
 
 
 def build(
-    lake: Lake, ds: date, store_url: str, *, run_id: str = "", force: str = "", archive_url: str = ""
+    lake: Lake,
+    ds: date,
+    store_url: str,
+    *,
+    run_id: str = "",
+    force: str = "",
+    archive_url: str = "",
+    spark: SparkSession | None = None,
 ) -> Published:
     """Publish one night of the lake into a store, and archive it with its artifacts where an archive is named.
+
+    With a Spark session, its executors load the shards side by side.
 
     Raises MissingPartitionError, PublishError, StoreError.
     """
@@ -256,10 +233,17 @@ def build(
         store = stack.enter_context(closing(open_store(store_url)))
         archive = stack.enter_context(closing(Archive(archive_url))) if archive_url else None
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        published = publish(night_of(lake, ds, run_id), store, force=force, now=now, archive=archive)
+        load = OnSpark(spark, store_url) if spark else in_this_process
+        night = night_of(lake, ds, run_id)
+        published = publish(night, store, force=force, now=now, archive=archive, load=load)
         if archive is not None:
             archive_artifacts(lake, ds, archive)
         return published
+
+
+def executors() -> SparkSession | None:
+    """The cluster's session where TOPSHELF_SPARK_MASTER names a cluster; on one machine tasks do not pay."""
+    return None if os.environ.get("TOPSHELF_SPARK_MASTER", "local").startswith("local") else session()
 
 
 def main() -> None:
@@ -273,8 +257,15 @@ def main() -> None:
     given = stage_arguments(__doc__, rest)
     try:
         places = given.settings
-        said = {"run_id": mine.run_id, "force": mine.force or "", "archive_url": places.archive}
-        done = build(Lake(places.lake), given.ds, places.store, **said)
+        done = build(
+            Lake(places.lake),
+            given.ds,
+            places.store,
+            run_id=mine.run_id,
+            force=mine.force or "",
+            archive_url=places.archive,
+            spark=executors(),
+        )
     except (PublishError, StoreError, MissingPartitionError) as error:
         sys.exit(str(error))
     for judged in done.manifest.gates:

@@ -104,6 +104,12 @@ class Store(Protocol):
         Raises BusyVersionError while another process holds it.
         """
 
+    def join(self, version: str, n_shards: int) -> Loading:
+        """Help to load a version that another process holds: for `finished` and `write_shard` of shards of one's own.
+
+        Raises StoreError where no process holds it.
+        """
+
     def versions(self) -> list[Manifest]:
         """The manifests of all sealed versions, by day and version."""
 

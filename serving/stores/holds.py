@@ -120,3 +120,20 @@ class Hold:
         if not self._lost:
             with suppress(StoreError):  # it runs out by itself
                 self._store.change_entries(let_go)
+
+
+class Joined:
+    """A part in what another process holds: its hold is looked at before more is written."""
+
+    def __init__(self, store: HoldsEntries, version: str) -> None:
+        self._store, self._version = store, version
+        self.check()
+
+    def check(self) -> None:
+        """Raises StoreError where no process holds the version."""
+        entry = self._store.entries().of.get(self._version)
+        if entry is None or not entry.token:
+            raise StoreError(f"no process holds {self._version}; run the publish again, it goes on from here")
+
+    def release(self, *, drop: bool) -> None:
+        """The hold is another process's."""

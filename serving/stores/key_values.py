@@ -25,7 +25,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from serving.record import RecordDigest
-from serving.stores.holds import Entries, Entry, Hold
+from serving.stores.holds import Entries, Entry, Hold, Joined
 from serving.stores.manifest import Manifest, ShardReport, StoreError, UnknownVersionError
 from serving.stores.pointer import Pointer
 
@@ -100,6 +100,9 @@ class KeyValueStore:
         if not _VERSION.fullmatch(version):
             raise UnknownVersionError(f"{version!r} is no version name; see topshelf snapshots")
         return KeyValueLoading(self, version, n_shards)
+
+    def join(self, version: str, n_shards: int) -> "KeyValueLoading":
+        return KeyValueLoading(self, version, n_shards, joins=True)
 
     def number(self, version: str) -> bytes:
         """The number of a version, empty for one that was never begun."""
@@ -181,11 +184,11 @@ class KeyValueStore:
 class KeyValueLoading:
     """A version held: being loaded, or sealed already."""
 
-    def __init__(self, store: KeyValueStore, version: str, n_shards: int) -> None:
+    def __init__(self, store: KeyValueStore, version: str, n_shards: int, *, joins: bool = False) -> None:
         self._store, self._version, self._n_shards = store, version, n_shards
         self._sizes: dict[str, int] | None = None  # the blobs', once they were read
         known = version in store.entries().of
-        self._hold = Hold(store, version, n_shards)
+        self._hold: Hold | Joined = Joined(store, version) if joins else Hold(store, version, n_shards)
         if not known:
             store.emptied.add(version)
         try:

@@ -80,6 +80,9 @@ class LmdbStore:
     def begin(self, version: str, n_shards: int) -> "LmdbLoading":
         return LmdbLoading(self.folder, version, n_shards)
 
+    def join(self, version: str, n_shards: int) -> "LmdbLoading":
+        return LmdbLoading(self.folder, version, n_shards, joins=True)
+
     def versions(self) -> list[Manifest]:
         found = sorted((self.folder / "versions").glob("*/manifest.json"))
         manifests = [Manifest.from_json(path.read_bytes(), str(path)) for path in found]
@@ -152,17 +155,27 @@ def _take(path: Path, version: str) -> int:
         os.close(descriptor)  # its holder removed the file between our open and our lock
 
 
+def _must_be_held(path: Path, version: str) -> None:
+    with suppress(BusyVersionError):
+        os.close(_take(path, version))
+        raise StoreError(f"no process holds {version}; run the publish again, it goes on from here")
+
+
 class LmdbLoading:
     """A version held: being loaded into files of its own, or sealed already."""
 
-    def __init__(self, folder: Path, version: str, n_shards: int) -> None:
+    def __init__(self, folder: Path, version: str, n_shards: int, *, joins: bool = False) -> None:
         self._folder, self._version, self._n_shards = folder, _checked(version), n_shards
         self._path = folder / "loading" / version
         self._lock_path = folder / "loading" / f"{version}.lock"
         self.finished: dict[int, ShardReport] = {}
         with _told(f"{self._path} could not be made"):
             self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock: int | None = _take(self._lock_path, version)
+            self._lock: int | None = None
+            if joins:
+                _must_be_held(self._lock_path, version)
+            else:
+                self._lock = _take(self._lock_path, version)
             self.sealed = (folder / "versions" / version / "manifest.json").exists()
         for path in (self._path / "shards").glob("*.json"):
             shard, total = path.stem.split("-of-")

@@ -138,6 +138,29 @@ def test_a_version_that_is_held_cannot_be_begun_by_another(open_any: OpenStore) 
         assert not loading.sealed
 
 
+def test_others_load_shards_of_a_version_that_one_holds(open_any: OpenStore) -> None:
+    with open_any().begin(V1, N_SHARDS) as loading:
+        blobs = {"hello": loading.write_blob("hello", pack_json({}))}
+        reports = [
+            open_any().join(V1, N_SHARDS).write_shard(shard, batches(records_of(V1), shard)) for shard in (2, 0, 1)
+        ]
+        loading.seal(manifest_for(V1, [reports[1], reports[2], reports[0]], blobs))
+    stored = open_any().open(V1)
+    assert {key: value for shard in range(N_SHARDS) for key, value in stored.scan(shard)} == records_of(V1)
+
+
+def test_a_version_that_nobody_holds_cannot_be_joined(open_any: OpenStore) -> None:
+    with pytest.raises(StoreError, match="no process holds"):
+        open_any().join(V1, N_SHARDS)
+    with open_any().begin(V1, N_SHARDS) as loading:
+        loading.write_shard(0, [])
+        joined = open_any().join(V1, N_SHARDS)
+        assert set(joined.finished) == {0}
+    with pytest.raises(StoreError, match="no process holds"):
+        open_any().join(V1, N_SHARDS)
+    assert open_any().unfinished() == [V1]
+
+
 def test_loading_goes_on_with_the_shards_that_an_earlier_attempt_finished(open_any: OpenStore) -> None:
     with open_any().begin(V1, N_SHARDS) as loading:
         first = loading.write_shard(0, batches(records_of(V1), 0))
