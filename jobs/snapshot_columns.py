@@ -94,7 +94,7 @@ def _distinct(column: Any) -> tuple[pa.Array, NDArray[np.int32]]:
     return column.dictionary, np.asarray(rows.to_numpy()).astype(np.int32, copy=False)
 
 
-def _positions(ids: pa.Array, table: str, items: Any, *others: Any) -> list[NDArray[np.int64]]:
+def _positions(ids: pa.Array, table: str, items: Any, *others: Any) -> list[NDArray[np.int32]]:
     """Each column's items as rows of the catalogue, -1 for null.
 
     Raises PublishError for an item in the first column that the catalogue does not have; in the others it is -1.
@@ -105,7 +105,7 @@ def _positions(ids: pa.Array, table: str, items: Any, *others: Any) -> list[NDAr
     positions, first = [], 0
     for values, rows in columns:
         table_of = np.append(found[first : first + len(values)], -1)  # a null's row of -1 meets the last
-        positions.append(table_of.astype(np.int64)[rows])
+        positions.append(table_of.astype(np.int32, copy=False)[rows])
         first += len(values)
     if len(items) and positions[0].min() < 0:
         odd = items[int(np.argmin(positions[0]))].as_py()
@@ -137,7 +137,7 @@ def shelf_columns(
     items, about = _positions(ids, "marts/top_n", shelves["item_id"], shelves["reason_item_id"])
     columns = ShelfColumns(
         np.append(starts, len(shelves)).astype(np.int64),
-        items.astype(np.uint32),
+        items.view(np.uint32),
         shelves["score"].to_numpy(),
         _codes(shelves["source"], SOURCES, "source"),
         _codes(shelves["reason_code"], REASON_CODES, "reason_code"),
@@ -159,7 +159,8 @@ def _owners(shelves: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
     for name in ("user_id", "variant"):
         values, rows = _distinct(shelves[name])
         distinct.append((name, values, rows))
-        begins[1:] |= rows[1:] != rows[:-1]
+        if len(values) > 1:
+            begins[1:] |= rows[1:] != rows[:-1]
     rank = shelves["rank"].to_numpy()
     follows = np.where(begins[1:], 1, rank[:-1] + 1)
     if len(rank) and not (rank[0] == 1 and np.array_equal(rank[1:], follows)):

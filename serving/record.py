@@ -88,7 +88,7 @@ class ShelfColumns:
     scores: NDArray[np.floating]  # [rows], finite
     sources: NDArray[np.uint8]  # [rows], indices into SOURCES
     reasons: NDArray[np.uint8]  # [rows], indices into REASON_CODES
-    reason_positions: NDArray[np.int64]  # [rows], positions in the catalogue, -1 for none
+    reason_positions: NDArray[np.signedinteger[Any]]  # [rows], positions in the catalogue, -1 for none
     segments: NDArray[np.uint16]  # [users], indices into the segment table, 0 for none
 
     def part(self, first: int, last: int) -> "ShelfColumns":
@@ -256,7 +256,7 @@ def _low_bytes(values: NDArray[np.uint32]) -> NDArray[np.uint8]:
 
 
 def _reason_items(
-    reasons: NDArray[np.int64],
+    reasons: NDArray[np.signedinteger[Any]],
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.int64]]:
     """Number each row's distinct reason items: (index of each item's, the ids packed to the right, their count)."""
     u, n = reasons.shape
@@ -288,12 +288,12 @@ def _reason_items(
 
 
 def _keep_first_named(
-    reasons: NDArray[np.int64],
+    reasons: NDArray[np.signedinteger[Any]],
     item: NDArray[np.unsignedinteger],
     rank: NDArray[np.int64],
     new: NDArray[np.bool_],
     k: NDArray[np.int64],
-) -> NDArray[np.int64]:
+) -> NDArray[np.signedinteger[Any]]:
     """Set reason items to none where a row names too many: those named first, by rank, stay."""
     over = np.flatnonzero(k > MAX_REASON_ITEMS)
     new, rank = new[over], rank[over]
