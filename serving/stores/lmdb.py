@@ -9,14 +9,12 @@ A version is renamed from `loading` to `versions` in one step. Nothing in `versi
 
 import fcntl
 import hashlib
-import mmap
 import os
 import re
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +22,8 @@ import lmdb
 import msgspec
 
 from serving.record import RecordDigest, shard_of, user_of
+from serving.stores.disk import sync, told, write_whole
+from serving.stores.lmdb_version import LmdbVersion
 from serving.stores.manifest import BusyVersionError, Manifest, ShardReport, StoreError, UnknownVersionError
 from serving.stores.pointer import Pointer
 
@@ -31,38 +31,6 @@ _FIRST_MAP_BYTES = 64 << 20  # doubled when full; the file itself is never large
 _SYNCS_AT_ONCE = 16
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _Batch = tuple[Any, Any]
-
-
-@contextmanager
-def _told(
-    what: str, remedy: str = "free space or mend the disk, then run it again; what was live still is"
-) -> Iterator[None]:
-    """Turn the system's errors into one that says what, where and the remedy."""
-    try:
-        yield
-    except (OSError, lmdb.Error) as error:
-        raise StoreError(f"{what}: {error}; {remedy}") from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_whole(path: Path, data: bytes, *, lasting: bool = True) -> None:
-    """Replace a file in one step: readers see the old bytes or the new ones. `lasting` waits for the disk."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        if lasting:
-            os.fsync(file.fileno())
-    beside.replace(path)
-    if lasting:
-        _sync(path.parent)
 
 
 class LmdbStore:
@@ -92,7 +60,7 @@ class LmdbStore:
         return LmdbVersion(self._sealed(version))
 
     def delete(self, version: str) -> None:
-        with _told(f"{version} in {self.url} could not be removed whole"):
+        with told(f"{version} in {self.url} could not be removed whole"):
             sealed, loading = self._sealed(version), self.folder / "loading" / version
             if sealed.exists():  # one step out of sight, then at leisure
                 shutil.rmtree(loading, ignore_errors=True)
@@ -118,14 +86,14 @@ class LmdbStore:
             raise StoreError(f"{path} cannot be read: {error}; mend it, or topshelf promote VERSION") from error
 
     def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
-        with _told(f"the pointer in {self.url} could not be moved"):
+        with told(f"the pointer in {self.url} could not be moved"):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / "pointer.lock", os.O_CREAT | os.O_RDWR, 0o644)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if self.pointer().seq != old.seq:
                     return False
-                _write_whole(self.folder / "pointer.json", msgspec.json.encode(new))
+                write_whole(self.folder / "pointer.json", msgspec.json.encode(new))
                 return True
             finally:
                 os.close(lock)
@@ -169,7 +137,7 @@ class LmdbLoading:
         self._path = folder / "loading" / version
         self._lock_path = folder / "loading" / f"{version}.lock"
         self.finished: dict[int, ShardReport] = {}
-        with _told(f"{self._path} could not be made"):
+        with told(f"{self._path} could not be made"):
             self._lock_path.parent.mkdir(parents=True, exist_ok=True)
             self._lock: int | None = None
             if joins:
@@ -191,22 +159,22 @@ class LmdbLoading:
 
     def write_shard(self, shard: int, batches: Iterable[_Batch]) -> ShardReport:
         """Append sorted keys; every full shard is synced before it counts as finished."""
-        with _told(f"shard {shard} of {self._version} could not be written to {self._path}"):
+        with told(f"shard {shard} of {self._version} could not be written to {self._path}"):
             target = self._folder_of("shards") / f"{shard:05d}.mdb"
             report = target.with_name(f"{shard:05d}-of-{self._n_shards}.json")
             report.unlink(missing_ok=True)
             target.unlink(missing_ok=True)
             result = _write_lmdb(target, shard, self._n_shards, batches)
-            _write_whole(report, msgspec.json.encode(result))
+            write_whole(report, msgspec.json.encode(result))
         return result
 
     def write_blob(self, name: str, data: bytes) -> str:
-        with _told(f"blob {name} of {self._version} could not be written to {self._path}"):
-            _write_whole(self._folder_of("blobs") / f"{name}.npy", data, lasting=False)  # `seal` waits for all
+        with told(f"blob {name} of {self._version} could not be written to {self._path}"):
+            write_whole(self._folder_of("blobs") / f"{name}.npy", data, lasting=False)  # `seal` waits for all
         return hashlib.sha256(data).hexdigest()
 
     def seal(self, manifest: Manifest) -> None:
-        with _told(f"{self._version} could not be sealed in {self._path}"):
+        with told(f"{self._version} could not be sealed in {self._path}"):
             for report in self._folder_of("shards").glob("*.json"):
                 report.unlink()
             files = sorted(path for path in self._path.glob("*/*") if path.suffix in {".mdb", ".npy"})
@@ -214,14 +182,14 @@ class LmdbLoading:
             for path in files:
                 path.chmod(0o444)
             with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:  # a file system joins what is waited for together
-                list(pool.map(_sync, [*files, *self._path.glob("*/")]))
-            _write_whole(self._path / "files.json", msgspec.json.encode(sizes))
-            _write_whole(self._path / "manifest.json", manifest.to_json())
+                list(pool.map(sync, [*files, *self._path.glob("*/")]))
+            write_whole(self._path / "files.json", msgspec.json.encode(sizes))
+            write_whole(self._path / "manifest.json", manifest.to_json())
             target = self._folder / "versions" / self._version
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.rename(target)
-            _sync(target.parent)
-            _sync(self._path.parent)
+            sync(target.parent)
+            sync(self._path.parent)
             self.sealed = True
 
     def __enter__(self) -> Self:
@@ -270,84 +238,3 @@ def _append(env: Any, keys: Any, records: Any) -> None:
         if added != len(keys):
             raise StoreError("keys of a shard must rise, each once; sort them by their bytes")
         return
-
-
-class _SharedFiles:
-    """LMDB allows a file to be open once in a process; versions opened twice share it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[tuple[int, int], tuple[Any, Any, int]] = {}
-
-    def take(self, path: Path) -> tuple[Any, Callable[[], None]]:
-        """A read transaction that stays open (the file never changes), and what gives it back."""
-        stat = path.stat()
-        key = (stat.st_dev, stat.st_ino)
-        with self._lock:
-            if key in self._open:
-                env, txn, users = self._open[key]
-            else:
-                env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False, create=False)
-                txn, users = env.begin(), 0
-            self._open[key] = (env, txn, users + 1)
-        return txn, lambda: self._give_back(key)
-
-    def _give_back(self, key: tuple[int, int]) -> None:
-        with self._lock:
-            env, txn, users = self._open.pop(key)
-            if users > 1:
-                self._open[key] = (env, txn, users - 1)
-                return
-            txn.abort()
-            env.close()
-
-
-_FILES = _SharedFiles()
-
-
-class LmdbVersion:
-    """A sealed version: every shard mapped, blobs mapped when asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._close = path, list[Callable[[], None]]()
-        try:
-            data = (path / "manifest.json").read_bytes()
-        except FileNotFoundError as error:
-            raise UnknownVersionError(
-                f"{path.parent.parent} holds no version {path.name}; see topshelf snapshots"
-            ) from error
-        self.manifest = Manifest.from_json(data, str(path / "manifest.json"))
-        with _told(f"{path} is not whole", "promote another version and publish this night again"):
-            sizes: dict[str, int] = msgspec.json.decode((path / "files.json").read_bytes(), type=dict[str, int])
-            for name, size in sizes.items():
-                if (path / name).stat().st_size != size:  # reading a cut mapping would end the process
-                    raise OSError(f"{name} has {(path / name).stat().st_size} bytes and not {size}")
-            self._txns = []
-            for shard in range(self.manifest.n_shards):
-                txn, give_back = _FILES.take(path / "shards" / f"{shard:05d}.mdb")
-                self._txns.append(txn)
-                self._close.append(give_back)
-
-    def get(self, key: bytes) -> bytes | None:
-        if not 0 < len(key) <= 511:
-            return None
-        value: bytes | None = self._txns[shard_of(user_of(key), len(self._txns))].get(key)
-        return value
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.get(key) for key in keys]
-
-    look_up = get  # a mapped page: nothing to wait for
-
-    def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
-        return iter(self._txns[shard].cursor())
-
-    def blob(self, name: str) -> memoryview:
-        path = self._path / "blobs" / f"{name}.npy"
-        what = f"blob {name} of {self.manifest.version} cannot be read"
-        with _told(what, "publish the night again"), path.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
-
-    def close(self) -> None:
-        while self._close:
-            self._close.pop()()

@@ -15,7 +15,8 @@ import lmdb
 from jobs.publish import publish
 from serving.record import decode, record_key, shard_of
 from serving.stores import Store, open_store
-from serving.stores.key_values import KeyValueStore, hashed
+from serving.stores.key_value_versions import hashed
+from serving.stores.key_values import KeyValueStore
 from tests.bench.figures import Figure, percentile
 from tests.bench.shop import SHARDS, many, user_id
 from tests.bench.wire import get

@@ -17,7 +17,8 @@ import redis
 
 from jobs.publish import SHELF_TEXTS, Night, publish
 from serving.stores import Store, open_store
-from serving.stores.key_values import KeyValueStore, hashed
+from serving.stores.key_value_versions import hashed
+from serving.stores.key_values import KeyValueStore
 from tests.bench.figures import Figure
 from tests.bench.shop import many
 from tests.bench.wire import resp, send
