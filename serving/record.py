@@ -22,6 +22,7 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -332,12 +333,15 @@ class PackedShelf(msgspec.Struct, frozen=True, gc=False):
 
     def reasons(self, rows: list[int]) -> tuple[list[int], list[int], list[int]]:
         """Sources, reasons and reason items (-1 for none) of some items, by their 0-based rank."""
-        record, kinds = self.record, HEAD_BYTES + 3 * self.named + 5 * self.count
-        both = [record[kinds + row] for row in rows]
+        if not rows:
+            return [], [], []
+        kinds = HEAD_BYTES + 3 * self.named + 5 * self.count
         about = kinds + self.count
-        ids = _three_bytes(record, HEAD_BYTES, self.named).tolist() if self.count else []
-        ids += [-1] * (256 - len(ids))
-        return [kind >> 4 for kind in both], [kind & 15 for kind in both], [ids[record[about + row]] for row in rows]
+        taken = itemgetter(*rows, 0)  # of one index it would give no tuple
+        both = bytes(taken(self.record[kinds:about])[:-1])
+        ids = _three_bytes(self.record, HEAD_BYTES, self.named).tolist() if self.named else []
+        of_what = [ids[at] if at < len(ids) else -1 for at in taken(self.record[about:])[:-1]]
+        return list(both.translate(_HIGH)), list(both.translate(_LOW)), of_what
 
 
 def unpack(record: bytes | memoryview) -> PackedShelf:
@@ -378,6 +382,9 @@ def decode(record: bytes | memoryview) -> Shelf:
     )
 
 
+# What a later writer appended to a vocabulary reads as its first word.
+_HIGH = bytes(byte >> 4 if byte >> 4 < len(SOURCES) else 0 for byte in range(256))
+_LOW = bytes(byte & 15 if byte & 15 < len(REASON_CODES) else 0 for byte in range(256))
 _U2, _U4 = np.dtype("<u2"), np.dtype("<u4")
 _THREE_BYTES, _FOUR_BITS, _LOW_BITS = np.int64(0xFFFFFF), np.uint8(4), np.uint8(15)
 _NO_IDS = np.full(256, -1, np.int64)

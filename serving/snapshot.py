@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.explore import ExplorePool
-from serving.record import REASON_CODES, PackedShelf, Shelf, decode, record_key
+from serving.record import REASON_CODES, PackedShelf, RecordError, Shelf, decode, record_key
 from serving.record import unpack as unpack_record
 from serving.stores import Manifest, StoredVersion
 from serving.stores.blobs import Strings, unpack, unpack_json
@@ -36,6 +36,17 @@ _TEXTS = {
 }
 _RECORDS = 1 << 14  # remembered, of 1 KB each
 OF_CATEGORY = {"trending", "popular_in_category", "new_item"}  # reasons that speak of the item's category
+
+
+def reason_text(name: str, spoken_of: str) -> str:
+    """The text of a reason that speaks of a thing, or of none where that is empty."""
+    named, bare = _TEXTS[name]
+    return named.format(spoken_of) if spoken_of else bare
+
+
+def spoken_category(path: str) -> str:
+    """How a category is named in a sentence."""
+    return path.rpartition("/")[2].replace("_", " ").replace("-", " ")
 
 
 def _json(text: str) -> str:
@@ -114,7 +125,15 @@ class Snapshot:
     def _packed(self, user_id: str, variant: str = "base") -> PackedShelf | None:
         """A user's own record, or None for a user that the night did not know. Raises RecordError, StoreError."""
         record = self._stored.look_up(record_key(user_id, variant))
-        return None if record is None else unpack_record(record)
+        if record is None:
+            return None
+        packed = unpack_record(record)
+        highest = int(packed.positions(packed.count).max()) if packed.count else 0
+        if highest >= len(self) or packed.segment >= len(self.segments):
+            raise RecordError(
+                f"a record names an item or a segment that {self.version} lacks; publish the night again"
+            )
+        return packed
 
     def shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
         """A user's own shelf, read whole; None and errors as for `packed`."""
@@ -220,11 +239,8 @@ class Snapshot:
         """The text of a reason, with the title or the category it speaks of where that is known."""
         name = REASON_CODES[code]
         if name in OF_CATEGORY:
-            spoken_of = self.category(position).rpartition("/")[2].replace("_", " ").replace("-", " ")
-        else:
-            spoken_of = str(self.titles[reason_position]) if reason_position >= 0 else ""
-        named, bare = _TEXTS[name]
-        return named.format(spoken_of) if spoken_of else bare
+            return reason_text(name, spoken_category(self.category(position)))
+        return reason_text(name, str(self.titles[reason_position]) if 0 <= reason_position < len(self) else "")
 
     def close(self) -> None:
         """Give back what the store holds for this version; its arrays stay readable."""

@@ -194,6 +194,28 @@ def test_a_stored_shelf_that_repeats_an_item_is_answered_without_the_repeat(tmp_
             assert len(set(picked.positions)) == len(picked.positions) == limit
 
 
+def test_a_record_that_was_altered_is_said_to_be_unreadable_and_the_answer_is_full(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = snapshot.packed("user-3").record  # type: ignore[union-attr]
+    rng, told = np.random.default_rng(5), set()
+    for _ in range(300):
+        altered = bytearray(record)
+        for place in rng.integers(0, len(altered), 3):
+            altered[place] = rng.integers(256)
+        monkeypatch.setattr(snapshot._stored, "look_up", lambda _, data=bytes(altered): data)
+        snapshot.packed.cache_clear()
+        picked = pick(snapshot, LiveItems(snapshot), Ask(user_id="user-3", limit=30))
+        assert len(set(picked.positions)) == 30
+        assert all(
+            snapshot.reason(*why)
+            for why in zip(picked.reasons, picked.positions, picked.reason_positions, strict=True)
+        )
+        told.update(picked.degraded)
+    snapshot.packed.cache_clear()
+    assert told == {"record_unreadable", "record_newer"}
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7])
 def test_answers_are_full_whatever_share_of_the_catalogue_is_out_of_stock(snapshot: Snapshot, share: float) -> None:
     live = LiveItems(snapshot)
