@@ -1,7 +1,8 @@
 """Choose the as-of days whose aftermath teaches the ranker, and build each one: features, CF, labels, examples.
 
 A window stands at day c: everything that is learned from is fitted to what was known on c, and the labels are the
-events of the horizon after it. The newest window ends on the night's own day; older ones follow back to back.
+events of the horizon after it. Windows begin on a Sunday, the newest on the last whose horizon is over by the night:
+so for a week the nights find them built, and the ranker as well. Older ones follow back to back.
 Where the shop has too few days for one, each user's pairs are held out by hash and everything is fitted to the rest.
 """
 
@@ -31,8 +32,10 @@ class Window:
 
 
 def window_days(first_day: date, ds: date, parameters: Parameters) -> list[date]:
-    """Return the as-of days, newest first: those that leave `min_history_days` of events before them."""
-    days = [ds - timedelta(days=parameters.horizon_days * n) for n in range(1, parameters.label_windows + 1)]
+    """Return the as-of days, newest first: Sundays that leave `min_history_days` of events before them."""
+    latest = ds - timedelta(days=parameters.horizon_days)
+    newest = latest - timedelta(days=latest.isoweekday() % 7)
+    days = [newest - timedelta(days=parameters.horizon_days * n) for n in range(parameters.label_windows)]
     return [day for day in days if (day - first_day).days + 1 >= parameters.min_history_days]
 
 
@@ -51,7 +54,7 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     windows: list[Window] = []
     labels = 0
     for day in days:
-        labels += build_window(spark, lake, day, parameters, until=ds).row_count or 0
+        labels += build_window(spark, lake, day, parameters).row_count or 0
         windows.append(Window(lake, day))
         if labels >= parameters.enough_labels and len(windows) > 1:
             break
@@ -64,11 +67,9 @@ def visible(spark: SparkSession, lake: Lake, ds: date) -> DataFrame:
     return lake.read_days(spark, INTERACTIONS, days).where(F.col("event_date") <= F.lit(ds))
 
 
-def build_window(
-    spark: SparkSession, lake: Lake, day: date, parameters: Parameters, until: date | None = None
-) -> Manifest:
-    """Build one window; return the manifest of its labels. `until` is the night that sees them."""
-    until = until or day + timedelta(days=parameters.horizon_days)
+def build_window(spark: SparkSession, lake: Lake, day: date, parameters: Parameters) -> Manifest:
+    """Build one window; return the manifest of its labels: of events that landed within the horizon."""
+    until = day + timedelta(days=parameters.horizon_days)
     features.build_if_stale(spark, lake, day, parameters)
     train_cf.build(lake, day, parameters)
     train_content.build(lake, day, parameters)

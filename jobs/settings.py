@@ -84,7 +84,7 @@ class Parameters:
     candidates_per_user: int = 400
     horizon_days: int = 14
     label_windows: int = 4
-    min_history_days: int = 28
+    min_history_days: int = 21
     max_training_users: int = 10_000
     """A window's examples come from at most about this many users, chosen by hash."""
     enough_labels: int = 50_000
