@@ -63,7 +63,9 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 POLICY = Policy()
-_SPARE = 8  # a shelf is looked at twice as far as items are wanted and this, and only where that fails to its end
+_SPARE = (
+    8  # a shelf is looked at two or three times as far as items are wanted and this; where that fails, to its end
+)
 
 
 def filters_of(snapshot: Snapshot, ask: Ask) -> Filters:
@@ -140,7 +142,7 @@ def barred_of(snapshot: Snapshot, ask: Ask) -> set[int]:
 
 def _take_own(snapshot: Snapshot, live: Live, shelf: PackedShelf, filters: Filters, out: Pick, wanted: int) -> None:
     """Take the first eligible items of the user's own shelf, or none where it has too few."""
-    look = 2 * wanted + _SPARE
+    look = (2 if filters.prices is None and filters.nodes is None else 3) * wanted + _SPARE
     positions = shelf.positions(look)
     rows = filters.eligible(snapshot, live, positions).nonzero()[0]
     if len(rows) < wanted and look < shelf.count:
