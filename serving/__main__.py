@@ -120,9 +120,10 @@ class _Lander:
         self._stopping = True
         self._process.terminate()
         try:
-            self._process.wait(STOP_S)
+            if self._process.wait(STOP_S) != 0:  # it had died, or had not yet begun
+                subprocess.run([sys.executable, "-m", "serving", "land", "--once"], timeout=STOP_S, check=False)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._process.kill()  # the next start lands the rest
 
 
 def _keys_at(store: str, state: str | None, keys: str | None) -> Path:
@@ -150,14 +151,23 @@ def _may_be_open(keys: Path, host: str) -> bool:
 @_SHARED
 @_MARK
 @click.option("--parent", type=int, help="End, with everything landed, when this process is gone.")
+@click.option("--once", is_flag=True, help="Land what is there, then end.")
 def land(
-    *, store: str, landing: str, state: str | None, shared: str | None, mark_events: bool, parent: int | None
+    *,
+    store: str,
+    landing: str,
+    state: str | None,
+    shared: str | None,
+    mark_events: bool,
+    parent: int | None,
+    once: bool,
 ) -> None:
     """Bring exposures and events to landing until stopped; `serve` starts this by itself."""
     from serving.lander import run
 
     at = Path(state) if state else beside(store)
-    run(Settings(store, Path(landing), at, at / "keys.json", shared or None, mark_events=mark_events), parent)
+    settings = Settings(store, Path(landing), at, at / "keys.json", shared or None, mark_events=mark_events)
+    run(settings, parent, once=once)
 
 
 @main.group()

@@ -45,19 +45,20 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _ENCODER = msgspec.json.Encoder()
-_AFTER_PARSE = tuple(COMPONENTS.index(name) for name in (
-    "state", "store", "filter", "explore", "fill", "encode", "log",
+_COMPONENTS = tuple(COMPONENTS.index(name) for name in (
+    "parse", "state", "store", "filter", "explore", "fill", "encode", "log",
 ))  # fmt: skip
-_PARSE, _REQUEST = (COMPONENTS.index("parse"),), (COMPONENTS.index("request"),)
+_REQUEST = (COMPONENTS.index("request"),)
+_SAMPLED = 7  # one answer in eight tells its components
 
 
-class _ScoreTexts(dict[float, str]):
+class _ScoreTexts(dict[float, bytes]):
     """Scores as text, up to the reason; a record holds few distinct ones, so most were written before."""
 
-    def __missing__(self, score: float) -> str:
+    def __missing__(self, score: float) -> bytes:
         if len(self) > 1 << 17:
             self.clear()
-        text = self[score] = f'{score:.4g},"reason":'
+        text = self[score] = b'%.4g,"reason":' % score
         return text
 
 
@@ -120,9 +121,9 @@ class Answers:
         self._exposures.put(shown)
         metrics, logged = self._metrics, perf_counter_ns()
         started = started or parsed
-        metrics.laps((started, parsed), _PARSE)
-        metrics.laps((parsed, stated, *picked.laps, encoded, logged), _AFTER_PARSE)
         metrics.laps((started, logged), _REQUEST)
+        if not key[0] & _SAMPLED:
+            metrics.laps((started, parsed, stated, *picked.laps, encoded, logged), _COMPONENTS)
         metrics.shown(picked.levels, picked.degraded, short=picked.short)
         return body, request_id
 
@@ -170,33 +171,25 @@ class Answers:
 def _encode(snapshot: Snapshot, parts: Parts, picked: Pick, request_id: str) -> bytes:
     """An `Answer` as JSON."""
     count = len(picked.positions)
-    columns = [""] * (3 * count)
-    columns[0::3] = parts.items(picked.positions)
-    columns[1::3] = map(_score_text, picked.scores)
-    columns[2::3] = parts.reasons(picked.reasons, picked.positions, picked.reason_positions)
-    rows = "".join(columns)[:-1]  # without the last comma
-    return f'{{"recommendations":[{rows}],{_rest(snapshot, picked, request_id)}'.encode()
+    columns = [b""] * (5 * count)
+    columns[0::5] = parts.items(picked.positions)
+    columns[1::5] = map(_score_text, picked.scores)
+    reasons = parts.reasons(picked.reasons, picked.positions, picked.reason_positions)
+    columns[2::5], columns[3::5], columns[4::5] = reasons[0::3], reasons[1::3], reasons[2::3]
+    rows = b"".join(columns)[:-1]  # without the last comma
+    if picked.degraded or picked.short:
+        rest = _more(snapshot, picked, request_id)
+    else:
+        rest = b'"request_id":"%b",%b' % (request_id.encode(), parts.versions)
+    return b'{"recommendations":[%b],%b}' % (rows, rest)
 
 
-def _rest(snapshot: Snapshot, picked: Pick, request_id: str) -> str:
-    version, model = snapshot.version, snapshot.manifest.model_version
-    if not picked.degraded and not picked.short:
-        return f'"request_id":"{request_id}",{_versions(model, version)}}}'
-    more: dict[str, object] = {"request_id": request_id, "model_version": model, "snapshot": version}
+def _more(snapshot: Snapshot, picked: Pick, request_id: str) -> bytes:
+    """What follows the items in an answer that is not as it should be."""
+    told: dict[str, object] = {"request_id": request_id, "model_version": snapshot.manifest.model_version}
+    told["snapshot"] = snapshot.version
     if picked.degraded:
-        more["degraded"] = picked.degraded
+        told["degraded"] = picked.degraded
     if picked.short:
-        more["short"] = f"the catalogue has {len(picked.positions)} such items now"
-    return _ENCODER.encode(more).decode()[1:]
-
-
-_told: dict[tuple[str, str], str] = {}
-
-
-def _versions(model: str, version: str) -> str:
-    found = _told.get((model, version))
-    if found is None:
-        _told.clear()
-        encoded = _ENCODER.encode({"model_version": model, "snapshot": version}).decode()[1:-1]
-        found = _told[(model, version)] = encoded
-    return found
+        told["short"] = f"the catalogue has {len(picked.positions)} such items now"
+    return _ENCODER.encode(told)[1:-1]

@@ -1,18 +1,20 @@
-"""The current snapshot: follows the store's pointer, and swaps a newly promoted version in whole.
+"""The current snapshot: follows the pointers of base and overlay, and swaps what was newly promoted in whole.
 
-A lookup takes `Current.pair` once and reads that one version throughout. A version that cannot be loaded leaves the
-one before in place and is said in `trouble`.
+A lookup takes `Current.pair` once and reads that one (base, overlay) pair throughout. A version that cannot be
+loaded leaves the one before in place and is said in `trouble`.
 """
 
 import asyncio
 import logging
-from array import array
+from contextlib import closing
 from dataclasses import dataclass
 
 from serving.item_state import ItemState, LiveItems
+from serving.overlay import laid_over
 from serving.parts import Parts
 from serving.snapshot import Snapshot
 from serving.stores import Store, StoreError
+from serving.stores.overlay import is_over
 
 _LOG = logging.getLogger(__name__)
 POLL_S = 0.2
@@ -29,10 +31,10 @@ class Pair:
 
 
 class Current:
-    """Holds the live pair; `run` keeps it up with the pointer."""
+    """Holds the live pair; `run` keeps it up with the pointers of the base and of the overlay."""
 
-    def __init__(self, store: Store, state: ItemState) -> None:
-        self._store, self._state = store, state
+    def __init__(self, store: Store, state: ItemState, overlays: Store | None = None) -> None:
+        self._store, self._overlays, self._state = store, overlays, state
         self.pair: Pair | None = None
         self.trouble: str | None = None
         self.swaps = 0
@@ -47,24 +49,49 @@ class Current:
             await asyncio.sleep(POLL_S)
 
     async def refresh(self) -> None:
-        """Look at the pointer once and load what it names. Raises StoreError where that fails."""
+        """Look at the pointers once and load what they name. Raises StoreError where that fails."""
         wanted = (await asyncio.to_thread(self._store.pointer)).live
-        if wanted is None or (self.pair is not None and self.pair.snapshot.version == wanted):
+        before = self.pair
+        if wanted is None:
             self.trouble = None
             return
-        snapshot, live, positions = await asyncio.to_thread(self._load, wanted)
-        self._state.use(live, positions)
-        before, self.pair, self.trouble = self.pair, Pair(snapshot, live, Parts(snapshot)), None
-        self.swaps += 1
-        if before is not None:
-            asyncio.get_running_loop().call_later(_LINGER_S, before.snapshot.close)
+        if before is None or before.snapshot.version != wanted:
+            base = await asyncio.to_thread(self._load, wanted)
+            await self._swap(base, None)
+        overlay = await asyncio.to_thread(self._wanted_overlay, wanted)
+        if self.pair is not None and overlay != self.pair.snapshot.overlay:
+            base = self.pair.snapshot.base
+            over = base if overlay is None else await asyncio.to_thread(self._lay_over, base, overlay)
+            await self._swap(over, self.pair.parts)
+        self.trouble = None
 
-    def _load(self, version: str) -> tuple[Snapshot, LiveItems, "array[int]"]:
+    def _wanted_overlay(self, base: str) -> str | None:
+        live = self._overlays.pointer().live if self._overlays is not None else None
+        return live if live is not None and is_over(live, base) else None
+
+    async def _swap(self, snapshot: Snapshot, parts: Parts | None) -> None:
+        live, positions = await asyncio.to_thread(self._state.bind, snapshot)
+        self._state.use(live, positions)
+        before, self.pair = self.pair, Pair(snapshot, live, Parts(snapshot, parts))
+        self.swaps += 1
+        if before is not None and before.snapshot.base is not snapshot.base:
+            asyncio.get_running_loop().call_later(_LINGER_S, before.snapshot.base.close)
+
+    def _load(self, version: str) -> Snapshot:
         try:
-            snapshot = Snapshot(self._store.open(version))
+            return Snapshot(self._store.open(version))
         except (ValueError, KeyError, IndexError) as error:
             raise StoreError(f"{version} cannot be loaded: {error}; publish the night again") from error
-        return snapshot, *self._state.bind(snapshot)
+
+    def _lay_over(self, base: Snapshot, overlay: str) -> Snapshot:
+        assert self._overlays is not None
+        try:
+            with closing(self._overlays.open(overlay)) as stored:
+                return laid_over(base, stored)
+        except (ValueError, KeyError, IndexError) as error:
+            raise StoreError(
+                f"overlay {overlay} cannot be laid over: {error}; the next run writes another"
+            ) from error
 
     def _troubled(self, message: str) -> None:
         if message != self.trouble:

@@ -22,6 +22,7 @@ from serving.settings import Settings
 from serving.shelf import POLICY, Policy
 from serving.snapshot import Snapshot
 from serving.stores import open_store
+from serving.stores.overlay import overlay_url
 from serving.tombstones import FOLDER, Tombstones, landed_lines, tombstone_line
 
 _LOG = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Endpoint:
         erased: Log = self._shared_erased or self.erased_here
         self.erased_follow = Follower("the log of erasures", erased.reader(), self._take_erasures)
         self.exposures = ExposureLog(spool(settings))
-        self.current = Current(open_store(settings.store), self.state)
+        self.current = Current(open_store(settings.store), self.state, open_store(overlay_url(settings.store)))
         share = settings.explore_share
         policy = POLICY if share is None else Policy(explore_share=share)
         self.answers = Answers(self.current, self.exposures, self.metrics, self.actions, self.erased_before, policy)

@@ -283,11 +283,11 @@ def _common(shown: Shown, request_id: str) -> dict[str, Any]:
     }
 
 
-def run(settings: Settings, parent: int | None = None) -> None:
-    """Land until SIGTERM, or until `parent` is gone; what is left then is landed first."""
+def run(settings: Settings, parent: int | None = None, *, once: bool = False) -> None:
+    """Land until SIGTERM, or until `parent` is gone; what is left then is landed first. `once` does that alone."""
     from serving.endpoint import event_log, item_log, spool
 
-    stopping: list[int] = []
+    stopping = [1] if once else []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.append(1))
     items, lander = item_log(settings), Lander(settings.landing, spool(settings), event_log(settings), settings.state)

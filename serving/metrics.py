@@ -137,7 +137,8 @@ class Metrics:
 
 def _histograms(total: Sequence[int]) -> list[str]:
     name = "topshelf_seconds"
-    lines = [f"# HELP {name} Where the time of an answer goes, by component.", f"# TYPE {name} histogram"]
+    told = "Time of an answer: of all the whole, of one in eight by component."
+    lines = [f"# HELP {name} {told}", f"# TYPE {name} histogram"]
     for number, component in enumerate(COMPONENTS):
         base = _HISTOGRAMS + number * (_BUCKETS + 1)
         count = 0

@@ -14,7 +14,6 @@ from serving.events import read_events
 from serving.feed import Refusal
 from serving.logs import FileLog
 from serving.stores import open_store
-from serving.tombstones import landed_lines
 from tests.serving.running import Server, publish_night, serving, within
 from tests.serving.servers import redis_server
 
