@@ -16,14 +16,20 @@ from serving.stores import Store
 _NURSERY = """
 import os, select, sys
 from contextlib import closing
+from dataclasses import replace
+from datetime import date
 from jobs.publish import publish
 from serving.stores import open_store
 from tests.serving.small_shop import night
 
+made = night(n_users=600, n_items=200, top_n=60)
+tables = [(made.shelves(shard), made.users(shard)) for shard in range(made.n_shards)]
+made = replace(made, shelves=lambda shard: tables[shard][0], users=lambda shard: tables[shard][1])
+
 def publisher(url, day):
     try:
         with closing(open_store(url)) as store:
-            publish(night(day, n_users=600, n_items=200, top_n=60), store)
+            publish(replace(made, ds=date.fromisoformat(day)), store)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         os._exit(1)
