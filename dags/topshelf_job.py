@@ -3,7 +3,8 @@
 A deployment sets these in the environment of Airflow's processes; without them, the defaults stand:
 
 - TOPSHELF_PYTHON: the Python that has the jobs, `python`
-- TOPSHELF_FIRST_NIGHT: the first day that nights run by themselves, catching up from there; without it, from now on
+- TOPSHELF_FIRST_NIGHT: nights from this day on are caught up by themselves, and earlier ones cannot be backfilled;
+  without it, nights run from now on, and any day can be backfilled
 - TOPSHELF_DEADLINE_HOURS: hours that a night may take, waiting included, before it is told to be late, 6
 - TOPSHELF_RETRY_DELAY_S: seconds before a first retry, 60; doubled each time
 """
@@ -48,8 +49,8 @@ DEFAULT_ARGS: dict[str, Any] = {
 
 
 def start_date() -> datetime:
-    """Return the first day that is run: TOPSHELF_FIRST_NIGHT, else one that lies before any deployment."""
-    return datetime.fromisoformat(FIRST_NIGHT) if FIRST_NIGHT else datetime(2026, 1, 1)
+    """Return the first day that can be run: TOPSHELF_FIRST_NIGHT, else one that lies before any shop's data."""
+    return datetime.fromisoformat(FIRST_NIGHT) if FIRST_NIGHT else datetime(2000, 1, 1)
 
 
 class JobOperator(BashOperator):

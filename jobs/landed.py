@@ -3,13 +3,12 @@
 python -m jobs.landed --ds 2026-01-31 --landing s3://shop/landing
 """
 
-import os
 import sys
 from datetime import date
-from pathlib import Path
 
 from pyarrow import fs
 
+from jobs.recent_landing import filesystem_of
 from jobs.settings import stage_arguments
 
 SUCCESS = "_SUCCESS"
@@ -18,12 +17,8 @@ NOT_YET_STATUS = 4
 
 def has_landed(landing: str, ds: date) -> bool:
     """Tell whether `landing/events/ds=<day>` is marked as complete; `landing` is a folder or `s3://bucket/prefix`."""
-    marked = f"events/ds={ds}/{SUCCESS}"
-    if not landing.startswith("s3://"):
-        return (Path(landing) / marked).is_file()
-    store = fs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
-    found = store.get_file_info(f"{landing[5:].rstrip('/')}/{marked}")
-    return bool(found.type == fs.FileType.File)
+    filesystem, base = filesystem_of(landing)
+    return bool(filesystem.get_file_info(f"{base}/events/ds={ds}/{SUCCESS}").type == fs.FileType.File)
 
 
 def main() -> None:

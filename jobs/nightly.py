@@ -10,11 +10,13 @@ where it stopped, and a night run stage by stage makes the same bytes as a whole
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -37,6 +39,7 @@ from jobs.label_windows import HELD_OUT, Window
 from jobs.lake import Lake
 from jobs.lake_locks import held
 from jobs.manifest import Manifest, code_version, digest_of
+from jobs.night_metrics import night_gauges, timing_gauges, write_gauges
 from jobs.progress import StageProgress, StageTiming
 from jobs.settings import Parameters, Settings, stage_arguments
 from jobs.spark import session
@@ -297,6 +300,13 @@ def main() -> None:
     progress = StageProgress()
     night = run_stages(given.settings, given.parameters, given.ds, mine.stages or list(STAGES), progress)
     print("; ".join(f"{timing.name}: {timing.note}" for timing in progress.timings if timing.name != "spark"))
+    if folder := os.environ.get("TOPSHELF_METRICS_DIR"):
+        stages = [timing for timing in progress.timings if timing.name != "spark"]
+        gauges = timing_gauges(stages)
+        if night is not None:
+            lake = Lake(given.settings.lake)
+            gauges += night_gauges(lake, given.ds, live=night.live, refused=night.refused)
+        write_gauges(Path(folder), stages[0].name, gauges)
     if night is not None and night.refused:
         sys.exit(REFUSED_STATUS)
 

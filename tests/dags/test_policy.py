@@ -27,7 +27,7 @@ def tasks(found: Found) -> dict[str, dict[str, Any]]:
 
 def test_airflow_loads_just_these_dags_without_an_error(found: Found) -> None:
     assert found["errors"] == {}
-    assert set(found["dags"]) == {"nightly_recommendations"}
+    assert set(found["dags"]) == {"nightly_recommendations", "trending_refresh", "new_items", "maintenance"}
 
 
 def test_every_task_has_an_owner_retries_with_back_off_and_a_timeout(found: Found) -> None:
@@ -48,12 +48,12 @@ def test_a_days_name_reaches_a_job_by_its_environment_alone(found: Found) -> Non
     for name, task in tasks(found).items():
         if command := task["command"]:
             assert "{{" not in command, name
-            assert ('"$TOPSHELF_DS"' in command) == ("TOPSHELF_DS" in task["env"]), name
+            assert ('"$TOPSHELF_DS"' in command) == ("TOPSHELF_DS" in (task["env"] or {})), name
 
 
 def test_each_command_names_a_job_that_exists(found: Found) -> None:
     for name, task in tasks(found).items():
-        if command := task["command"]:
+        if "-m jobs." in (command := task["command"] or ""):
             job = command.split(" -m jobs.")[1].split()[0]
             assert (ROOT / "jobs" / f"{job}.py").exists(), name
 
@@ -79,3 +79,10 @@ def test_every_alert_and_every_notice_has_its_place_in_the_runbook() -> None:
     for alert in alerts:
         assert alert["alert"].lower() in headings
         assert alert["annotations"]["runbook"] == f"docs/runbook.md#{alert['alert'].lower()}"
+
+
+def test_trends_come_every_five_minutes_new_items_within_the_hour_maintenance_weekly(found: Found) -> None:
+    schedules = {name: dag["schedule"] for name, dag in found["dags"].items()}
+    assert schedules["trending_refresh"] == "*/5 * * * *"
+    assert schedules["new_items"] == "*/15 * * * *"
+    assert schedules["maintenance"] == "0 4 * * 0"

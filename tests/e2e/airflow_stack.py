@@ -149,6 +149,13 @@ class Stack:
             [str(START), name], env=self.env, stdout=log, stderr=log, start_new_session=True
         )
 
+    def restart(self, name: str) -> None:
+        """End one component politely and start it again, with the variables as they are now."""
+        process = self.running.pop(name)
+        process.terminate()
+        process.wait(60)
+        self.start_component(name)
+
     def command(self, *words: str) -> str:
         """Run one of start.sh's other commands to its end; return what it printed."""
         done = subprocess.run([str(START), *words], env=self.env, capture_output=True, text=True, check=False)

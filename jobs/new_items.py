@@ -1,0 +1,152 @@
+"""Bring products that landed after the night into the live snapshot, with neighbours by their content.
+
+    python -m jobs.new_items --landing data/landing --lake data/lake --store lmdb://data/store
+
+A new product's vector is folded into the night's content vectors: the mean of the products that share its words, each
+word by its weight. The night's index stays as it is; the new vectors are a second, small one beside it, and the
+neighbours of a product come from both. They go into the overlay of the live snapshot; the next night has the products
+in its catalogue.
+"""
+
+import argparse
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.lake import Lake
+from jobs.nearest_items import nearest
+from jobs.overlay import write_overlay
+from jobs.recent_landing import recent_rows
+from jobs.settings import Settings
+from jobs.train_content import ARTIFACT, tf_idf, words_of
+from serving.stores import open_store
+from serving.stores.overlay import MAX_NEW_ITEMS, OverlayItem
+
+COLUMNS = ("item_id", "title", "category", "brand", "price", "stock", "created_at", "deleted")
+NEIGHBOURS = 50
+Vectors = npt.NDArray[np.float32]
+
+
+def new_products(rows: pa.Table, known: Collection[str]) -> list[dict[str, str]]:
+    """Return the landed products that are not `known`: the last row of each, deleted ones left out, the newest first.
+
+    `rows` has COLUMNS as text, in the order that they landed in. Without a `created_at`, a product is as new as its
+    place in that order; equal ones stand in byte order of their ids.
+    """
+    last: dict[str, tuple[int, dict[str, str]]] = {}
+    for place, row in enumerate(rows.to_pylist()):
+        item_id = row["item_id"]
+        if item_id and item_id not in known:
+            last[item_id] = (place, {name: value or "" for name, value in row.items()})
+    found = [(place, row) for place, row in last.values() if row["deleted"].lower() not in ("true", "1")]
+    found.sort(key=lambda pair: pair[1]["item_id"])
+    found.sort(key=lambda pair: (pair[1]["created_at"], pair[0]), reverse=True)
+    return [row for _, row in found[:MAX_NEW_ITEMS]]
+
+
+def folded_in(base_words: Sequence[set[str]], base: Vectors, new_words: Sequence[set[str]]) -> Vectors:
+    """Return unit vectors of new products in the space of the base's [n_items, d]; zeros where no word is shared.
+
+    The fold-in of latent semantic analysis (Deerwester et al. 1990), with a word's vector summed from the products
+    that have it.
+    """
+    matrix = tf_idf([*base_words, *new_words])
+    of_word = matrix[: len(base_words)].T @ base
+    found = np.asarray(matrix[len(base_words) :] @ of_word)
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray(found / np.where(length > 1e-9, length, 1), dtype=np.float32)
+
+
+def neighbours(
+    base: Vectors, base_ids: Sequence[str], new: Vectors, new_ids: Sequence[str]
+) -> list[list[tuple[str, float]]]:
+    """Return the nearest items of each new one, by cosine, from the night's index and from the new items' own."""
+    near = [(nearest(base, new, NEIGHBOURS), base_ids), (nearest(new, new, NEIGHBOURS + 1), new_ids)]
+    lists = []
+    for row, own in enumerate(new_ids):
+        both = [
+            (ids[position], float(score))
+            for found, ids in near
+            for position, score in zip(found.position[row].tolist(), found.score[row].tolist(), strict=True)
+            if position >= 0 and score > 0 and ids[position] != own
+        ]
+        lists.append(sorted(both, key=lambda pair: (-pair[1], pair[0]))[:NEIGHBOURS])
+    return lists
+
+
+def _overlay_item(row: dict[str, str], near: list[tuple[str, float]]) -> OverlayItem:
+    stock = row["stock"].partition(".")[0]
+    return OverlayItem(
+        item_id=row["item_id"],
+        title=row["title"],
+        category=row["category"].strip("/"),
+        price_minor=_minor(row["price"]),
+        stock=int(stock) if stock.isdecimal() else -1,
+        neighbours=near,
+    )
+
+
+def _minor(price: str) -> int:
+    """Return a price in minor units, -1 for one that is missing or none; the night sets bad rows aside by name."""
+    try:
+        minor = int(Decimal(price) * 100) if price else -1
+    except (InvalidOperation, OverflowError):
+        return -1
+    return max(minor, -1)
+
+
+def bring_in(settings: Settings, today: date) -> str:
+    """Write the overlay and return a sentence that says what it holds.
+
+    Raises:
+        StoreError: the store cannot be written, or another snapshot went live meanwhile.
+        MissingPartitionError: the lake does not have the live snapshot's day.
+    """
+    with closing(open_store(settings.store)) as store:
+        base = store.pointer().live
+    if base is None:
+        return f"nothing is live in {settings.store} yet, so there is nothing to bring new items into"
+    lake, day = Lake(settings.lake), date.fromisoformat(base[:10])
+    days = [day + timedelta(days=ago) for ago in range(1, (today - day).days + 1)]
+    rows, passed_over = recent_rows(settings.landing, "items", days, COLUMNS)
+    items = lake.arrow("features/item", day, ["item_pos", "item_id", "title", "category", "brand", "price_minor"])
+    items = items.sort_by("item_pos")
+    ids = items["item_id"].to_pylist()
+    fresh = new_products(rows, set(ids))
+    told = "".join(f"; passed over {file}" for file in passed_over)
+    if not rows:
+        return f"no item has landed after {day}{told}"
+    vectors = lake.array(ARTIFACT, day, "item_vectors")
+    texts = [items[name].fill_null("").to_pylist() for name in ("title", "category", "brand")]
+    base_words = [words_of(*row) for row in zip(*texts, items["price_minor"].to_pylist(), strict=True)]
+    new_words = [
+        words_of(row["title"], row["category"].strip("/"), row["brand"], max(_minor(row["price"]), 0))
+        for row in fresh
+    ]
+    new = folded_in(base_words, vectors, new_words)
+    near = neighbours(vectors, ids, new, [row["item_id"] for row in fresh])
+    found = [_overlay_item(row, of_row) for row, of_row in zip(fresh, near, strict=True)]
+    overlay = write_overlay(settings.store, base, new_items=found)
+    alone = sum(not item.neighbours for item in found)
+    return f"{overlay}: {len(found)} new items{f', {alone} of them like nothing else' if alone else ''}{told}"
+
+
+def main() -> None:
+    """Bring new items in from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--landing", help="TOPSHELF_LANDING, or data/landing")
+    parser.add_argument("--lake", help="TOPSHELF_LAKE, or data/lake")
+    parser.add_argument("--store", help="TOPSHELF_STORE, or lmdb://data/store")
+    parser.add_argument("--today", type=date.fromisoformat, help="the last day to look at, today unless said")
+    given = parser.parse_args()
+    settings = Settings.from_environment(given.landing, given.lake, given.store)
+    print(bring_in(settings, given.today or datetime.now(UTC).date()))
+
+
+if __name__ == "__main__":
+    main()
