@@ -63,9 +63,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 POLICY = Policy()
-_SPARE = (
-    8  # a shelf is looked at two or three times as far as items are wanted and this; where that fails, to its end
-)
+_SPARE = 8  # a shelf is looked at some times as far as items are wanted and this; where that fails, to its end
 
 
 def filters_of(snapshot: Snapshot, ask: Ask) -> Filters:
@@ -97,7 +95,7 @@ def pick(
     out.laps.append(perf_counter_ns())
     filters = filters_of(snapshot, ask)
     barred = barred_of(snapshot, ask) if ask.exclude else set[int]()
-    pool = snapshot.pool(ask.category) if request_key else None
+    pool = snapshot.pool_in(ask.category) if request_key else None
     places = slots(ask.limit, policy.explore_share) if pool is not None else ()
     wanted = ask.limit - len(places)
     filling: Filling | None = None
@@ -109,8 +107,9 @@ def pick(
     out.laps.append(perf_counter_ns())
     if pool is not None and places:
         unfit = (*barred, *actions.positions) if actions is not None else barred
-        mask = filters.eligible(snapshot, live, pool.positions)
-        _explore(pool, mask, out, unfit, draw_of(policy.secret, request_key), places)
+        mask = Filters(filters.prices).eligible(snapshot, live, pool[0].positions)
+        mask &= pool[1]
+        _explore(pool[0], mask, out, unfit, draw_of(policy.secret, request_key), places)
     out.laps.append(perf_counter_ns())
     if len(out.positions) < ask.limit:
         if filling is None:

@@ -97,6 +97,7 @@ class Snapshot:
         self.reason_json = lru_cache(1 << 17)(self._reason_json)
         self.position = lru_cache(1 << 16)(self._position)
         self.segment_shelf = lru_cache(1 << 12)(self._segment_shelf)
+        self.pool_in = lru_cache(1 << 12)(self._pool_in)
         self.band_shelf = lru_cache(1 << 10)(self._band_shelf)
 
     def __len__(self) -> int:
@@ -186,6 +187,15 @@ class Snapshot:
         while path not in self.pools and path:
             path = path.rpartition("/")[0]
         return self.pools.get(path)
+
+    def _pool_in(self, category: str | None) -> tuple[ExplorePool, NDArray[np.bool_]] | None:
+        """The pool of a path, and which of its items lie in that path."""
+        pool = self.pool(category)
+        if pool is None or category is None:
+            return None if pool is None else (pool, np.ones(len(pool), np.bool_))
+        first, end = self.category_nodes(category)
+        node = self.item_category[pool.positions]
+        return pool, (node >= first) & (node < end)
 
     def category_nodes(self, category: str) -> tuple[int, int]:
         """The nodes of a path and all below it, as a half-open range of `item_category`; empty where unknown."""
