@@ -17,7 +17,7 @@ from jobs.snapshot_columns import PublishError, Segments, shelf_columns
 from serving.record import RecordDigest, RecordError, ShelfColumns, encode
 from serving.stores import Batch, Loading, ShardReport, StoreError, open_store
 
-_BATCH = 10_000  # users encoded at once
+_BATCH = 4000  # users encoded at once
 
 
 @dataclass

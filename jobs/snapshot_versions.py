@@ -13,7 +13,7 @@ from serving.stores import pointer as steps
 from serving.stores.blobs import unpack
 
 KEEP = 2
-_AT_ONCE = 5_000
+_AT_ONCE = 1000
 
 
 def manifest_of(store: Store, version: str) -> Manifest:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from typer.testing import CliRunner as TyperRunner
 
 from jobs import snapshot_versions as versions
+from jobs.cli import app
 from jobs.publish import publish
 from jobs.publish_gates import GateLimits
 from serving.client import read_shelf
@@ -241,3 +243,26 @@ def test_gates_compare_with_a_version_that_was_restored(store: Store, archive: A
         done = publish(night(D2, n_users=30), host, limits=GateLimits(max_users_fall=0.1))
         assert "users" in done.reason
         assert host.pointer().live == version(D1)
+
+
+def test_the_commands_archive_list_and_restore_and_hand_a_rollback_on(
+    store: Store, archive_url: str, tmp_path: Path
+) -> None:
+    for day in (D1, D2):
+        publish(night(day), store)
+
+    def topshelf(*words: str) -> str:
+        done = TyperRunner().invoke(app, [*words, "--archive", archive_url], env={"TOPSHELF_STORE": store.url})
+        assert done.exception is None
+        return done.output
+
+    assert f"{version(D2)} is in s3://topshelf/" in topshelf("archive")
+    assert version(D1) in topshelf("archive", version(D1))
+    assert version(D1) in topshelf("archive", "--list")
+    other = f"lmdb://{tmp_path}/other"
+    assert f"topshelf promote {version(D2)}" in topshelf("restore", version(D2), "--store", other)
+    with closing(open_store(other)) as restored:
+        assert whole(restored, version(D2))
+    topshelf("rollback")
+    with closing(Archive(archive_url)) as archive:
+        assert archive.pointer().live == version(D1)
