@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
 
 from jobs import features, train_cf, train_content, training_examples
 from jobs.lake import Lake
@@ -46,19 +47,20 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
         MissingPartitionError: the staging tables have no day `ds`.
     """
     lake.manifest(INTERACTIONS, ds)
-    events = visible(spark, lake, ds)
-    first_day = events.agg(F.min("event_date")).first()
-    days = window_days(first_day[0], ds, parameters) if first_day and first_day[0] else []
-    if not days:
-        return [_build_held_out(spark, lake, ds, events, parameters)]
+    days = window_days(lake.days(INTERACTIONS)[0], ds, parameters)
+    # Opened once for all windows: hundreds of days' files take seconds to list and to open.
+    events = visible(spark, lake, ds).persist(StorageLevel.MEMORY_AND_DISK)
     windows: list[Window] = []
     labels = 0
-    for day in days:
-        labels += build_window(spark, lake, day, parameters).row_count or 0
-        windows.append(Window(lake, day))
-        if labels >= parameters.enough_labels and len(windows) > 1:
-            break
-    return windows
+    try:
+        for day in days:
+            labels += build_window(spark, lake, day, parameters, events).row_count or 0
+            windows.append(Window(lake, day))
+            if labels >= parameters.enough_labels and len(windows) > 1:
+                break
+        return windows if labels else [_build_held_out(spark, lake, ds, events, parameters)]
+    finally:
+        events.unpersist()
 
 
 def visible(spark: SparkSession, lake: Lake, ds: date) -> DataFrame:
@@ -67,10 +69,15 @@ def visible(spark: SparkSession, lake: Lake, ds: date) -> DataFrame:
     return lake.read_days(spark, INTERACTIONS, days).where(F.col("event_date") <= F.lit(ds))
 
 
-def build_window(spark: SparkSession, lake: Lake, day: date, parameters: Parameters) -> Manifest:
-    """Build one window; return the manifest of its labels: of events that landed within the horizon."""
+def build_window(
+    spark: SparkSession, lake: Lake, day: date, parameters: Parameters, interactions: DataFrame | None = None
+) -> Manifest:
+    """Build one window; return the manifest of its labels: of events that landed within the horizon.
+
+    `interactions` is staging/interactions up to the horizon's end or a later day, where the caller has it at hand.
+    """
     until = day + timedelta(days=parameters.horizon_days)
-    features.build_if_stale(spark, lake, day, parameters)
+    features.build_if_stale(spark, lake, day, parameters, interactions)
     train_cf.build(lake, day, parameters)
     train_content.build(lake, day, parameters)
     landed = [known for known in lake.days(INTERACTIONS) if day < known <= until]
@@ -82,7 +89,8 @@ def build_window(spark: SparkSession, lake: Lake, day: date, parameters: Paramet
     found = lake.find_manifest(training_examples.LABELS, day)
     if found is None or not found.is_current(inputs, chosen):
         item = lake.read(spark, "features/item", day)
-        events = lake.read_days(spark, INTERACTIONS, landed)
+        events = lake.read_days(spark, INTERACTIONS, landed) if interactions is None else interactions
+        events = events.where(F.col("ds").between(F.lit(day + timedelta(days=1)), F.lit(until)))
         labels = training_examples.horizon_labels(events, item, day, parameters.horizon_days)
         found = training_examples.write_labels(lake, labels, day, parameters, inputs)
     training_examples.build(spark, lake, day, parameters)
