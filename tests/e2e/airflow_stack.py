@@ -126,7 +126,6 @@ class Stack:
             "AIRFLOW__TRIGGERER__DEFAULT_CAPACITY": "50",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "600",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
-            "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         }
         self.env |= self.variables
 
