@@ -22,6 +22,7 @@ from serving.endpoint import Endpoint
 from serving.feed import MAX_BYTES
 from serving.gate import CLIENT_ID
 from serving.gate import client_id as client_id_of
+from serving.openapi import complete
 from serving.parameters import from_query
 from serving.problems import CONTENT_TYPE, ProblemError
 from serving.routes import HOT_PATH, handlers
@@ -59,6 +60,7 @@ def build(settings: Settings) -> ASGIApp:
         },
         request_max_body_size=MAX_BYTES,
     )
+    complete(app.openapi_schema)
     return hot_route(endpoint, _watched(endpoint, app))
 
 
@@ -104,7 +106,7 @@ def hot_route(endpoint: Endpoint, others: ASGIApp) -> ASGIApp:
     return application
 
 
-def _watched(endpoint: Endpoint, app: ASGIApp) -> ASGIApp:
+def _watched(endpoint: Endpoint, app: Litestar) -> ASGIApp:
     """Count answers by status, and let no body take longer than BODY_TIMEOUT_S to arrive."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,6 +115,11 @@ def _watched(endpoint: Endpoint, app: ASGIApp) -> ASGIApp:
             return
         if b"%2f" in scope["raw_path"].lower():  # an id with a slash in it is still one part of the path
             scope["path"] = unquote(_SLASH.sub(b"_", scope["raw_path"]).decode("latin-1"))
+        if scope.get("method") == "OPTIONS" and (allowed := _allowed(app, scope["path"])):
+            headers = [(b"allow", ", ".join(allowed).encode())]
+            await send({"type": "http.response.start", "status": 204, "headers": headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT_S
         whole = False
 
@@ -152,9 +159,23 @@ def _problem(request: Request[Any, Any, Any], problem: ProblemError) -> Response
 
 
 def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    detail = error.detail if isinstance(error.detail, str) else "the request was refused"
+    detail, parameter, headers = str(error.detail), None, []
+    if isinstance(error.extra, list) and error.extra and isinstance(error.extra[0], dict):
+        parameter = str(error.extra[0].get("key", "")) or None
+        detail = f"{parameter}: {error.extra[0].get('message', detail)}"
+    if error.status_code == 405:
+        headers = [(b"allow", ", ".join(_allowed(request.app, request.scope["path"])).encode())]
     remedy = "see /schema for what this endpoint takes"
-    return _problem(request, ProblemError(error.status_code, detail, remedy))
+    return _problem(request, ProblemError(error.status_code, detail, remedy, parameter, headers))
+
+
+def _allowed(app: Litestar, path: str) -> list[str]:
+    """The methods of the routes that a path is of."""
+    found: set[str] = set()
+    for route in app.routes:
+        if re.fullmatch(re.sub(r"{[^/]*}", "[^/]+", route.path), path):
+            found |= set(getattr(route, "methods", ()))
+    return sorted(found)
 
 
 def _too_deep(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:

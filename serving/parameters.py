@@ -22,9 +22,11 @@ _TEXTS = ("user_id", "category", "page", "device", "location", "region", "age_ba
 _LISTS = ("exclude", "categories", "actions")
 _KNOWN = frozenset((*_TEXTS, *_LISTS, "limit", "price_min", "price_max"))
 MAX_CATEGORIES = 10
+ACTION = rf"({'|'.join(ACTION_KINDS)}):[^,]{{1,256}}"
+PRICE = r"[0-9]{1,12}(\.[0-9]{1,4})?"
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the shelf is shown, and who looks at it as far as the shop knows."""
 
     page: str | None = None
@@ -35,14 +37,14 @@ class Context(msgspec.Struct, frozen=True):
     categories: tuple[str, ...] = ()  # hashable, for it is part of a default
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the user just did."""
 
     type: str
     item_id: str
 
 
-class Filters(msgspec.Struct, frozen=True):
+class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be shown: a category path (with all below it), prices as decimals."""
 
     category: str | None = None
@@ -117,8 +119,8 @@ def _from_query(query: bytes) -> Ask:
             user_id=get("user_id"),
             limit=int(limit),
             category=get("category"),
-            price_min_minor=_minor("price_min", get("price_min") or None, money.lowest_minor),
-            price_max_minor=_minor("price_max", get("price_max") or None, money.highest_minor),
+            price_min_minor=_minor("price_min", get("price_min"), money.lowest_minor),
+            price_max_minor=_minor("price_max", get("price_max"), money.highest_minor),
             page=get("page"),
             device=get("device"),
             location=get("location"),
@@ -126,7 +128,7 @@ def _from_query(query: bytes) -> Ask:
             age_band=get("age_band"),
             exclude=tuple(exclude.split(",")) if exclude else (),
             categories=tuple(categories.split(",")) if categories else (),
-            actions=_actions(actions) if actions else (),
+            actions=_actions(actions) if actions is not None else (),
         )
     )
 
@@ -210,7 +212,9 @@ def _check_lists(ask: Ask) -> None:
         for value in values:
             if _utf8_length(name, value) > MAX_TEXT_BYTES:
                 raise _refuse(name, f"one is longer than {MAX_TEXT_BYTES} bytes", "send it as the shop knows it")
-    for kind, _ in ask.actions:
+    for kind, item_id in ask.actions:
+        if not item_id:
+            raise _refuse("actions", "one names no item", "write view:ITEM")
         if kind not in ACTION_KINDS:
             raise _refuse("actions", f"{kind[:64]!r} is no kind", f"use one of {', '.join(ACTION_KINDS)}")
 
@@ -225,6 +229,8 @@ def _utf8_length(name: str, value: str) -> int:
 @lru_cache(4_096)
 def _known_minor(price: str | Decimal, convert: Callable[[str | Decimal], int]) -> int:
     """Prices in requests are round, and repeat."""
+    if isinstance(price, str) and not re.fullmatch(PRICE, price):
+        raise money.PriceError(f"{price[:40]!r} is no price")
     return convert(price)
 
 

@@ -1,7 +1,5 @@
 """Errors as RFC 9457 problem documents: what, which parameter, and the remedy."""
 
-from typing import Any
-
 import msgspec
 
 CONTENT_TYPE = b"application/problem+json"
@@ -21,6 +19,18 @@ _TITLES = {
 }
 
 
+class Problem(msgspec.Struct, omit_defaults=True):
+    """A problem document (RFC 9457): what is wrong, with which parameter, and the remedy."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    remedy: str
+    parameter: str | None = None
+    request_id: str | None = None
+
+
 class ProblemError(Exception):
     """An answer other than the one asked for; `remedy` says what to do."""
 
@@ -36,20 +46,7 @@ class ProblemError(Exception):
         self.status, self.detail, self.remedy, self.parameter = status, detail, remedy, parameter
         self.headers = headers or []
 
-    def document(self, request_id: str | None = None) -> dict[str, Any]:
-        """The problem as a JSON object."""
-        body: dict[str, Any] = {
-            "type": "about:blank",
-            "title": _TITLES.get(self.status, "Error"),
-            "status": self.status,
-            "detail": self.detail,
-            "remedy": self.remedy,
-        }
-        if self.parameter is not None:
-            body["parameter"] = self.parameter
-        if request_id is not None:
-            body["request_id"] = request_id
-        return body
-
     def to_json(self, request_id: str | None = None) -> bytes:
-        return msgspec.json.encode(self.document(request_id))
+        title = _TITLES.get(self.status, "Error")
+        told = (self.status, self.detail, self.remedy, self.parameter, request_id)
+        return msgspec.json.encode(Problem("about:blank", title, *told))

@@ -11,7 +11,7 @@ from litestar import MediaType, Request, Response, delete, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Parameter
+from litestar.openapi.datastructures import ResponseSpec
 
 from serving.answers import Answer
 from serving.endpoint import Endpoint
@@ -20,12 +20,23 @@ from serving.feed import Refusal, read_changes, split_rows
 from serving.gate import client_id
 from serving.item_state import ItemChange, encode_changes
 from serving.logs import LogError
+from serving.openapi import (
+    Categories,
+    Exclude,
+    Id,
+    LastActions,
+    Limit,
+    OfLines,
+    Price,
+    RequestId,
+    Text,
+    problems,
+)
 from serving.parameters import MAX_TEXT_BYTES, Body, from_body, from_query
 from serving.problems import ProblemError
 
 HOT_PATH = "/recommendations"
 _STEP_LINES = 250  # a millisecond of work, then answers go first
-_REQUEST_ID = r"^([A-Za-z0-9._:-]{1,128}\.)?[0-9a-f]{32}$"
 _ASK_BYTES = 256 << 10
 Guard = Callable[[ASGIConnection[Any, Any, Any, State], BaseRouteHandler], Awaitable[None]]
 
@@ -68,26 +79,28 @@ def handlers(endpoint: Endpoint) -> list[Any]:
 
 def _shelves(endpoint: Endpoint) -> list[Any]:
     @get(
-        HOT_PATH, summary="A shopper's shelf", media_type=MediaType.JSON, responses={}, guards=needs(endpoint, "read")
+        HOT_PATH,
+        summary="A shopper's shelf",
+        media_type=MediaType.JSON,
+        responses=problems(413, 503),
+        guards=needs(endpoint, "read"),
     )
     async def recommendations(
         request: Request[Any, Any, Any],
         *,
-        user_id: str | None = None,
-        limit: int = 20,
-        category: str | None = None,
-        price_min: str | None = None,
-        price_max: str | None = None,
-        page: str | None = None,
-        device: str | None = None,
-        location: str | None = None,
-        region: str | None = None,
-        age_band: str | None = None,
-        exclude: str | None = Parameter(default=None, description="item ids to leave out, with commas between"),
-        categories: str | None = Parameter(default=None, description="paths a new user chose, with commas between"),
-        actions: str | None = Parameter(
-            default=None, description="what the user just did, newest first: view:ITEM,add_to_cart:ITEM"
-        ),
+        user_id: Text = None,
+        limit: Limit = 20,
+        category: Text = None,
+        price_min: Price = None,
+        price_max: Price = None,
+        page: Text = None,
+        device: Text = None,
+        location: Text = None,
+        region: Text = None,
+        age_band: Text = None,
+        exclude: Exclude = None,
+        categories: Categories = None,
+        actions: LastActions = None,
     ) -> Answer:
         body, _ = endpoint.answers.recommend(from_query(request.scope["query_string"]))
         return msgspec.json.decode(body, type=Answer)
@@ -96,12 +109,15 @@ def _shelves(endpoint: Endpoint) -> list[Any]:
         HOT_PATH,
         summary="A shopper's shelf, asked for in JSON",
         status_code=200,
+        responses=problems(408, 413, 503),
         guards=needs(endpoint, "read"),
         request_max_body_size=_ASK_BYTES,
     )
-    async def recommendations_by_body(request: Request[Any, Any, Any], data: Body) -> Response[bytes]:
+    async def recommendations_by_body(request: Request[Any, Any, Any], data: Body) -> Response[Answer]:
         ask = from_body(await request.body())
-        body, request_id = endpoint.answers.recommend(ask, client_id(request.scope["headers"]))
+        answer = endpoint.answers.recommend(ask, client_id(request.scope["headers"]))
+        body: Any = answer[0]
+        request_id = answer[1]
         return Response(
             body, media_type=MediaType.JSON, headers={"cache-control": "no-store", "x-request-id": request_id}
         )
@@ -114,39 +130,43 @@ def _more_shelves(endpoint: Endpoint) -> list[Any]:
         "/items/{item_id:str}/similar",
         summary="Items like one",
         media_type=MediaType.JSON,
+        responses=problems(404, 413, 503),
         guards=needs(endpoint, "read"),
     )
     async def similar(
         request: Request[Any, Any, Any],
         *,
-        item_id: str,
-        limit: int = 20,
-        category: str | None = None,
-        price_min: str | None = None,
-        price_max: str | None = None,
-        exclude: str | None = Parameter(default=None, description="item ids to leave out, with commas between"),
+        item_id: Id,
+        limit: Limit = 20,
+        category: Text = None,
+        price_min: Price = None,
+        price_max: Price = None,
+        exclude: Exclude = None,
     ) -> Response[Answer]:
         ask = from_query(request.scope["query_string"])
         body: Any = endpoint.answers.similar(segment(request), ask)
         # Nothing personal is in it; a second is as long as a sold-out item may be shown.
         return Response(body, media_type=MediaType.JSON, headers={"cache-control": "private, max-age=1"})
 
-    @get("/users/{user_id:str}/trace", summary="Why a shelf is as it is", guards=needs(endpoint, "admin"))
+    @get(
+        "/users/{user_id:str}/trace",
+        summary="Why a shelf is as it is",
+        responses=problems(413, 503),
+        guards=needs(endpoint, "admin"),
+    )
     async def why(
         request: Request[Any, Any, Any],
         *,
-        user_id: str,
-        limit: int = 20,
-        category: str | None = None,
-        price_min: str | None = None,
-        price_max: str | None = None,
-        region: str | None = None,
-        age_band: str | None = None,
-        exclude: str | None = Parameter(default=None, description="item ids to leave out, with commas between"),
-        actions: str | None = Parameter(default=None, description="as in /recommendations"),
-        request_id: str | None = Parameter(
-            default=None, pattern=_REQUEST_ID, description="of an answer, whose exploration is drawn again"
-        ),
+        user_id: Id,
+        limit: Limit = 20,
+        category: Text = None,
+        price_min: Price = None,
+        price_max: Price = None,
+        region: Text = None,
+        age_band: Text = None,
+        exclude: Exclude = None,
+        actions: LastActions = None,
+        request_id: RequestId = None,
     ) -> dict[str, Any]:
         query = [field for field in request.scope["query_string"].split(b"&") if field[:11] != b"request_id="]
         ask = msgspec.structs.replace(from_query(b"&".join(query)), user_id=segment(request))
@@ -171,6 +191,8 @@ def _feeds(endpoint: Endpoint) -> list[Any]:
         "/items",
         summary="Live price, stock and moderation, as JSON lines",
         status_code=202,
+        responses=problems(408, 413, 503, 507),
+        operation_class=OfLines,
         guards=needs(endpoint, "feed"),
     )
     async def items(request: Request[Any, Any, Any]) -> Taken:
@@ -191,7 +213,14 @@ def _feeds(endpoint: Endpoint) -> list[Any]:
         endpoint.metrics.add("topshelf_items_refused_total", len(refused))
         return Taken(len(changes), refused)
 
-    @post("/events", summary="What shoppers do, as JSON lines", status_code=202, guards=needs(endpoint, "feed"))
+    @post(
+        "/events",
+        summary="What shoppers do, as JSON lines",
+        status_code=202,
+        responses=problems(408, 413, 503, 507),
+        operation_class=OfLines,
+        guards=needs(endpoint, "feed"),
+    )
     async def events(request: Request[Any, Any, Any]) -> Taken:
         lines, now = split_rows(await request.body()), time.time()
         logged: list[bytes] = []
@@ -228,9 +257,10 @@ def _people(endpoint: Endpoint) -> list[Any]:
         "/users/{user_id:str}",
         summary="Erase a shopper",
         status_code=200,
+        responses=problems(503, 507),
         guards=needs(endpoint, "admin"),
     )
-    async def erase(request: Request[Any, Any, Any], user_id: str) -> Erased:
+    async def erase(request: Request[Any, Any, Any], user_id: Id) -> Erased:
         try:
             return Erased(True, await endpoint.erase(segment(request)))
         except LogError as error:
@@ -244,7 +274,12 @@ def _health(endpoint: Endpoint) -> list[Any]:
     async def healthz() -> Health:
         return Health("ok")
 
-    @get("/readyz", summary="A snapshot is loaded, and the present was read", security=[{}])
+    @get(
+        "/readyz",
+        summary="A snapshot is loaded, and the present was read",
+        security=[{}],
+        responses={503: ResponseSpec(Health, generate_examples=False, description="Not yet")},
+    )
     async def readyz() -> Response[Health]:
         pair, trouble = endpoint.current.pair, endpoint.current.trouble or ""
         if pair is None:
@@ -254,7 +289,13 @@ def _health(endpoint: Endpoint) -> list[Any]:
             return Response(Health("reading the live state", trouble=told), status_code=503)
         return Response(Health("ready", pair.snapshot.version, trouble), status_code=200)
 
-    @get("/metrics", summary="For Prometheus", media_type="text/plain; version=0.0.4", guards=needs(endpoint, None))
+    @get(
+        "/metrics",
+        summary="For Prometheus",
+        media_type="text/plain; version=0.0.4",
+        responses=problems(),
+        guards=needs(endpoint, None),
+    )
     async def metrics() -> str:
         return endpoint.metrics.text(endpoint.gauges())
 

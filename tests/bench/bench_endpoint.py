@@ -41,7 +41,7 @@ _QUERY = "limit=20&category=home&price_max=400.00&page=homepage&device=mobile&lo
 
 def popular_night(n_users: int, n_items: int, seed: int = 0) -> Night:
     """A night whose shelves hold popular items more often; shelves are made when their shard is asked for."""
-    base = night("2026-01-31", n_users=0, n_items=n_items, top_n=TOP_N, n_shards=SHARDS, seed=seed)
+    base = night("2026-01-31", n_users=0, n_items=n_items, top_n=TOP_N, n_shards=SHARDS, seed=seed, explores=True)
     ids = base.items["item_id"].combine_chunks()
     names = [user_id(number) for number in range(n_users)]
     owners = [[name for name in names if shard_of(name, SHARDS) == shard] for shard in range(SHARDS)]
