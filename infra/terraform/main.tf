@@ -101,6 +101,21 @@ resource "aws_s3_bucket_lifecycle_configuration" "of" {
     }
   }
 
+  # Snapshots hold shoppers' shelves, so archived ones go before an erasure's 30 days are over.
+  dynamic "rule" {
+    for_each = each.key == "lake" ? [1] : []
+    content {
+      id     = "old-archives"
+      status = "Enabled"
+      filter {
+        prefix = "archive/"
+      }
+      expiration {
+        days = 28
+      }
+    }
+  }
+
   dynamic "rule" {
     for_each = each.key == "landing" ? [1] : []
     content {
