@@ -21,7 +21,7 @@ from serving.rates import Rates
 from serving.settings import Settings
 from serving.shelf import POLICY, Policy
 from serving.snapshot import Snapshot
-from serving.stores import open_store
+from serving.stores import StoreError, open_store
 from serving.stores.overlay import overlay_url
 from serving.tombstones import FOLDER, Tombstones, landed_lines, tombstone_line
 
@@ -83,6 +83,8 @@ class Endpoint:
         for each in follow:  # the present is read before the first answer, where it can be read
             with contextlib.suppress(LogError):
                 await each.catch_up()
+        with contextlib.suppress(StoreError):  # a worker that takes a dead one's place answers 200 from its first on
+            await self.current.refresh()
         tasks = [asyncio.create_task(each.run()) for each in follow]
         tasks += [asyncio.create_task(self.current.run()), asyncio.create_task(self._look())]
         try:

@@ -95,10 +95,13 @@ class Served:
 
     def workers(self) -> list[int]:
         """The processes that answer: the server's own, or its workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ") for pid in children}
-        spawned = [pid for pid, command in commands.items() if b"spawn_main" in command]
-        return spawned or [self.process.pid]
+        found = []
+        for tasks in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for pid in tasks.read_text().split():
+                with suppress(FileNotFoundError):
+                    if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        found.append(int(pid))
+        return found or [self.process.pid]
 
 
 @contextmanager
@@ -142,16 +145,16 @@ def endpoint(folder: Path, workers: int = 1) -> Iterator[Served]:
         yield served
 
 
-def _script(folder: Path, served: Served, users: int, pause_ms: float = 0) -> Path:
-    """What wrk asks for: another shopper every time."""
+def ask_script(folder: Path, port: int, secret: str, users: int, pause_ms: float = 0) -> Path:
+    """What wrk asks for: another shopper every time, or the bare answer where there is no key."""
     path = folder / "ask.lua"
-    target, header = '"/"', ""
-    if served.secret:
-        header = f'wrk.headers["Authorization"] = "Bearer {served.secret}"'
+    target, header = "'/'", ""
+    if secret:
+        header = f'wrk.headers["Authorization"] = "Bearer {secret}"'
         target = f'string.format("/recommendations?user_id=user-%08d&{_QUERY}", math.random(0, {users - 1}))'
     delay = f"function delay() return math.random(0, {2 * pause_ms:.0f}) end" if pause_ms else ""
     path.write_text(
-        f"{header}\n{delay}\nfunction init() math.randomseed({served.port}) end\n"
+        f"{header}\n{delay}\nfunction init() math.randomseed({port}) end\n"
         f"function request() return wrk.format('GET', {target}) end\n"
     )
     return path
@@ -161,7 +164,7 @@ def asked(
     folder: Path, served: Served, users: int, *, seconds: int = ROUND_S, pause_ms: float = 0
 ) -> dict[str, float]:
     """Run wrk once: requests a second, and latencies in ms. Raises AssertionError where an answer was no 200."""
-    script = _script(folder, served, users, pause_ms)
+    script = ask_script(folder, served.port, served.secret, users, pause_ms)
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script)]
     said = subprocess.run([*command, f"http://127.0.0.1:{served.port}"], capture_output=True, text=True, check=True)
     assert "Non-2xx" not in said.stdout and "Socket errors" not in said.stdout, said.stdout

@@ -1,0 +1,166 @@
+"""Faults while shoppers ask: what was answered. Run with -s to see the table that docs/chaos.md holds."""
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.publish import publish
+from serving.stores import open_store, pointer
+from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.servers import redis_server
+from tests.serving.small_shop import night
+
+pytestmark = pytest.mark.slow
+ASKERS = 4
+
+
+def answers_during(server: Server, fault: Callable[[], None], seconds: float = 2.5) -> Counter[str]:
+    """Ask all the time, a second before the fault and until `seconds` after it: answers by what they said."""
+    counts: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def ask(number: int) -> None:
+        client, asked = server.client("read"), 0
+        while not stop.is_set():
+            user = f"user-{(number * 7 + asked) % 60}"
+            asked += 1
+            try:
+                answer = client.get(f"/recommendations?user_id={user}")
+            except httpx.TransportError:
+                counts["connection lost"] += 1
+                client.close()
+                client = server.client("read")
+                time.sleep(0.05)
+                continue
+            body = answer.json()
+            counts[f"{answer.status_code // 100}xx"] += 1
+            counts["full"] += len(body.get("recommendations", ())) == 20
+            for reason in body.get("degraded", ()):
+                counts[reason] += 1
+        client.close()
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(ASKERS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    fault()
+    time.sleep(seconds)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return counts
+
+
+def told(what: str, counts: Counter[str]) -> None:
+    """Print a line of the table, and hold it to the promise."""
+    degraded = {
+        name: count for name, count in counts.items() if name not in {"2xx", "5xx", "full", "connection lost"}
+    }
+    said = ", ".join(f"{name} {count:,}" for name, count in sorted(degraded.items())) or "none"
+    cells = (what, counts["2xx"], counts["full"], counts["5xx"], counts["connection lost"], said)
+    sys.stdout.write(f"| {' | '.join(f'{cell:,}' if isinstance(cell, int) else cell for cell in cells)} |\n")
+    assert counts["5xx"] == 0, counts
+    assert counts["full"] == counts["2xx"] > 50, counts
+
+
+def test_workers_killed_one_after_another(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path, keyed=True, workers=2) as server:
+        killed = []
+
+        def kill() -> None:
+            for pid in server.workers():
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                time.sleep(2.5)
+
+        told("kill -9 of both workers, one after another", answers_during(server, kill, 3))
+        assert len(killed) == 2
+        assert within(10, lambda: len(set(server.workers()) - set(killed)) == 2)
+
+
+@pytest.mark.parametrize("fault", ["kill -9", "SIGSTOP, then SIGCONT"])
+def test_redis_of_the_store_killed_and_stalled(tmp_path: Path, fault: str) -> None:
+    with redis_server(tmp_path / "redis") as (port, redis):
+        url = f"redis://127.0.0.1:{port}?namespace=shop&timeout=1"
+        with closing(open_store(url)) as store:
+            publish(night("2026-01-01"), store)
+
+        def strike() -> None:
+            redis.send_signal(signal.SIGKILL if fault == "kill -9" else signal.SIGSTOP)
+            time.sleep(2)
+            redis.send_signal(signal.SIGCONT)
+
+        with serving(tmp_path, store=url, keyed=True) as server:
+            counts = answers_during(server, strike)
+            told(f"Redis as the store: {fault}", counts)
+            assert fault != "kill -9" or counts["snapshot_stale"] > 0
+            if fault != "kill -9":
+                assert within(10, lambda: "degraded" not in server.shelf(user_id="user-1"))
+
+
+@pytest.mark.parametrize("fault", ["kill -9", "SIGSTOP, then SIGCONT"])
+def test_redis_of_the_shared_state_killed_and_stalled(tmp_path: Path, fault: str) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with redis_server(tmp_path / "redis") as (port, redis):
+
+        def strike() -> None:
+            redis.send_signal(signal.SIGKILL if fault == "kill -9" else signal.SIGSTOP)
+            time.sleep(3)
+            redis.send_signal(signal.SIGCONT)
+
+        with serving(tmp_path, "--shared", f"redis://127.0.0.1:{port}", keyed=True) as server:
+            counts = answers_during(server, strike, 2)
+            told(f"Redis as the shared state and limits: {fault}", counts)
+            assert counts["item_state_stale"] > 0
+
+
+@pytest.mark.parametrize("fault", ["blob cut", "blob of noise", "shard cut", "manifest of noise", "pointer of noise"])
+def test_snapshot_files_that_are_corrupt(tmp_path: Path, fault: str) -> None:
+    first = publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path, keyed=True) as server, closing(open_store(f"lmdb://{tmp_path}/store")) as store:
+
+        def strike() -> None:
+            if fault == "pointer of noise":
+                (tmp_path / "store/pointer.json").write_bytes(os.urandom(100))
+                return
+            second = publish_night(tmp_path / "other", "2026-01-02", seed=2)
+            target = tmp_path / "store/versions" / second
+            shutil.copytree(tmp_path / "other/store/versions" / second, target)
+            kinds = {"blob": "blobs/item_category.npy", "shard": "shards/*", "manifest": "manifest.json"}
+            victim = next(target.glob(kinds[fault.partition(" ")[0]]))
+            data = victim.read_bytes()
+            victim.chmod(0o600)
+            victim.write_bytes(data[: len(data) // 2] if "cut" in fault else os.urandom(len(data)))
+            pointer.move(store, lambda old: pointer.promoted(old, second, "2026-01-02"))
+
+        counts = answers_during(server, strike, 2)
+        told(f"corrupt snapshot promoted: {fault}", counts)
+        assert server.shelf()["snapshot"] == first
+        assert counts["snapshot_stale"] > 0
+
+
+def test_a_full_disk_under_the_exposure_log(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    (tmp_path / "state/spool").mkdir(parents=True)
+    with serving(tmp_path, keyed=True) as server:
+
+        def strike() -> None:
+            segment = tmp_path / "state/spool/exposures-00000001.log"
+            segment.rename(segment.with_suffix(".before"))
+            segment.symlink_to("/dev/full")  # every write to it fails as on a full disk
+
+        counts = answers_during(server, strike, 2)
+        told("full disk under the exposure log", counts)
+        text = server.http.get("/metrics").text.splitlines()
+        assert int(next(line for line in text if line.startswith("topshelf_exposures_dropped_total")).split()[1]) > 0
