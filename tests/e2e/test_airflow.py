@@ -146,7 +146,6 @@ def test_scheduled_and_backfilled_nights_are_those_of_the_command_line(
     stack.api("PATCH", f"/dags/{DAG}", {"is_paused": False})
     wait_until(lambda: all_green(stack, "scheduled", SCHEDULED), "the scheduled nights", 3 * NIGHT_S, 2)
     live = live_version(settings.store)
-    assert live is not None and live.startswith(str(YESTERDAY))
 
     # Days before the first scheduled night can be backfilled where no first night is named.
     stack.env.pop("TOPSHELF_FIRST_NIGHT")
@@ -159,17 +158,24 @@ def test_scheduled_and_backfilled_nights_are_those_of_the_command_line(
         made |= versions(settings.store)
         assert live_version(settings.store) == live
 
-    # The same days by the command line, elsewhere, oldest first.
+    # The same nights by the command line, elsewhere, in the same order, as gates compare with what was there before.
     other = replace(settings, lake=str(tmp_path / "lake"), store=f"lmdb://{tmp_path / 'store'}")
-    ran, alone = Lake(settings.lake), Lake(other.lake)
-    for day in (*BACKFILLED, *SCHEDULED):
+    ran, alone, expected = Lake(settings.lake), Lake(other.lake), {}
+    runs = runs_by_day(stack, "scheduled") | runs_by_day(stack, "backfill")
+    for day in (*SCHEDULED, *BACKFILLED):
         night = nightly(other, PARAMETERS, day)
         for table in BUILT:
             assert rows_sha256(ran, table, day) == rows_sha256(alone, table, day), (table, day)
-        if day != SCHEDULED[0]:  # retention removed that one
-            assert made[night.version] == versions(other.store)[night.version], day
-        # The newest of all is certainly still there, so its run is one and the same by either way.
-        assert day < YESTERDAY or night.version == live
+        states = stack.task_states(DAG, runs[str(day)]["dag_run_id"])
+        # In so small a shop a gate may find one night too unlike another: its publish is then skipped, by either way.
+        assert states.pop("publish") == ("skipped" if night.refused else "success"), day
+        assert set(states.values()) == {"success"}, day
+        expected |= versions(other.store)
+        if day == YESTERDAY:
+            assert live_version(other.store) == live
+    assert made.items() <= expected.items()
+    assert {version[:10] for version in made} >= {str(day) for day in (*BACKFILLED, *SCHEDULED[1:])}
+    assert live_version(other.store) == live
 
 
 def live_version(store_url: str) -> str | None:
