@@ -57,7 +57,8 @@ class Open:
 
 
 @pytest.fixture
-def opened(shop: Shop, tmp_path: Path) -> Iterator[Open]:
+def opened(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    monkeypatch.setenv("TOPSHELF_EXPLORE_SHARE", "0")  # a slot of chance could show what has yet to trend
     store = tmp_path / "store"
     shutil.copytree(shop.settings.store.removeprefix("lmdb://"), store)
     settings = replace(shop.settings, landing=str(tmp_path / "landing"), store=f"lmdb://{store}")
