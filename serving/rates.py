@@ -26,6 +26,7 @@ LEASES = 100  # a window's limit is leased in so many parts
 _REST_S = 0.5  # after a failure the shared count is left alone for so long
 _SLOT = struct.Struct("<16sqd")  # a key's hash, its count, when its window ends in UTC seconds
 _SLOTS = 4_096
+_LOOKED_AT = 64  # slots from where a key's hash points
 
 
 class SharedFileStorage(Storage):
@@ -49,17 +50,18 @@ class SharedFileStorage(Storage):
         """The key's slot, or a free one: where, the hash, the count and the window's end."""
         digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
         first = int.from_bytes(digest[:4], "little")
-        free = -1
-        for step in range(_SLOTS):
+        taken = free = -1
+        for step in range(_LOOKED_AT):
             at = (first + step) % _SLOTS * _SLOT.size
             known, count, ends = _SLOT.unpack_from(self._map, at)
             if known == digest:
                 return at, digest, count if ends > now else 0, ends
-            if free < 0 and ends <= now:
+            if ends <= now and free < 0:
                 free = at
-            if ends == 0:
-                break
-        return max(free, 0), digest, 0, 0.0
+            elif taken < 0:
+                taken = at
+        # Where all are taken one makes way, and its key begins anew.
+        return free if free >= 0 else taken, digest, 0, 0.0
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -133,17 +135,19 @@ class Rates:
     def renew(self, key: Key, now: float) -> Lease:
         """Take a new lease from the shared count, and one request off it; it may be an empty one."""
         amount, part = key.rate.amount, max(1, key.rate.amount // LEASES)
-        seconds, name = key.rate.get_expiry(), key.rate.key_for(key.id)
+        seconds = key.rate.get_expiry()
+        # Windows are the clock's, told in the name: a storage that knows whole seconds only could not end one.
+        window = int(now // seconds)
+        until = float((window + 1) * seconds)
         if now >= self._rests_until:
             try:
-                total = self._storage.incr(name, seconds, amount=part)
-                until = float(self._storage.get_expiry(name))
+                total = self._storage.incr(key.rate.key_for(key.id, window), 2 * seconds, amount=part)
                 granted = max(0, part - max(0, total - amount))
                 return self._keep(key, Lease(granted, until, amount, max(0, amount - total), now))
             except Exception:  # whatever the storage's driver calls it: limits must not stop answers
                 self._rests_until = now + _REST_S
         self.unshared += 1
-        return self._keep(key, Lease(amount, now + seconds, amount, amount, now))
+        return self._keep(key, Lease(amount, until, amount, amount, now))
 
     def _keep(self, key: Key, lease: Lease) -> Lease:
         self._leases[key.id] = lease

@@ -229,7 +229,7 @@ def test_an_open_endpoint_answers_to_no_other_name_and_closes_with_its_first_key
 
 def test_the_rate_of_a_key_is_held_by_all_workers_together(tmp_path: Path) -> None:
     publish_night(tmp_path, "2026-01-01")
-    with serving(tmp_path, keyed=True, workers=2, rate="300/hour") as server:
+    with serving(tmp_path, keyed=True, workers=2, rate="300/day") as server:
 
         def ask(_: int) -> list[httpx.Response]:
             with server.client("read") as client:
@@ -241,7 +241,7 @@ def test_the_rate_of_a_key_is_held_by_all_workers_together(tmp_path: Path) -> No
         assert 290 <= counts[200] <= 300, counts
         assert counts[200] + counts[429] == 480
         refused = next(answer for answer in answers if answer.status_code == 429)
-        assert 3500 < int(refused.headers["retry-after"]) <= 3600
+        assert 0 < int(refused.headers["retry-after"]) <= 24 * 3600
         assert refused.headers["ratelimit-limit"] == "300"
         assert refused.headers["ratelimit-remaining"] == "0"
         assert refused.json()["remedy"].startswith("wait")
@@ -250,7 +250,7 @@ def test_the_rate_of_a_key_is_held_by_all_workers_together(tmp_path: Path) -> No
 
 def test_the_rate_outlasts_the_death_of_a_worker(tmp_path: Path) -> None:
     publish_night(tmp_path, "2026-01-01")
-    with serving(tmp_path, keyed=True, workers=2, rate="100/hour") as server:
+    with serving(tmp_path, keyed=True, workers=2, rate="100/day") as server:
         spent = sum(server.client("read").get(SHELF).status_code == 200 for _ in range(60))
         for pid in server.workers():
             os.kill(pid, 9)
