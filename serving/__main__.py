@@ -3,6 +3,7 @@
 python -m serving serve --store lmdb://data/store --landing data/landing --port 8000
 """
 
+import gc
 import ipaddress
 import os
 import signal
@@ -260,6 +261,7 @@ def application() -> object:
     """The ASGI application that the environment describes; uvicorn calls this in every worker."""
     from serving.app import build
 
+    gc.set_threshold(20_000, 20, 50)  # answers leave no cycles; looking for some costs more than it frees
     sys.setswitchinterval(0.0005)  # a thread that appends to a log must not keep answers waiting for 5 ms
     return build(Settings.from_environment())
 

@@ -8,6 +8,7 @@ answer: when the queue, the spool or the disk is full, exposures are dropped and
 import logging
 import threading
 from collections import deque
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -69,15 +70,18 @@ def spool_line(body: bytes, ts_s: float, ask: Ask, pick: Pick, parts: Parts, pri
 
 def filters_of(ask: Ask) -> str:
     """What was asked for beside a user and a length, as JSON."""
-    if ask.category is None and ask.price_min_minor is None and ask.price_max_minor is None:
-        return "{}"
+    return _filters(ask.category, ask.price_min_minor, ask.price_max_minor)
+
+
+@lru_cache(4_096)
+def _filters(category: str | None, lowest: int | None, highest: int | None) -> str:
     filters: dict[str, str] = {}
-    if ask.category is not None:
-        filters["category"] = ask.category
-    if ask.price_min_minor is not None:
-        filters["price_min"] = money.to_text(ask.price_min_minor)
-    if ask.price_max_minor is not None:
-        filters["price_max"] = money.to_text(ask.price_max_minor)
+    if category is not None:
+        filters["category"] = category
+    if lowest is not None:
+        filters["price_min"] = money.to_text(lowest)
+    if highest is not None:
+        filters["price_max"] = money.to_text(highest)
     return _ENCODER.encode(filters).decode()
 
 

@@ -38,18 +38,20 @@ _ENCODER, _DECODER = msgspec.json.Encoder(), msgspec.json.Decoder(ItemChange)
 class LiveItems:
     """The columns that lookups read, over one snapshot's catalogue."""
 
-    __slots__ = ("price_minor", "prices", "servable", "snapshot", "stock")
+    __slots__ = ("masks", "price_minor", "prices", "servable", "snapshot", "stock")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.price_minor = snapshot.price_minor.copy()
         self.prices = self.price_minor.data  # the same, quicker where one is read
         self.stock = snapshot.stock.copy()
+        self.masks: dict[object, NDArray[np.bool_]] = {}  # what was worked out of these columns as they stand
         self.servable = self.stock != 0  # unknown stock is served: the shop does not count it
 
     def set(self, position: int, price_minor: int, stock: int, hidden: int) -> None:
         """Lay the feed's values over the night's; _UNSET gives the night's back."""
         night = self.snapshot
+        self.masks.clear()
         self.price_minor[position] = night.price_minor[position] if price_minor == _UNSET else price_minor
         self.stock[position] = night.stock[position] if stock == _UNSET else min(stock, 2**31 - 1)
         self.servable[position] = self.stock[position] != 0 and hidden != 1
@@ -62,6 +64,7 @@ class LiveItems:
         hidden: NDArray[np.int64],
     ) -> None:
         """What `set` does, for many at once and over the night's values; a position of -1 is passed over."""
+        self.masks.clear()
         known = positions >= 0
         for column, values in ((self.price_minor, price_minor), (self.stock, np.minimum(stock, 2**31 - 1))):
             said = known & (values != _UNSET)

@@ -49,6 +49,7 @@ class Live(Protocol):
     servable: NDArray[np.bool_]  # in stock, or of unknown stock, and not hidden
     price_minor: NDArray[np.int64]  # -1 for unknown
     stock: NDArray[np.int32]  # -1 for unknown
+    masks: dict[object, NDArray[np.bool_]]  # worked out of these columns; emptied when they change
 
 
 class Filters(msgspec.Struct, frozen=True, gc=False):

@@ -37,6 +37,9 @@ from serving.stores import StoreError
 __all__ = ["LEVELS", "POLICY", "SLOT_TYPES", "Ask", "Pick", "Policy", "pick"]
 
 
+_MASKS = 1_024
+
+
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """One request, parsed; `location` is a place on the page, `region` is geography."""
 
@@ -107,8 +110,7 @@ def pick(
     out.laps.append(perf_counter_ns())
     if pool is not None and places:
         unfit = (*barred, *actions.positions) if actions is not None else barred
-        mask = Filters(filters.prices).eligible(snapshot, live, pool[0].positions)
-        mask &= pool[1]
+        mask = _pool_mask(snapshot, live, pool, ask.category, filters)
         _explore(pool[0], mask, out, unfit, draw_of(policy.secret, request_key), places)
     out.laps.append(perf_counter_ns())
     if len(out.positions) < ask.limit:
@@ -119,6 +121,23 @@ def pick(
         out.short = len(out.positions) < ask.limit
     out.laps.append(perf_counter_ns())
     return out
+
+
+def _pool_mask(
+    snapshot: Snapshot,
+    live: Live,
+    pool: tuple[ExplorePool, NDArray[np.bool_]],
+    category: str | None,
+    filters: Filters,
+) -> NDArray[np.bool_]:
+    """What of a pool may be shown now, remembered until the present changes; the caller's own to change."""
+    key = (category, filters.prices)
+    mask = live.masks.get(key)
+    if mask is None:
+        if len(live.masks) >= _MASKS:
+            live.masks.clear()
+        mask = live.masks[key] = Filters(filters.prices).eligible(snapshot, live, pool[0].positions) & pool[1]
+    return mask.copy()
 
 
 def own_shelf(snapshot: Snapshot, user_id: str, variant: str, out: Pick) -> PackedShelf | None:
