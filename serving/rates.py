@@ -114,10 +114,14 @@ class Rates:
 
     def __init__(self, folder: Path, shared_url: str | None) -> None:
         self.networked = shared_url is not None
+        address = f"shared-file://{folder}"
         options: dict[str, Any] = {}
         if shared_url is not None:
-            options = {"socket_timeout": 0.02, "socket_connect_timeout": 0.1, "key_prefix": "topshelf-limits"}
-        self._storage: Any = storage_from_string(shared_url or f"shared-file://{folder}", **options)
+            from serving.redis_log import plain_url
+
+            address, namespace = plain_url(shared_url)
+            options = {"socket_timeout": 0.02, "socket_connect_timeout": 0.1, "key_prefix": f"{namespace}:limits"}
+        self._storage: Any = storage_from_string(address, **options)
         self._leases: dict[str, Lease] = {}
         self._rests_until = 0.0
         self.unshared = 0

@@ -21,16 +21,27 @@ _TIMEOUT_S = 0.5
 _FOLD_LEASE_S = 60
 
 
-def connection(url: str) -> tuple[Any, str, str]:
-    """A client, the namespace, and the address without its password."""
+def plain_url(url: str) -> tuple[str, str]:
+    """The address as Redis' driver takes it, and the namespace that stood in its query."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
-    namespace, cluster = query.pop("namespace", "topshelf"), "cluster" in parts.scheme
-    scheme = parts.scheme.replace("+cluster", "")
-    plain = urlunsplit((scheme, *parts[1:3], urlencode(query), ""))
+    namespace = query.pop("namespace", "topshelf")
+    return urlunsplit((*parts[:3], urlencode(query), "")), namespace
+
+
+def connection(url: str) -> tuple[Any, str, str]:
+    """A client, the namespace, and the address without its password."""
+    plain, namespace = plain_url(url)
+    parts = urlsplit(url)
+    cluster = "cluster" in parts.scheme
     kind: Any = redis.cluster.RedisCluster if cluster else redis.Redis
     patience: dict[str, Any] = {} if cluster else {"retry": Retry(NoBackoff(), 0)}
-    client = kind.from_url(plain, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, **patience)
+    client = kind.from_url(
+        plain.replace("+cluster://", "://", 1),
+        socket_timeout=_TIMEOUT_S,
+        socket_connect_timeout=_TIMEOUT_S,
+        **patience,
+    )
     return client, namespace, f"{parts.hostname}:{parts.port}"
 
 

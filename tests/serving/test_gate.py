@@ -16,6 +16,7 @@ import pytest
 
 from serving.keys import KeysError, create, read_keys, revoke
 from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.servers import redis_server
 
 SHELF, SIMILAR = "/recommendations", "/items/item-00005/similar"
 
@@ -262,3 +263,19 @@ def test_the_rate_outlasts_the_death_of_a_worker(tmp_path: Path) -> None:
             except httpx.TransportError:
                 time.sleep(0.2)
         assert 95 <= spent + left <= 100
+
+
+def test_the_rate_of_a_key_is_held_by_all_hosts_that_share_redis(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    keys = tmp_path / "keys.json"
+    _, secret = create(keys, ("read",), "web", "100/day")
+    with redis_server(tmp_path / "redis") as (port, _):
+        shared = ("--shared", f"redis://127.0.0.1:{port}?namespace=t", "--keys", str(keys))
+        store = f"lmdb://{tmp_path}/store"
+        (tmp_path / "a").mkdir()
+        (tmp_path / "b").mkdir()
+        with serving(tmp_path / "a", *shared, store=store) as a, serving(tmp_path / "b", *shared, store=store) as b:
+            headers = {"authorization": f"Bearer {secret}"}
+            counts = Counter(host.http.get(SHELF, headers=headers).status_code for _ in range(80) for host in (a, b))
+    assert counts[200] <= 100
+    assert counts[200] >= 98, counts
