@@ -86,6 +86,11 @@ def all_green(stack: Stack, run_type: str, days: list[date]) -> bool:
     return all(found.get(str(day), {}).get("state") == "success" for day in days)
 
 
+def no_backfill_is_open(stack: Stack) -> bool:
+    """Tell whether a further backfill is taken: one that has ended is closed by the scheduler half a minute on."""
+    return all(one["completed_at"] for one in stack.api("GET", f"/backfills?dag_id={DAG}")["backfills"])
+
+
 def backfill_by_rest(stack: Stack, day: date) -> None:
     body = {"dag_id": DAG, "from_date": f"{day}T00:00:00Z", "to_date": f"{day}T00:00:00Z", "max_active_runs": 1}
     stack.api("POST", "/backfills", body | {"reprocess_behavior": "none", "run_backwards": False, "dag_run_conf": {}})
@@ -155,6 +160,7 @@ def test_scheduled_and_backfilled_nights_are_those_of_the_command_line(
     for day, start in zip(BACKFILLED, (backfill_by_rest, backfill_by_cli, None), strict=True):
         start(stack, day) if start else backfill_by_clicking(stack, day, shots_folder())
         wait_until(lambda until=day: all_green(stack, "backfill", [until]), f"the backfill of {day}", NIGHT_S, 2)
+        wait_until(lambda: no_backfill_is_open(stack), "the end of the backfill", 300, 2)
         made |= versions(settings.store)
         assert live_version(settings.store) == live
 
