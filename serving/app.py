@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 import time
+from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any
 from urllib.parse import unquote
@@ -60,7 +61,6 @@ def build(settings: Settings) -> ASGIApp:
         },
         request_max_body_size=MAX_BYTES,
     )
-    complete(app.openapi_schema)
     return hot_route(endpoint, _watched(endpoint, app))
 
 
@@ -109,10 +109,16 @@ def hot_route(endpoint: Endpoint, others: ASGIApp) -> ASGIApp:
 def _watched(endpoint: Endpoint, app: Litestar) -> ASGIApp:
     """Count answers by status, and let no body take longer than BODY_TIMEOUT_S to arrive."""
 
+    @lru_cache(1)
+    def document() -> None:  # made when it is first asked for: a start should not wait for it
+        complete(app.openapi_schema)
+
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if "method" not in scope:  # the lifespan
             await app(scope, receive, send)
             return
+        if scope["path"].startswith("/schema"):
+            document()
         if b"%2f" in scope["raw_path"].lower():  # an id with a slash in it is still one part of the path
             scope["path"] = unquote(_SLASH.sub(b"_", scope["raw_path"]).decode("latin-1"))
         if scope.get("method") == "OPTIONS" and (allowed := _allowed(app, scope["path"])):
