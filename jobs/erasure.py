@@ -3,8 +3,8 @@
 Landing is what everything is made from, so it is what is rewritten: the next night finds the days' fingerprints
 changed and stages them anew, quarantine with them. Derived partitions that hold an erased shopper are removed; what
 is still needed is built again. Snapshots leave by their own retention. The endpoint serves nothing personal from the
-moment of the erasure (`serving.tombstones`), so this may take its time: a few of the latest days, which the endpoint
-still writes, are left for the next run.
+moment of the erasure (`serving.stores.tombstones`), so this may take its time: a few of the latest days, which the
+endpoint still writes, are left for the next run.
 """
 
 import csv
@@ -23,7 +23,7 @@ from pyarrow import fs
 from jobs.lake import Lake
 from jobs.manifest import MANIFEST_NAME
 from jobs.recent_landing import filesystem_of
-from serving.tombstones import Tombstones
+from serving.stores.tombstones import Tombstones
 
 REDACTED = "_redacted.json"
 PERSONAL = ("events", "exposures", "users")

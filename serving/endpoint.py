@@ -23,7 +23,7 @@ from serving.shelf import POLICY, Policy
 from serving.snapshot import Snapshot
 from serving.stores import StoreError, open_store
 from serving.stores.overlay import overlay_url
-from serving.tombstones import FOLDER, Tombstones, landed_lines, tombstone_line
+from serving.stores.tombstones import FOLDER, Tombstones, landed_lines, tombstone_line
 
 _LOG = logging.getLogger(__name__)
 _BEHIND_S = 1.0  # a log that was not read to its end for so long may hide a sold-out item

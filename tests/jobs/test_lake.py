@@ -42,7 +42,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if refused:
         pytest.skip(f"a disk that can fill up needs the right to mount one: {refused.strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Spark may hold a torn file open a little longer
 
 
 # Whole partitions --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from jobs.lake import Lake
 from jobs.landing import Landing
 from jobs.maintenance import forget, maintain
 from jobs.settings import Settings
-from serving.tombstones import tombstone_line
+from serving.stores.tombstones import tombstone_line
 from tests.conftest import Land
 
 TODAY = date(2026, 3, 1)
