@@ -143,6 +143,7 @@ def shots_folder() -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
+@pytest.mark.skipif("TOPSHELF_TEST_AIRFLOW" not in os.environ, reason="TOPSHELF_TEST_AIRFLOW is not set")
 def test_scheduled_and_backfilled_nights_are_those_of_the_command_line(
     stack: Stack, places: tuple[Path, Settings], tmp_path: Path
 ) -> None:
