@@ -177,7 +177,8 @@ def test_a_folded_log_leaves_the_same_state_whenever_it_is_folded(
     plain.take(encode_changes(rows).splitlines())
     after.take(folded(encode_changes(rows[:cut])).splitlines())
     after.take(encode_changes(rows[cut:]).splitlines())
-    assert plain.lines() == after.lines()
+    # As sets: a row that says nothing of an item is dropped by folding, so the item may come later in the order.
+    assert set(plain.lines().splitlines()) == set(after.lines().splitlines())
 
 
 WRITER = """
