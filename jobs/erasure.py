@@ -52,6 +52,28 @@ def erased_users(landing: str) -> Tombstones:
     return stones
 
 
+def redacted_until(lake: Lake, ds: date) -> float:
+    """Return the moment in UTC seconds up to which landing was rid of erased rows when `ds` ended; 0 for never."""
+    filesystem, base = filesystem_of(lake.root)
+    told = filesystem.get_file_info(fs.FileSelector(f"{base}/runs/maintenance", allow_not_found=True))
+    days = [date.fromisoformat(info.base_name[:10]) for info in told if info.base_name.endswith(".json")]
+    reports = [lake.get_json(f"runs/maintenance/{day}.json") for day in sorted(days) if day <= ds]
+    before = [date.fromisoformat(report["redacted_before"]) for report in reports if report.get("redacted_before")]
+    return datetime(*before[-1].timetuple()[:3], tzinfo=UTC).timestamp() if before else 0.0
+
+
+def without(table: pa.Table, erased: Tombstones) -> pa.Table:
+    """Return a table without the rows of erased users."""
+    if not len(erased):
+        return table
+    owner = table["user_id"].cast(pa.string())
+    known = pc.unique(owner)
+    gone = known.filter(
+        pa.array([erased.erased_at(user_id) is not None for user_id in known.to_pylist()], pa.bool_())
+    )
+    return table.filter(pc.invert(pc.is_in(owner, value_set=gone)))
+
+
 def erase_from_landing(landing: str, stones: Tombstones, before: date) -> dict[str, int]:
     """Rewrite the files of days before `before` that hold erased rows; return how many rows went, by file.
 

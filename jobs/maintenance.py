@@ -67,7 +67,8 @@ def maintain(settings: Settings, today: date) -> Done:
                 done.dropped += drop_from_lake(of, stones)
         done.forgotten = forget(lake, settings.landing, today)
     done.restored = prove_archive(settings.archive)
-    lake.put_json(f"runs/maintenance/{today}.json", asdict(done) | {"day": str(today)})
+    told = {"day": str(today), "redacted_before": str(today - timedelta(days=STILL_WRITTEN_DAYS))}
+    lake.put_json(f"runs/maintenance/{today}.json", asdict(done) | told)
     return done
 
 

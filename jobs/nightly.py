@@ -34,6 +34,7 @@ from jobs import (
     train_ranker,
 )
 from jobs.contracts import tables
+from jobs.erasure import erased_users
 from jobs.ingest import ingest
 from jobs.label_windows import HELD_OUT, Window
 from jobs.lake import Lake
@@ -65,8 +66,8 @@ class Night:
     """A gate held the snapshot back. With neither this nor `live`, a later day is live, or a version is pinned."""
 
 
-def run_id(lake: Lake, ds: date, parameters: Parameters) -> str:
-    """Return the night's identity: the hash of all that landed up to the day, parameters and code."""
+def run_id(lake: Lake, ds: date, parameters: Parameters, erased: str = "") -> str:
+    """Return the night's identity: the hash of all that landed up to the day, erasures, parameters and code."""
     landed = [
         f"{key}={value}"
         for table in LANDED
@@ -74,7 +75,8 @@ def run_id(lake: Lake, ds: date, parameters: Parameters) -> str:
         if day <= ds
         for key, value in sorted(lake.manifest(table, day).inputs.items())
     ]
-    return digest_of([str(ds), *sorted(set(landed)), parameters.digest(), code_version()])
+    erasures = [erased] if erased else []
+    return digest_of([str(ds), *sorted(set(landed)), *erasures, parameters.digest(), code_version()])
 
 
 @dataclass
@@ -98,7 +100,7 @@ class _Run:
     @cached_property
     def identity(self) -> str:
         """The run's id; only asked for once the day is ingested."""
-        return run_id(self.lake, self.ds, self.parameters)
+        return run_id(self.lake, self.ds, self.parameters, erased_users(self.settings.landing).digest())
 
 
 def nightly(settings: Settings, parameters: Parameters, ds: date, progress: StageProgress | None = None) -> Night:
@@ -257,6 +259,7 @@ def _publish(run: _Run) -> str:
         places.store,
         run_id=run.identity,
         archive_url=places.archive,
+        landing=places.landing,
         spark=publish.executors(),
     )
     manifest = published.manifest

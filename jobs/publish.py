@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from jobs.archive import archive_artifacts
+from jobs.erasure import erased_users, redacted_until, without
 from jobs.exploration import pools_of
 from jobs.lake import Lake, MissingPartitionError
 from jobs.publish_gates import GateLimits, gates
@@ -49,6 +50,7 @@ from serving.stores.contents import (
     segment_blobs,
     shelf_blobs,
 )
+from serving.stores.tombstones import Tombstones
 
 SAMPLE_USERS = 2_000
 SHELF_COLUMNS = ["variant", "user_id", "rank", "item_id", "score", "source", "reason_code", "reason_item_id"]
@@ -175,8 +177,11 @@ def _blobs(night: Night, catalogue: Catalogue, segments: Segments) -> Iterator[t
     yield from pool_blobs(pools, len(catalogue.item_ids))
 
 
-def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
+def night_of(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Night:
     """What the lake holds of one night. Without a run id, it is the hash of what is published.
+
+    Users erased since landing was last rid of such rows (`jobs.maintenance`) are left out; what the lake has of those
+    erased before is of a new user. The manifest's `erasures_until` says up to when that holds.
 
     Raises MissingPartitionError: a stage before this one has not run for the day.
     """
@@ -195,20 +200,25 @@ def night_of(lake: Lake, ds: date, run_id: str = "") -> Night:
         return lake.array("artifacts/cf", ds, f"item_item_{name}")
 
     top = int(top_n.parameters.get("top_n", 100))
+    stones = erased_users(landing) if landing else Tombstones()
+    erased = stones.after(redacted_until(lake, ds)) if len(stones) else stones
+    metrics: dict[str, Any] = {"holdout": holdout["metrics"]} if holdout else {}
+    if len(stones):
+        metrics["erasures_until"] = datetime.fromtimestamp(stones.newest(), UTC).isoformat(timespec="milliseconds")
     return Night(
         ds=ds,
         run_id=run_id or top_n.parameters.get("run_id") or own_id,
         items=lake.arrow("features/item", ds, [*ITEM_COLUMNS, *POPULARITY]),
         fallback=lake.arrow("marts/fallback", ds, ["shelf", "shelf_key", "rank", "item_id", "score"]),
         neighbours=(near("indptr"), near("indices"), near("data")),
-        shelves=lambda shard: lake.shard("marts/top_n", ds, shard, SHELF_COLUMNS, SHELF_TEXTS),
-        users=lambda shard: lake.shard("features/user", ds, shard, columns),
+        shelves=lambda shard: without(lake.shard("marts/top_n", ds, shard, SHELF_COLUMNS, SHELF_TEXTS), erased),
+        users=lambda shard: without(lake.shard("features/user", ds, shard, columns), erased),
         n_shards=SHARDS,
         top_n=top,
         model_version=str((ranker.parameters | ranker.metrics).get("model_version", "")) if ranker else "",
         policy_version=POLICY_VERSION,
         expected_users=(top_n.row_count or 0) // max(1, top),
-        metrics={"holdout": holdout["metrics"]} if holdout else {},
+        metrics=metrics,
         exploration=lake.arrow("marts/exploration", ds),
     )
 
@@ -221,6 +231,7 @@ def build(
     run_id: str = "",
     force: str = "",
     archive_url: str = "",
+    landing: str = "",
     spark: SparkSession | None = None,
 ) -> Published:
     """Publish one night of the lake into a store, and archive it with its artifacts where an archive is named.
@@ -234,7 +245,7 @@ def build(
         archive = stack.enter_context(closing(Archive(archive_url))) if archive_url else None
         now = datetime.now(UTC).isoformat(timespec="seconds")
         load = OnSpark(spark, store_url) if spark else in_this_process
-        night = night_of(lake, ds, run_id)
+        night = night_of(lake, ds, run_id, landing)
         published = publish(night, store, force=force, now=now, archive=archive, load=load)
         if archive is not None:
             archive_artifacts(lake, ds, archive)
@@ -264,6 +275,7 @@ def main() -> None:
             run_id=mine.run_id,
             force=mine.force or "",
             archive_url=places.archive,
+            landing=places.landing,
             spark=executors(),
         )
     except (PublishError, StoreError, MissingPartitionError) as error:

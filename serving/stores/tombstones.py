@@ -61,6 +61,21 @@ class Tombstones:
                 continue  # not acknowledged: a crash tore it
             self._at[tombstone.user_sha256] = max(at, self._at.get(tombstone.user_sha256, 0.0))
 
+    def after(self, at_s: float) -> "Tombstones":
+        """The erasures from a moment on, in UTC seconds."""
+        later = Tombstones()
+        later._at = {user: at for user, at in self._at.items() if at >= at_s}
+        return later
+
+    def newest(self) -> float:
+        """When the last user was erased, in UTC seconds; 0 where none was."""
+        return max(self._at.values(), default=0.0)
+
+    def digest(self) -> str:
+        """The SHA-256 of all erasures; empty where there are none."""
+        lines = [f"{user} {at}" for user, at in sorted(self._at.items())]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
+
     def erased_at(self, user_id: str) -> float | None:
         """When a user was erased, in UTC seconds, or None."""
         return self._at.get(_digest(user_id)) if self._at else None

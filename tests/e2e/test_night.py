@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import asdict, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from jobs.contracts import contract, tables
 from jobs.lake import Lake
 from jobs.nightly import nightly
 from jobs.settings import Settings
+from serving.record import record_key
 from serving.stores import open_store
+from serving.stores.tombstones import tombstone_line
 from tests.e2e.conftest import DAY, LAST_DAY, PARAMETERS, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +112,24 @@ def test_a_repeated_night_keeps_every_stage_and_changes_no_file(shop: Shop) -> N
     assert again.version == shop.night.version
     assert {table: shop.lake.manifest(table, DAY) for table in BUILT} == before
     assert snapshot_shards(shop.settings.store) == shelf
+
+
+def test_an_erased_shopper_is_left_out_of_the_night_and_everybody_else_keeps_their_shelf(
+    shop: Shop, tmp_path: Path
+) -> None:
+    settings = elsewhere(shop, tmp_path)
+    shutil.copytree(shop.settings.lake, settings.lake)
+    gone, *others = sorted(set(shop.lake.arrow("marts/top_n", DAY)["user_id"].to_pylist()))
+    stones = Path(settings.landing) / "tombstones"
+    stones.mkdir()
+    (stones / "2026-02-11.jsonl").write_bytes(tombstone_line(gone, datetime(2026, 2, 11, tzinfo=UTC).timestamp()))
+    night = nightly(settings, PARAMETERS, DAY)
+    assert night.version != shop.night.version
+    with closing(open_store(settings.store)) as store, closing(store.open(night.version)) as snapshot:
+        assert snapshot.manifest.metrics["erasures_until"] == "2026-02-11T00:00:00.000+00:00"
+        assert snapshot.look_up(record_key(gone, "base")) is None
+        assert snapshot.manifest.users == len(others)
+        assert all(snapshot.look_up(record_key(user_id, "base")) for user_id in others)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def test_online_retail_s_shelf_beats_each_baseline_in_each_column_and_each_night
     for kind in ("all", "new"):
         for metric in ("recall@20", "ndcg@20"):
             ours = report["metrics"][kind][metric]
-            others = {name: of["metrics"][kind][metric] for name, of in report["baselines"].items()}
+            others = {name: of[kind][metric] for name, of in report["baselines"].items()}
             assert ours > max(others.values()), (kind, metric, ours, others)
     second = nightly(settings, parameters, DS + timedelta(days=1))
     assert first.live
