@@ -22,6 +22,7 @@ REGULAR = "17850"
 
 @pytest.mark.slow
 @pytest.mark.real_data
+@pytest.mark.timeout(3_600)
 def test_online_retail_s_shelf_beats_each_baseline_in_each_column_and_each_night_is_served(
     spark: SparkSession, shop_data: Path, tmp_path: Path
 ) -> None:
