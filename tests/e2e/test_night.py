@@ -132,6 +132,21 @@ def test_an_erased_shopper_is_left_out_of_the_night_and_everybody_else_keeps_the
         assert all(snapshot.look_up(record_key(user_id, "base")) for user_id in others)
 
 
+def test_the_next_night_of_a_week_takes_over_the_ranker_that_training_would_give_again(
+    shop: Shop, tmp_path: Path
+) -> None:
+    settings = elsewhere(shop, tmp_path)
+    shutil.copytree(shop.settings.lake, settings.lake)
+    lake, after = Lake(settings.lake), DAY + timedelta(days=1)
+    nightly(settings, PARAMETERS, after)
+    first, second = (lake.manifest("artifacts/ranker", day) for day in (DAY, after))
+    assert (second.inputs, second.files, second.metrics) == (first.inputs, first.files, first.metrics)
+    (Path(settings.lake) / f"artifacts/ranker/ds={DAY}/_manifest.json").unlink()
+    (Path(settings.lake) / f"artifacts/ranker/ds={after}/_manifest.json").unlink()
+    nightly(settings, PARAMETERS, after)
+    assert lake.manifest("artifacts/ranker", after).files == second.files
+
+
 @pytest.mark.slow
 def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop) -> None:
     places = {"TOPSHELF_LANDING": shop.settings.landing, "TOPSHELF_LAKE": shop.settings.lake}
