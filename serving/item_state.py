@@ -151,17 +151,3 @@ def folded(lines: bytes) -> bytes:
     state = ItemState()
     state.take(lines.splitlines())
     return state.lines()
-
-
-def eligible(
-    live: LiveItems, positions: np.ndarray, price_minor: tuple[int, int] | None, nodes: tuple[int, int] | None
-) -> np.ndarray:
-    """Which of these items may be shown now: in stock, not hidden, in the price range, in the category. [bool]"""
-    mask: np.ndarray = live.servable[positions]
-    if price_minor is not None:
-        price = live.price_minor[positions]
-        mask &= (price >= max(0, price_minor[0])) & (price <= price_minor[1])
-    if nodes is not None:
-        node = live.snapshot.item_category[positions]
-        mask &= (node >= nodes[0]) & (node < nodes[1])
-    return mask
