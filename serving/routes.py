@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -38,6 +38,7 @@ from serving.problems import ProblemError
 HOT_PATH = "/recommendations"
 _STEP_LINES = 250  # a millisecond of work, then answers go first
 _ASK_BYTES = 256 << 10
+Row = TypeVar("Row", ItemChange, bytes)
 Guard = Callable[[ASGIConnection[Any, Any, Any, State], BaseRouteHandler], Awaitable[None]]
 
 
@@ -196,16 +197,7 @@ def _feeds(endpoint: Endpoint) -> list[Any]:
         guards=needs(endpoint, "feed"),
     )
     async def items(request: Request[Any, Any, Any]) -> Taken:
-        lines, now = split_rows(await request.body()), time.time()
-        changes: list[ItemChange] = []
-        refused: list[Refusal] = []
-        for first in range(0, len(lines), _STEP_LINES):
-            for row in read_changes(lines[first : first + _STEP_LINES], now, first + 1):
-                if isinstance(row, Refusal):
-                    refused.append(row)
-                else:
-                    changes.append(row)
-            await asyncio.sleep(0)
+        changes, refused = await _read(await request.body(), read_changes)
         if changes:
             await _append(endpoint.item_log.append, encode_changes(changes))
             await endpoint.items_seen()
@@ -222,16 +214,7 @@ def _feeds(endpoint: Endpoint) -> list[Any]:
         guards=needs(endpoint, "feed"),
     )
     async def events(request: Request[Any, Any, Any]) -> Taken:
-        lines, now = split_rows(await request.body()), time.time()
-        logged: list[bytes] = []
-        refused: list[Refusal] = []
-        for first in range(0, len(lines), _STEP_LINES):
-            for row in read_events(lines[first : first + _STEP_LINES], now, first + 1):
-                if isinstance(row, Refusal):
-                    refused.append(row)
-                else:
-                    logged.append(row)
-            await asyncio.sleep(0)
+        logged, refused = await _read(await request.body(), read_events)
         if logged:
             whole = b"".join(logged)
             await _append(endpoint.event_log.append, whole)
@@ -242,6 +225,26 @@ def _feeds(endpoint: Endpoint) -> list[Any]:
         return Taken(len(logged), refused)
 
     return [items, events]
+
+
+async def _read(
+    body: bytes, rows_of: Callable[[list[bytes], float, int], Iterator[Row | Refusal]]
+) -> tuple[list[Row], list[Refusal]]:
+    """Read the JSON lines of a body in small steps between answers: the rows taken, and those refused.
+
+    Raises ProblemError (413) for a body that is too large.
+    """
+    lines, now = split_rows(body), time.time()
+    taken: list[Row] = []
+    refused: list[Refusal] = []
+    for first in range(0, len(lines), _STEP_LINES):
+        for row in rows_of(lines[first : first + _STEP_LINES], now, first + 1):
+            if isinstance(row, Refusal):
+                refused.append(row)
+            else:
+                taken.append(row)
+        await asyncio.sleep(0)
+    return taken, refused
 
 
 async def _append(append: Callable[[bytes], None], lines: bytes) -> None:
