@@ -148,9 +148,11 @@ def test_the_next_night_of_a_week_takes_over_the_ranker_that_training_would_give
 
 
 @pytest.mark.slow
-def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop) -> None:
-    places = {"TOPSHELF_LANDING": shop.settings.landing, "TOPSHELF_LAKE": shop.settings.lake}
-    env = {**os.environ, **places, "TOPSHELF_STORE": shop.settings.store}
+def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop, tmp_path: Path) -> None:
+    settings = elsewhere(shop, tmp_path)
+    shutil.copytree(shop.settings.lake, settings.lake)
+    lake = Lake(settings.lake)
+    env = environment(settings, tmp_path)
     for stage in ("ingest", "features", "train_cf", "candidates", "rank", "fallback", "validate", "publish"):
         done = subprocess.run(
             [sys.executable, "-m", f"jobs.{stage}", "--ds", str(DAY)],
@@ -162,6 +164,16 @@ def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop) -> 
         )
         assert done.returncode == 0, f"{stage}: {done.stderr[-2000:]}"
         assert str(DAY) in done.stdout, stage
+    assert rows_sha256(lake, "marts/top_n", DAY) == rows_sha256(shop.lake, "marts/top_n", DAY)
+    assert snapshot_shards(settings.store) == snapshot_shards(shop.settings.store)
+
+
+def environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """What tells a command the shop's places and the parameters of these tests."""
+    parameters = folder / "parameters.json"
+    parameters.write_text(json.dumps(asdict(PARAMETERS)))
+    places = {"TOPSHELF_LANDING": settings.landing, "TOPSHELF_LAKE": settings.lake, "TOPSHELF_STORE": settings.store}
+    return {**os.environ, **places, "TOPSHELF_PARAMETERS": str(parameters)}
 
 
 def test_a_shop_of_two_days_and_three_shoppers_gets_its_night_too(spark: object, tmp_path: Path) -> None:
@@ -180,13 +192,9 @@ def test_a_shop_of_two_days_and_three_shoppers_gets_its_night_too(spark: object,
 @pytest.mark.slow
 def test_a_night_killed_at_any_moment_is_finished_by_the_next_run(shop: Shop, tmp_path: Path) -> None:
     settings = elsewhere(shop, tmp_path)
-    parameters = tmp_path / "parameters.json"
-    parameters.write_text(json.dumps(asdict(PARAMETERS)))
-    env = {**os.environ, "TOPSHELF_PARAMETERS": str(parameters)}
-    command = [sys.executable, "-m", "jobs.nightly", "--ds", str(DAY), "--landing", settings.landing]
-    command += ["--lake", settings.lake, "--store", settings.store]
+    command = [sys.executable, "-m", "jobs.nightly", "--ds", str(DAY)]
     for after_s in (25, 45):
-        process = subprocess.Popen(command, env=env, start_new_session=True, cwd=ROOT)
+        process = subprocess.Popen(command, env=environment(settings, tmp_path), start_new_session=True, cwd=ROOT)
         try:
             process.wait(timeout=after_s)
         except subprocess.TimeoutExpired:
