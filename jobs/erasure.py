@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from jobs.filesystems import filesystem_of
 from jobs.lake import Lake
 from jobs.manifest import MANIFEST_NAME
-from jobs.recent_landing import filesystem_of
 from serving.stores.tombstones import Tombstones
 
 REDACTED = "_redacted.json"

@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.contracts import arrow_type, check_columns, contract, spark_schema
+from jobs.filesystems import filesystem_of
 from jobs.manifest import MANIFEST_NAME, Manifest, code_version
 from jobs.settings import SHARDS
 
@@ -43,10 +43,9 @@ class Lake:
 
     @cached_property
     def _filesystem(self) -> tuple[fs.FileSystem, str]:
-        if self.root.startswith("s3://"):
-            return fs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL")), self.root[5:]
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        return fs.LocalFileSystem(), str(Path(self.root).resolve())
+        if not self.root.startswith("s3://"):
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+        return filesystem_of(self.root)
 
     def location(self, table: str, ds: date | None = None) -> str:
         """Return the address that Spark reads: of one day, or of the whole table."""

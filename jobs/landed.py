@@ -8,10 +8,10 @@ from datetime import date
 
 from pyarrow import fs
 
-from jobs.recent_landing import filesystem_of
+from jobs.filesystems import filesystem_of
+from jobs.landing import SUCCESS
 from jobs.settings import stage_arguments
 
-SUCCESS = "_SUCCESS"
 NOT_YET_STATUS = 4
 
 

@@ -12,19 +12,19 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
+
+from jobs.filesystems import filesystem_of
 
 SUCCESS = "_SUCCESS"
 STAGED_AS = {
@@ -80,9 +80,7 @@ class Landing:
 
     @cached_property
     def _filesystem(self) -> tuple[fs.FileSystem, str]:
-        if self.root.startswith("s3://"):
-            return fs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL")), self.root[5:]
-        return fs.LocalFileSystem(), str(Path(self.root).resolve())
+        return filesystem_of(self.root)
 
     def address(self, file: LandedFile) -> str:
         """Return the address that Spark reads a file by; it would take [a] or {b} for patterns."""

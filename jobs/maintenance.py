@@ -15,10 +15,10 @@ from pyarrow import fs
 
 from jobs.archive import open_archive
 from jobs.erasure import drop, drop_from_lake, erase_from_landing, erased_users
+from jobs.filesystems import filesystem_of
 from jobs.label_windows import HELD_OUT
 from jobs.lake import Lake
 from jobs.lake_locks import held
-from jobs.recent_landing import filesystem_of
 from jobs.settings import Settings
 from serving.stores import StoreError, open_store
 

@@ -5,10 +5,8 @@
 
 import gzip
 import io
-import os
 from collections.abc import Iterable, Sequence
 from datetime import date
-from pathlib import Path
 
 import msgspec
 import pyarrow as pa
@@ -16,14 +14,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from jobs.filesystems import filesystem_of
+
 _LINES = msgspec.json.Decoder(dict[str, object])
-
-
-def filesystem_of(root: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a landing folder and the folder's path in it; `s3://bucket/prefix` or a local one."""
-    if root.startswith("s3://"):
-        return fs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL")), root[5:].rstrip("/")
-    return fs.LocalFileSystem(), str(Path(root).resolve())
 
 
 def recent_rows(landing: str, table: str, days: Iterable[date], columns: Sequence[str]) -> tuple[pa.Table, list[str]]:
