@@ -202,7 +202,7 @@ def night_of(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Night
     top = int(top_n.parameters.get("top_n", 100))
     stones = erased_users(landing) if landing else Tombstones()
     erased = stones.after(redacted_until(lake, ds)) if len(stones) else stones
-    metrics: dict[str, Any] = {"holdout": holdout["metrics"]} if holdout else {}
+    metrics: dict[str, Any] = {"holdout": holdout["metrics"] | {"n_users": holdout["n_users"]}} if holdout else {}
     if len(stones):
         metrics["erasures_until"] = datetime.fromtimestamp(stones.newest(), UTC).isoformat(timespec="milliseconds")
     return Night(

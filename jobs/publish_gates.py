@@ -25,6 +25,10 @@ class GateLimits:
     max_coverage_fall: float = 0.5
     max_evaluation_fall: float = 0.2
     evaluation_metric: str = "holdout.all.ndcg@20"
+    evaluation_users: str = "holdout.n_users.all"
+    min_evaluation_users: int = 500
+    """Of fewer, chance alone moves it by the allowed fall: a user's NDCG scatters by about 1.5 times its mean,
+    so two nights' means over 500 users each differ by 1.5 x sqrt(2 / 500), 9%, and 20% is twice that."""
     min_fallback: int = 20  # items of the global shelf, or the whole catalogue where that is smaller
     record_bytes: int = RECORD_BUDGET_BYTES  # for 100 items; longer shelves get 7 bytes an item more
 
@@ -58,16 +62,21 @@ def gates(
     results.append(_fall("users", old.version, old.users, new.users, limits.max_users_fall))
     results.append(_fall("items", old.version, old.items, new.items, limits.max_items_fall))
     results.append(_overlap_gate(store, old, sample, item_ids, limits))
-    for name, metric, most in (
-        ("coverage", "coverage", limits.max_coverage_fall),
-        ("evaluation", limits.evaluation_metric, limits.max_evaluation_fall),
-    ):
-        before, now = _metric(old.metrics, metric), _metric(new.metrics, metric)
-        if before is None or now is None:
-            results.append(Gate(name, "skipped", f"{metric} is not known of both {old.version} and this night"))
-        else:
-            results.append(_fall(name, old.version, before, now, most))
-    return results
+    results.append(_metric_gate("coverage", old, new, "coverage", limits.max_coverage_fall))
+    counted = [_metric(of.metrics, limits.evaluation_users) for of in (old, new)]
+    fewest = min((users for users in counted if users is not None), default=None)
+    if fewest is not None and fewest < limits.min_evaluation_users:
+        why = f"{fewest:,.0f} users were asked, and of fewer than {limits.min_evaluation_users} a fall may be chance"
+        return [*results, Gate("evaluation", "skipped", why)]
+    judged = _metric_gate("evaluation", old, new, limits.evaluation_metric, limits.max_evaluation_fall)
+    return [*results, judged]
+
+
+def _metric_gate(name: str, old: Manifest, new: Manifest, metric: str, most: float) -> Gate:
+    before, now = _metric(old.metrics, metric), _metric(new.metrics, metric)
+    if before is None or now is None:
+        return Gate(name, "skipped", f"{metric} is not known of both {old.version} and this night")
+    return _fall(name, old.version, before, now, most)
 
 
 def _judge(name: str, passed: bool, reason: str) -> Gate:

@@ -356,6 +356,21 @@ def test_a_worse_evaluation_and_an_overlap_out_of_range_hold_a_snapshot_back(sto
     assert (outcome["evaluation"], outcome["overlap"]) == ("failed", "failed")  # the same seed: the very same shelves
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "outcome"), [(500, 500, "failed"), (500, 499, "skipped"), (40, 800, "skipped")]
+)
+def test_a_worse_evaluation_of_a_handful_of_users_holds_nothing_back(
+    store: Store, before: int, now: int, outcome: str
+) -> None:
+    def told(ndcg: float, users: int) -> dict[str, object]:
+        return {"holdout": {"all": {"ndcg@20": ndcg}, "n_users": {"all": users}}}
+
+    publish(night(D1, metrics=told(0.3, before)), store)
+    done = publish(night(D2, seed=1, metrics=told(0.2, now)), store, limits=GateLimits(overlap_at_10=(0.0, 1.0)))
+    assert gates_of(done)["evaluation"] == outcome
+    assert done.live == (outcome == "skipped")
+
+
 def test_a_short_fallback_and_a_record_over_budget_hold_a_snapshot_back(store: Store) -> None:
     done = publish(night(D1), store, limits=GateLimits(min_fallback=60, record_bytes=100))
     assert gates_of(done) | {"fallback": "failed", "record_budget": "failed"} == gates_of(done)
