@@ -2,9 +2,10 @@
 
     landing/tombstones/*.jsonl     {"user_sha256": "<hex of the id's UTF-8>", "erased_at": "2026-01-31T10:00:00.000Z"}
 
-The id itself is not kept. From `erased_at` on nothing personal from before is served for the user; every night leaves
-out the rows of that user up to then: events and exposures by their `ts`, rows of `users` by their folder's day. What
-comes later is a new user's. The newest line of a user counts.
+The id itself is not kept. From `erased_at` on nothing personal from before is served for the user. Every publish
+leaves the user out whole and writes into the manifest's metrics `erasures_until`, the newest erasure that it knew of,
+until `jobs.maintenance` has rid landing of the rows from before: `redacted_before` in `runs/maintenance/<day>.json`
+says up to which day it has. What comes later is a new user's. The newest line of a user counts.
 """
 
 import hashlib
