@@ -131,20 +131,24 @@ def synthetic_shop(
 
 @app.command(epilog="Example: topshelf evaluate --ds 2011-11-09 --until 2011-11-23")
 def evaluate(
-    ds: Ds,
-    until: Annotated[datetime, typer.Option("--until", formats=["%Y-%m-%d"], help="Last day scored.", metavar="DAY")],
+    ds: Annotated[
+        list[datetime], typer.Option("--ds", formats=["%Y-%m-%d"], help="A UTC day; once a split.", metavar="DAY")
+    ],
+    until: Annotated[
+        datetime | None, typer.Option("--until", formats=["%Y-%m-%d"], help="Last day scored.", metavar="DAY")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="How many days are scored where --until is not said.")] = 14,
     truth: Annotated[str | None, typer.Option(help="purchase, or any; purchase unless the shop has none.")] = None,
     landing: Landing = None,
     lake: LakeAt = None,
 ) -> None:
     """Score the published shelves of a day on the days after it; trains nothing."""
-    from jobs.evaluate import print_report, published
-    from jobs.lake import Lake
+    from jobs.evaluate import evaluate as run
     from jobs.settings import parameters_from_environment
 
-    settings = _settings(landing, lake)
-    parameters = parameters_from_environment()
-    print_report(published(Lake(settings.lake), settings.landing, ds.date(), until.date(), parameters, truth=truth))
+    last = until.date() if until else None
+    chosen = parameters_from_environment()
+    run(_settings(landing, lake), [day.date() for day in ds], last, days, chosen, truth=truth)
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""Ranking metrics over many users' lists at once: recall, NDCG, hit rate, coverage, novelty, and their intervals.
+"""Ranking metrics over many users' lists at once: recall, NDCG, hit rate, coverage, Gini, novelty, and intervals.
 
 A list is a row of catalogue positions, best first, padded with -1 at its end; it holds an item at most once. Truth
 and what a user has seen are CSR matrices of the same rows, [users, items], whose stored entries mark the items.
@@ -75,6 +75,7 @@ def score_lists(
         values[kind] = user_values(cut, chosen, k)
         metrics[kind] = {name: _mean(of) for name, of in values[kind].items()}
         metrics[kind][f"coverage@{k}"] = coverage(cut, chosen.shape[1], k)
+        metrics[kind][f"gini@{k}"] = gini(cut, chosen.shape[1], k)
         metrics[kind][f"novelty@{k}"] = novelty(cut, audience, n_history_users, k)
     return ListScores(n_users, metrics, values)
 
@@ -120,6 +121,18 @@ def coverage(lists: Positions, n_items: int, k: int = K) -> float:
     """Return the share of the catalogue's items that stand in the first k of any list."""
     cut = lists[:, :k]
     return len(np.unique(cut[cut >= 0])) / max(n_items, 1)
+
+
+def gini(lists: Positions, n_items: int, k: int = K) -> float:
+    """Return how unevenly the first k places fall on the catalogue: 0 where every item has as many, near 1 for a few.
+
+    Fleder and Hosanagar, Blockbuster culture's next rise or fall, Management Science 55(5), 2009.
+    """
+    cut = lists[:, :k]
+    places = np.sort(np.bincount(cut[cut >= 0], minlength=n_items))
+    if not places.sum():
+        return 0.0
+    return float((2 * np.arange(1, n_items + 1) - n_items - 1) @ places / (n_items * places.sum()))
 
 
 def novelty(lists: Positions, audience: npt.NDArray[np.int64], n_history_users: int, k: int = K) -> float:

@@ -101,7 +101,7 @@ def test_item_knn_is_skipped_with_its_cost_where_it_would_take_too_long(shop, mo
 
     lists, skipped = baseline_lists(*shop)
 
-    assert set(lists) == {"popular_30d", "bought_before"}
+    assert set(lists) == {"popular_30d", "bought_before", "als"}
     assert "it is made up to 100" in skipped["item_knn"]
 
 
@@ -116,6 +116,30 @@ def test_ease_is_the_closed_form_with_a_zero_diagonal(shop):
 
     assert not skipped
     np.testing.assert_array_equal(lists["ease"][:, :25], ranked(binary[rows] @ weights, of.popularity))
+
+
+def test_als_finds_the_group_that_a_shopper_buys_from_and_says_the_same_twice():
+    # Two groups of shoppers with ten items of their own each; shopper 0 has not bought item 4 and the odd items.
+    counts = np.kron(np.eye(2), np.ones((20, 10)))
+    counts[0, [1, 3, 4, 5, 7, 9]] = 0
+    history = History(sparse.csr_matrix(counts), np.ones(20, dtype=np.int64))
+    seen = sparse.csr_matrix(counts[:1])
+
+    lists, _ = baseline_lists(history, np.array([0]), seen, k=6)
+    again, _ = baseline_lists(history, np.array([0]), seen, k=6)
+
+    unseen = [item for item in lists["als"][0] if item not in {0, 2, 6, 8}]
+    assert set(unseen[:6]) == {1, 3, 4, 5, 7, 9}
+    np.testing.assert_array_equal(again["als"], lists["als"])
+
+
+def test_als_is_skipped_with_its_size_where_it_would_take_too_long(shop, monkeypatch):
+    monkeypatch.setattr(jobs.baselines, "ALS_MAX_PAIRS", 10)
+
+    lists, skipped = baseline_lists(*shop)
+
+    assert "als" not in lists
+    assert skipped["als"] == "349 pairs; it is fitted up to 10"
 
 
 def test_items_without_an_event_stand_behind_and_do_not_count_towards_the_size_of_ease(shop, monkeypatch):

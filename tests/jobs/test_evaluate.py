@@ -10,18 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.evaluate import (
-    EvaluationError,
-    baseline_scores,
-    main,
-    print_report,
-    published,
-    read_events,
-    time_split,
-)
+from jobs.evaluate import main, published, split_baselines
+from jobs.evaluation_tables import print_report
 from jobs.lake import Lake, MissingPartitionError
 from jobs.manifest import MANIFEST_NAME, Manifest
+from jobs.segments import ITEM_SEGMENTS, by_segment, item_segments, user_segments
 from jobs.settings import Parameters
+from jobs.time_split import EvaluationError, read_events, time_split
 
 DAY = date(2026, 1, 31)
 UNTIL = DAY + timedelta(days=14)
@@ -100,7 +95,10 @@ def test_the_report_says_what_a_hand_computes(shop):
     assert report["metrics"]["new"]["recall@20"] == 0.5  # Ann's mug is not new, and leaves list and truth
     # Asked users' shelves hold jug, mug, lid and tea of jug, lid, mug, pan and tea.
     assert report["metrics"]["all"]["coverage@20"] == pytest.approx(4 / 5)
-    assert set(report["metrics"]["new"]) == {"recall@20", "ndcg@20", "hit_rate@20", "coverage@20", "novelty@20"}
+    # Five of their places are on five items: three have one, one has two (the mug), one has none.
+    assert report["metrics"]["all"]["gini@20"] == pytest.approx(0.32)
+    per_user = {"recall@20", "ndcg@20", "hit_rate@20"}
+    assert set(report["metrics"]["new"]) == per_user | {"coverage@20", "gini@20", "novelty@20"}
     assert report["baselines"]["bought_before"]["all"]["recall@20"] == 1.0
     assert report["n_users_without_shelf"] == 0
     assert report["run_id"] == "r1"
@@ -229,10 +227,60 @@ def test_popularity_forgets_after_30_days(lake):
     stage(lake, [*old, *edge, ("u1", "edge", "purchase", 1)])
     split = time_split(read_events(lake, UNTIL), DAY, UNTIL)
 
-    scores, _ = baseline_scores(split)
+    lists, _ = split_baselines(split)
 
     # With the 30th day before the day itself counted, the old item would be first.
-    assert scores["popular_30d"].metrics["all"]["ndcg@20"] == 1.0
+    assert split.score(lists["popular_30d"]).metrics["all"]["ndcg@20"] == 1.0
+
+
+def test_users_are_new_light_or_heavy_by_the_days_on_which_they_bought(lake):
+    once = [("new", "mug", "purchase", -5), ("new", "tea", "purchase", -5), ("new", "mug", "view", -1)]
+    light = [("light", "mug", "purchase", -day) for day in range(1, 6)]
+    heavy = [("heavy", "mug", "purchase", -day) for day in range(1, 7)]
+    back = [(user, "mug", "purchase", 3) for user in ("new", "light", "heavy")]
+    stage(lake, [*once, *light, *heavy, *back])
+    split = time_split(read_events(lake, UNTIL), DAY, UNTIL)
+
+    assert split.user_ids.to_pylist() == ["heavy", "light", "new"]
+    assert user_segments(split).tolist() == [2, 1, 0]
+
+
+def test_the_head_holds_half_of_all_pairs_and_the_tail_the_last_fifth():
+    audience = np.array([1, 50, 20, 0, 10, 10, 9])
+
+    assert [ITEM_SEGMENTS[code] for code in item_segments(audience)] == [
+        *("tail", "head", "middle", "tail", "middle", "tail", "tail")
+    ]
+
+
+def test_a_segment_s_figures_are_those_of_its_users_and_its_truth_alone(shop):
+    split = time_split(read_events(shop, UNTIL), DAY, UNTIL)
+    jug, mug = 0, 1
+    lists = np.array([[jug, mug], [mug, -1]])  # Ann chooses jug and mug, Bob the pan
+
+    told = by_segment(split, lists)
+
+    assert told["users"]["new"]["n_users"] == {"all": 2, "new": 2}
+    assert told["users"]["new"]["metrics"]["all"]["recall@20"] == 0.5
+    assert set(told["users"]) == {"new"}
+    assert split.item_ids.to_pylist() == ["jug", "mug", "pan", "tea"]
+    assert split.audience.tolist() == [1, 2, 1, 1]
+    # Mug and jug hold three of five pairs; the pan begins at three fifths, the tea at four.
+    assert told["items"]["head"]["metrics"] == {
+        **dict.fromkeys(("recall@20", "ndcg@20", "hit_rate@20"), 1.0),
+        "share_of_places@20": 1.0,
+    }
+    assert (told["items"]["middle"]["n_users"], told["items"]["middle"]["metrics"]["recall@20"]) == (1, 0.0)
+    assert (told["items"]["tail"]["n_items"], told["items"]["tail"]["n_users"]) == (1, 0)
+
+
+def test_each_segment_stands_in_the_report_with_every_baseline_beside_it(shop):
+    report = said(shop)
+
+    assert set(report["segments"]) == {"users", "items"}
+    for segment in (*report["segments"]["users"].values(), *report["segments"]["items"].values()):
+        assert set(segment["baselines"]) == set(report["baselines"])
+    assert report["segments"]["users"]["new"]["metrics"] == report["metrics"]  # both are new
 
 
 def test_lists_of_another_catalogue_are_aligned_by_id(shop):
@@ -287,6 +335,22 @@ def test_the_command_prints_shelf_and_baselines_and_where_the_report_is(shop, ca
     assert "all R@20" in printed
     assert "new NDCG@20" in printed
     assert f"marts/evaluation/ds={DAY}/published.json" in printed
+
+
+def test_several_days_are_several_splits_with_a_line_each(shop, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    shelve(shop, {"ann": ["mug"]}, ds=DAY + timedelta(days=1))
+    main(["--ds", str(DAY + timedelta(days=1)), "--ds", str(DAY), "--days", "13", "--lake", shop.root])
+
+    printed = capsys.readouterr().out
+    splits = printed[printed.index("Splits of time") :]
+    assert splits.index("2026-01-31") < splits.index("2026-02-01") < splits.index("mean")
+    assert shop.get_json(f"marts/evaluation/ds={DAY}/published.json")["window"]["until"] == "2026-02-13"
+
+
+def test_one_end_for_several_days_is_refused(shop):
+    with pytest.raises(SystemExit, match="of several --ds, say --days"):
+        main(["--ds", str(DAY), "--ds", "2026-02-01", "--until", str(UNTIL), "--lake", shop.root])
 
 
 def test_the_command_ends_with_the_remedy_and_no_traceback(shop):
@@ -359,12 +423,12 @@ def online_retail(tmp_path_factory: pytest.TempPathFactory, shop_data: Path) -> 
 def test_the_baselines_reproduce_the_reference_figures_of_online_retail(online_retail):
     until = date(2011, 11, 23)
     split = time_split(read_events(online_retail, until), date(2011, 11, 9), until)
-    scores, skipped = baseline_scores(split)
+    lists, skipped = split_baselines(split)
 
     assert not skipped
-    assert set(scores) == set(REFERENCE)
+    assert set(lists) == {*REFERENCE, "als"}
     for name, figures in REFERENCE.items():
-        of = scores[name]
+        of = split.score(lists[name])
         assert of.n_users == {"all": 861, "new": 778}
         found = [of.metrics[kind][metric] for kind in ("all", "new") for metric in ("recall@20", "ndcg@20")]
         assert found == pytest.approx(figures, abs=0.003), name

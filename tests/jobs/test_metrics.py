@@ -11,6 +11,7 @@ from scipy import sparse
 from jobs.metrics import (
     RepeatedItemError,
     coverage,
+    gini,
     hits,
     intervals,
     ndcg,
@@ -54,6 +55,13 @@ def test_padding_is_never_a_hit_of_the_user_before():
     assert not hits(np.array([[-1], [-1]]), truth).any()
 
 
+def test_gini_is_nothing_for_even_shelves_and_near_one_for_the_same_shelf_for_all():
+    assert gini(np.array([[0, 1], [2, 3]]), n_items=4) == 0
+    assert gini(np.array([[0, -1], [0, -1]]), n_items=100) == pytest.approx(0.99)
+    assert gini(np.array([[0, 1], [0, 2]]), n_items=3, k=1) == pytest.approx(2 / 3)
+    assert gini(np.array([[-1, -1]]), n_items=3) == 0
+
+
 def test_coverage_counts_each_item_once_and_only_above_the_cut():
     assert coverage(np.array([[0, 1, 2], [1, 3, -1]]), n_items=10, k=2) == pytest.approx(3 / 10)
 
@@ -82,6 +90,7 @@ def test_new_scores_ask_only_users_with_unseen_truth_and_only_for_it():
         "ndcg@2": 1.0,
         "hit_rate@2": 1.0,
         "coverage@2": pytest.approx(1 / N_ITEMS),
+        "gini@2": pytest.approx(1 - 1 / N_ITEMS),
         "novelty@2": 2.0,
     }
 
