@@ -8,9 +8,7 @@ nobody sends it any more. Workers see a change of the file within a second. Hash
 can try out 2**256 keys.
 """
 
-import fcntl
 import hashlib
-import os
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +16,8 @@ from pathlib import Path
 
 import limits
 import msgspec
+
+from serving.stores.disk import PRIVATE, locked, write_whole
 
 SCOPES = ("read", "feed", "admin")
 PREFIX = "tsk_"
@@ -139,20 +139,9 @@ def revoke(path: Path, key_id: str) -> None:
 
 
 def _change(path: Path, step: Callable[[KeyFile], KeyFile]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_name(path.name + ".lock")):
         changed = step(read_keys(path))
-        beside = path.with_name(path.name + ".new")
-        beside.touch(0o600)
-        with beside.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(changed), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        os.close(lock)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(changed), indent=1), mode=PRIVATE)
 
 
 def _now() -> str:

@@ -9,11 +9,12 @@ A line torn by a crash was never acknowledged; the next writer cuts it off, and 
 """
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+from serving.stores.disk import PRIVATE, locked, write_whole
 
 SEGMENT_BYTES = 64 << 20
 BLOCK_BYTES = 8 << 20
@@ -75,9 +76,9 @@ class FileLog:
         if not lines:
             return
         try:
-            with self.locked():
+            with self._locked():
                 path = self.path(self._growing())
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE)
                 try:
                     _append_whole(descriptor, lines, sync=self._sync)
                 finally:
@@ -95,16 +96,9 @@ class FileLog:
                 return last + 1
         return last
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
         """Hold the log: nobody appends until the block is left."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / f"{self._name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+        return locked(self._folder / f"{self._name}.lock")
 
     def reader(self, mark: Mark = (0, 0)) -> "FileReader":
         return FileReader(self, mark)
@@ -114,23 +108,17 @@ class FileLog:
 
         What is appended meanwhile goes to the next segment and stays as it is.
         """
-        with self.locked():
+        with self._locked():
             segments = self.segments()
             if not segments or sum(self.path(n).stat().st_size for n in segments) < least_bytes:
                 return
-            self.path(segments[-1] + 1).touch(0o600)
+            self.path(segments[-1] + 1).touch(PRIVATE)
         whole = b"".join(self.path(n).read_bytes() for n in segments)
         whole = whole[: whole.rfind(b"\n") + 1]
         fewer = folded(whole)
         if len(fewer) * 2 > len(whole):
             return
-        target = self.path(segments[-1])
-        beside = target.with_suffix(".new")
-        with beside.open("wb") as file:
-            file.write(fewer)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
+        write_whole(self.path(segments[-1]), fewer, mode=PRIVATE)
         self.drop(segments[:-1])
 
     def size(self) -> int:
