@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from jobs.snapshot_columns import PublishError, Segments, shelf_columns
-from serving.record import RecordDigest, RecordError, ShelfColumns, encode
+from serving.record import RecordError, ShelfColumns, encode
 from serving.stores import Batch, Loading, ShardReport, StoreError, open_store
+from serving.stores.digest import RecordDigest
 
 _BATCH = 4000  # users encoded at once
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from itertools import islice
 
-from serving.record import RecordDigest
 from serving.stores import BusyVersionError, Manifest, Pointer, Store, StoredVersion, StoreError
 from serving.stores import pointer as steps
 from serving.stores.blobs import unpack
+from serving.stores.digest import RecordDigest
 
 KEEP = 2
 _AT_ONCE = 1000

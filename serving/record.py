@@ -18,9 +18,7 @@ Layout, little-endian, for a shelf of `n` items that names `k` reason items (len
     python -c "from serving.record import decode; print(decode(open('shelf.bin', 'rb').read()))"
 """
 
-import hashlib
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -395,25 +393,3 @@ def _three_bytes(record: bytes | memoryview, at: int, count: int) -> NDArray[np.
     if count == 0:
         return np.empty(0, np.int64)
     return np.ndarray((count,), _U4, record, at, (3,)) & _THREE_BYTES
-
-
-class RecordDigest:
-    """SHA-256 over a shard's keys, records and their lengths, in key order; the same however they are batched."""
-
-    def __init__(self) -> None:
-        self._keys, self._records, self._lengths = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-        self.count = 0
-        self.bytes = 0
-
-    def update(self, keys: Sequence[bytes], records: Sequence[bytes]) -> None:
-        self._keys.update(b"".join(keys))
-        joined = b"".join(records)
-        self._records.update(joined)
-        lengths = np.array([list(map(len, keys)), list(map(len, records))], "<u4").T
-        self._lengths.update(np.ascontiguousarray(lengths).tobytes())
-        self.count += len(keys)
-        self.bytes += len(joined)
-
-    def hexdigest(self) -> str:
-        parts = (self._keys.digest(), self._records.digest(), self._lengths.digest())
-        return hashlib.sha256(b"".join(parts)).hexdigest()

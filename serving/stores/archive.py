@@ -26,9 +26,9 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from serving.record import RecordDigest
 from serving.stores import Store, StoredVersion
 from serving.stores import pointer as steps
+from serving.stores.digest import RecordDigest
 from serving.stores.manifest import Manifest, ShardReport, StoreError, UnknownVersionError
 from serving.stores.pointer import Pointer
 from serving.stores.record_stream import packed, unpacked

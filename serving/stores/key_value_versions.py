@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from serving.record import RecordDigest
+from serving.stores.digest import RecordDigest
 from serving.stores.holds import Hold, Joined
 from serving.stores.manifest import Manifest, ShardReport, StoreError
 

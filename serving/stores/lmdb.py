@@ -21,8 +21,9 @@ from typing import Any, Self
 import lmdb
 import msgspec
 
-from serving.record import RecordDigest, shard_of, user_of
-from serving.stores.disk import sync, told, write_whole
+from serving.record import shard_of, user_of
+from serving.stores.digest import RecordDigest
+from serving.stores.disk import locked, sync, told, write_whole
 from serving.stores.lmdb_version import LmdbVersion
 from serving.stores.manifest import BusyVersionError, Manifest, ShardReport, StoreError, UnknownVersionError
 from serving.stores.pointer import Pointer
@@ -86,17 +87,11 @@ class LmdbStore:
             raise StoreError(f"{path} cannot be read: {error}; mend it, or topshelf promote VERSION") from error
 
     def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
-        with told(f"the pointer in {self.url} could not be moved"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder / "pointer.lock", os.O_CREAT | os.O_RDWR, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if self.pointer().seq != old.seq:
-                    return False
-                write_whole(self.folder / "pointer.json", msgspec.json.encode(new))
-                return True
-            finally:
-                os.close(lock)
+        with told(f"the pointer in {self.url} could not be moved"), locked(self.folder / "pointer.lock"):
+            if self.pointer().seq != old.seq:
+                return False
+            write_whole(self.folder / "pointer.json", msgspec.json.encode(new))
+            return True
 
     def close(self) -> None:
         """Nothing is held open."""

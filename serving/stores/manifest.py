@@ -25,7 +25,7 @@ class NewerSnapshotError(StoreError):
 
 
 class ShardReport(msgspec.Struct, frozen=True):
-    """What one shard holds: records, their bytes, and the digest of `serving.record.RecordDigest`."""
+    """What one shard holds: records, their bytes, and the digest of `serving.stores.digest.RecordDigest`."""
 
     records: int
     bytes: int

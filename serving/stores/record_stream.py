@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from serving.record import RecordDigest
+from serving.stores.digest import RecordDigest
 from serving.stores.manifest import StoreError
 
 MAGIC = b"TSR1"

@@ -14,9 +14,9 @@ from jobs.cli import app
 from jobs.publish import publish
 from jobs.publish_gates import GateLimits
 from serving.client import read_shelf
-from serving.record import RecordDigest
 from serving.stores import Manifest, Pointer, Store, StoreError, UnknownVersionError, open_store
 from serving.stores.archive import Archive
+from serving.stores.digest import RecordDigest
 from serving.stores.fetch import fetch
 from serving.stores.fetch import main as fetch_command
 from serving.stores.record_stream import packed, unpacked

@@ -11,7 +11,6 @@ from serving.record import (
     REASON_CODES,
     SOURCES,
     NewerRecordError,
-    RecordDigest,
     RecordError,
     ShelfColumns,
     decode,
@@ -21,6 +20,7 @@ from serving.record import (
     shard_of,
     user_of,
 )
+from serving.stores.digest import RecordDigest
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from serving.record import RecordDigest, record_key, shard_of
+from serving.record import record_key, shard_of
 from serving.stores import (
     BusyVersionError,
     Loading,
@@ -18,6 +18,7 @@ from serving.stores import (
 )
 from serving.stores import pointer as steps
 from serving.stores.blobs import pack_json, unpack_json
+from serving.stores.digest import RecordDigest
 
 OpenStore = Callable[[], Store]
 N_SHARDS = 3
