@@ -117,10 +117,11 @@ class Rates:
         address = f"shared-file://{folder}"
         options: dict[str, Any] = {}
         if shared_url is not None:
-            from serving.redis_log import plain_url
+            from serving.stores.redis_address import redis_address
 
-            address, namespace = plain_url(shared_url)
-            options = {"socket_timeout": 0.02, "socket_connect_timeout": 0.1, "key_prefix": f"{namespace}:limits"}
+            shared = redis_address(shared_url)
+            address, prefix = shared.url, f"{shared.namespace}:limits"
+            options = {"socket_timeout": 0.02, "socket_connect_timeout": 0.1, "key_prefix": prefix}
         self._storage: Any = storage_from_string(address, **options)
         self._leases: dict[str, Lease] = {}
         self._rests_until = 0.0

@@ -6,14 +6,11 @@ redis://host:6379/0?namespace=shop      streams `shop:log:items`, `shop:log:even
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
-import redis.cluster
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from serving.logs import LogError
+from serving.stores.redis_address import redis_address
 
 _ENTRY_BYTES = 256 << 10  # an entry of the stream holds whole lines of about so many bytes
 _ENTRIES = 32
@@ -21,36 +18,13 @@ _TIMEOUT_S = 0.5
 _FOLD_LEASE_S = 60
 
 
-def plain_url(url: str) -> tuple[str, str]:
-    """The address as Redis' driver takes it, and the namespace that stood in its query."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    namespace = query.pop("namespace", "topshelf")
-    return urlunsplit((*parts[:3], urlencode(query), "")), namespace
-
-
-def connection(url: str) -> tuple[Any, str, str]:
-    """A client, the namespace, and the address without its password."""
-    plain, namespace = plain_url(url)
-    parts = urlsplit(url)
-    cluster = "cluster" in parts.scheme
-    kind: Any = redis.cluster.RedisCluster if cluster else redis.Redis
-    patience: dict[str, Any] = {} if cluster else {"retry": Retry(NoBackoff(), 0)}
-    client = kind.from_url(
-        plain.replace("+cluster://", "://", 1),
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
-        **patience,
-    )
-    return client, namespace, f"{parts.hostname}:{parts.port}"
-
-
 class RedisLog:
     """One stream. Entries older than `keep_s` are trimmed when others are appended."""
 
     def __init__(self, url: str, name: str, *, keep_s: float | None = None) -> None:
-        self._client, namespace, self._where = connection(url)
-        self._key, self._keep_s = f"{namespace}:log:{name}", keep_s
+        address = redis_address(url)
+        self._client, self._where = address.connect(_TIMEOUT_S), address.where
+        self._key, self._keep_s = f"{address.namespace}:log:{name}", keep_s
 
     def _failed(self, error: Exception) -> LogError:
         return LogError(

@@ -10,17 +10,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
-import redis.cluster
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from serving.stores.key_values import LEASE_S, KeyValueStore
 from serving.stores.manifest import StoreError
+from serving.stores.redis_address import RedisAddress, redis_address
 
 RETIRE_S = 60  # a reader that has not yet seen the swap still finds its version
+TIMEOUT_S = 5.0
 LOOK_UP_S = 0.02
 REST_S = 0.5
 _PIPELINE = 1_000
@@ -40,16 +38,11 @@ class RedisStore(KeyValueStore):
     """`redis://…` or `redis+cluster://…`; in the query `namespace`, and `lease`, `timeout`, `look_up` in seconds."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        query = dict(parse_qsl(parts.query))
-        namespace, lease_s = query.pop("namespace", "topshelf"), float(query.pop("lease", LEASE_S))
-        timeout_s, look_up_s = float(query.pop("timeout", 5)), float(query.pop("look_up", LOOK_UP_S))
-        plain = urlunsplit(
-            ("redis" if "cluster" in parts.scheme else parts.scheme, *parts[1:3], urlencode(query), "")
-        )
-        where = f"{parts.hostname}:{parts.port}"  # without the password
-        driver = RedisKeyValues(plain, where, timeout_s, look_up_s, cluster="cluster" in parts.scheme)
-        super().__init__(f"{parts.scheme}://{where}{parts.path}?namespace={namespace}", driver, namespace, lease_s)
+        address = redis_address(url)
+        told, seconds = f"{address.scheme}://{address.where}{address.path}", address.seconds
+        driver = RedisKeyValues(address, seconds.get("timeout", TIMEOUT_S), seconds.get("look_up", LOOK_UP_S))
+        name, lease_s = address.namespace, seconds.get("lease", LEASE_S)
+        super().__init__(f"{told}?namespace={name}", driver, name, lease_s)
 
 
 class RedisKeyValues:
@@ -57,22 +50,18 @@ class RedisKeyValues:
 
     chunk_bytes = 4 << 20
 
-    def __init__(self, url: str, where: str, timeout_s: float, look_up_s: float, *, cluster: bool) -> None:
-        self._url, self._where, self._timeout_s, self._cluster = url, where, timeout_s, cluster
-        self._look_up_s = look_up_s
+    def __init__(self, address: RedisAddress, timeout_s: float, look_up_s: float) -> None:
+        self._address, self._where, self._cluster = address, address.where, address.cluster
+        self._timeout_s, self._look_up_s = timeout_s, look_up_s
         self._connected: Any = None
         self._quick: Any = None  # the connection of look-ups
         self._rests_until = 0.0
-
-    def _connect(self, timeout_s: float, **options: Any) -> Any:
-        kind: Any = redis.cluster.RedisCluster if self._cluster else redis.Redis
-        return kind.from_url(self._url, socket_timeout=timeout_s, socket_connect_timeout=self._timeout_s, **options)
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
         try:
             if self._connected is None:
-                self._connected = self._connect(self._timeout_s)
+                self._connected = self._address.connect(self._timeout_s, again=True)
             yield self._connected
         except redis.exceptions.OutOfMemoryError as error:
             raise StoreError(
@@ -98,8 +87,7 @@ class RedisKeyValues:
             )
         try:
             if self._quick is None:
-                patience = {"retry": Retry(NoBackoff(), 0)} if not self._cluster else {}
-                self._quick = self._connect(self._look_up_s, **patience)
+                self._quick = self._address.connect(self._look_up_s, self._timeout_s)
             value: bytes | None = self._quick.get(key)
         except (redis.exceptions.RedisError, OSError) as error:
             self._rests_until = time.monotonic() + REST_S
