@@ -12,14 +12,10 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.publish import publish
 from serving.stores import open_store
-from tests.serving.small_shop import night
+from tests.serving.small_shop import night, version
 
 D1, D2, D3 = "2026-01-01", "2026-01-02", "2026-01-03"
 Command = Callable[..., Result]
-
-
-def version(day: str) -> str:
-    return night(day).version
 
 
 @pytest.fixture

@@ -119,6 +119,7 @@ def night(
                 "user_id": pa.array(owners, pa.string()),
                 "region": pa.array(["DE" if len(user) % 2 else None for user in owners], pa.string()),
                 "age_band": pa.array(["18-24" if len(user) % 3 else None for user in owners], pa.string()),
+                "preferred_categories": pa.nulls(len(owners), pa.list_(pa.string())),
             }
         )
 
@@ -140,3 +141,8 @@ def night(
         metrics=metrics or {},
         exploration=exploration_table(n_items, seed) if explores else None,
     )
+
+
+def version(day: str, seed: int = 0) -> str:
+    """The version that a publish of `night(day, seed=seed)` makes."""
+    return night(day, seed=seed).version
