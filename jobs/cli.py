@@ -151,6 +151,16 @@ def evaluate(
     run(_settings(landing, lake), [day.date() for day in ds], last, days, chosen, truth=truth)
 
 
+@app.command(epilog="Example: topshelf report --ds 2026-01-31")
+def report(ds: Ds, lake: LakeAt = None, store: StoreAt = None) -> None:
+    """Write a night's report as one HTML page, and show it as tables."""
+    from jobs.lake import Lake
+    from jobs.report import print_night
+
+    settings = _settings(lake=lake, store=store)
+    print_night(Lake(settings.lake), ds.date(), settings.store)
+
+
 @app.command(
     epilog="Example: topshelf serve --store lmdb://data/store --port 8000",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

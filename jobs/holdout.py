@@ -2,10 +2,12 @@
 
 With two windows or more, a shadow ranker learns from all but the newest one and orders that window's candidates;
 with one, it learns from half of the users and orders the other half's. This guards a night before it is published;
-what people quote is `topshelf evaluate`, on days that nothing of the night had seen.
+what people quote is `topshelf evaluate`, on days that nothing of the night had seen. The same rows tell what each
+source of candidates was good for, how each score would have done alone, and how far probabilities can be believed.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Protocol
 
@@ -15,11 +17,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from jobs.candidate_sources import SCORES
 from jobs.catalogue import load_catalogue
 from jobs.label_windows import Window
-from jobs.metrics import Positions, rounded, score_lists
+from jobs.metrics import ListScores, Positions, rounded, score_lists
+from jobs.ranking_features import FEATURES
+from jobs.reliability import reliability
 from jobs.settings import Parameters
+from jobs.source_shares import Judged, source_shares
 from jobs.training_examples import LABELS, Examples
+
+ALONE_USERS = 2_000
+"""The first so many users are ordered by each score alone: enough to compare by, and seconds of a night."""
+LIST_LENGTH = 300
+"""Of a list, places beyond these are not looked at, not even where what a user knows is taken out."""
+OF_THE_PAIR = {"bought_before": "pair_purchase_day_count", "popular": "item_purchaser_count_30d"}
+"""Features that could make a shelf by themselves, beside the sources' scores."""
+
+Codes = npt.NDArray[np.int64]
 
 
 class Scorer(Protocol):
@@ -32,6 +47,59 @@ class Scorer(Protocol):
 Train = Callable[[Sequence[Examples], Parameters], Scorer]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What the asked users did in the window; `marks` and `seen` are CSR [n_asked, n_items]."""
+
+    kind: str
+    marks: sp.csr_matrix
+    seen: sp.csr_matrix
+    audience: Codes
+    n_users: int
+    popular: Codes
+
+    @property
+    def label(self) -> str:
+        """The examples' label that says the same."""
+        return "purchase" if self.kind == "purchase" else "interaction"
+
+    def score(self, lists: Positions) -> ListScores:
+        """Score lists of the first len(lists) users."""
+        n = len(lists)
+        return score_lists(lists, self.marks[:n], self.seen[:n], self.audience, self.n_users)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The candidates of the asked users as flat columns; users are numbered in the order of `Outcome`'s rows."""
+
+    user: Codes
+    item: npt.NDArray[np.int32]
+    features: npt.NDArray[np.float32]
+    labels: dict[str, npt.NDArray[np.int32]]
+    n_users: int
+
+    def first(self, n_users: int) -> "Asked":
+        """Return the candidates of the first users."""
+        rows = slice(0, int(np.searchsorted(self.user, n_users)))
+        labels = {name: label[rows] for name, label in self.labels.items()}
+        return Asked(self.user[rows], self.item[rows], self.features[rows], labels, min(n_users, self.n_users))
+
+    def lists(self, rank: Codes) -> Positions:
+        """Lay the items out by rank: [n_users, longest up to LIST_LENGTH], padded with -1."""
+        kept = rank <= LIST_LENGTH
+        lists = np.full((self.n_users, int(rank[kept].max(initial=1))), -1, dtype=np.int64)
+        lists[self.user[kept], rank[kept] - 1] = self.item[kept]
+        return lists
+
+    def ranks(self, *values: npt.NDArray[Any]) -> Codes:
+        """Return each row's rank among its user's, from 1: highest value first, then the next value, then by item."""
+        order = np.lexsort((self.item, *(-value for value in reversed(values)), self.user))
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order)) - np.searchsorted(self.user[order], self.user[order]) + 1
+        return rank
+
+
 def holdout_path(ds: date) -> str:
     """Return where the night's own evaluation stands in the lake."""
     return f"marts/evaluation/ds={ds}/holdout.json"
@@ -40,25 +108,67 @@ def holdout_path(ds: date) -> str:
 def holdout(
     windows: Sequence[Window], examples: Sequence[Examples], train: Train, parameters: Parameters
 ) -> dict[str, Any]:
-    """Return the metrics of a shadow ranker on labels that it did not see, beside plain popularity's."""
+    """Return the metrics of a shadow ranker on labels that it did not see, beside plain popularity's.
+
+    `sources` is `jobs.source_shares`, `alone` the metrics of shelves by one score each, the shadow's among them over
+    the same users, and `heads` is `jobs.reliability` of each head.
+    """
     newest = examples[0]
     odd = np.arange(len(newest.user_id)) % 2 == 1
     if len(examples) > 1:
-        shadow, asked, rule = train(examples[1:], parameters), np.ones_like(odd), "the newest window"
+        shadow, kept, rule = train(examples[1:], parameters), np.ones_like(odd), "the newest window"
     else:
-        shadow, asked = train([_of_users(newest, ~odd)], parameters), odd
+        shadow, kept = train([_of_users(newest, ~odd)], parameters), odd
         rule = "every second shopper of the only window"
-    rows = np.flatnonzero(asked[newest.user])
-    values = shadow.value(newest.features[rows], threads=parameters.ranker_threads)
-    user, item = newest.user[rows], newest.item[rows]
-    order = np.lexsort((item, -values, user))
-    lists = _as_lists(user[order], item[order], len(newest.user_id))[asked]
-    return {
-        "window": _window_days(windows[0], len(examples) > 1, parameters),
-        "held_out": rule,
-        "users_of_shadow": int(len(np.unique(newest.user)) if len(examples) == 1 else 0),
-        **_scores(windows[0], newest.user_id.filter(pa.array(asked)), lists),
+    outcome = _outcome(windows[0], newest.user_id.filter(pa.array(kept)))
+    rows = _of_users(newest, kept)
+    asked = Asked((np.cumsum(kept) - 1)[rows.user], rows.item, rows.features, rows.labels, int(kept.sum()))
+    threads = parameters.ranker_threads
+    rank = asked.ranks(shadow.value(asked.features, threads=threads))
+    shelf = outcome.score(asked.lists(rank))
+    popular = outcome.score(np.tile(outcome.popular[:LIST_LENGTH], (asked.n_users, 1)))
+    judged = Judged.of(asked.features, rank, asked.labels[outcome.label] > 0)
+    told = {name: predicted for name, predicted in _probabilities(shadow, asked, threads) if name in asked.labels}
+    return dict(
+        rounded(
+            {
+                "window": _window_days(windows[0], len(examples) > 1, parameters),
+                "held_out": rule,
+                "users_of_shadow": int(len(np.unique(newest.user)) if len(examples) == 1 else 0),
+                "truth": outcome.kind,
+                "n_users": shelf.n_users,
+                "metrics": shelf.metrics,
+                "baselines": {"popular": popular.metrics},
+                "sources": source_shares(judged, asked.n_users, outcome.marks.nnz),
+                "alone": _alone(asked, rank, outcome),
+                "heads": {name: reliability(predicted, asked.labels[name]) for name, predicted in told.items()},
+            }
+        )
+    )
+
+
+def _alone(asked: Asked, rank: Codes, outcome: Outcome) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the metrics of the first users' candidates by the shadow, and by one score each; ties by popularity."""
+    some = asked.first(ALONE_USERS)
+    scores = {"shelf": outcome.score(some.lists(rank[: len(some.user)]))}
+    popularity = np.zeros(outcome.marks.shape[1])
+    popularity[outcome.popular] = np.arange(len(outcome.popular), 0, -1)
+    for name, feature in {**{score: score for score in SCORES}, **OF_THE_PAIR}.items():
+        if feature in FEATURES:
+            value = np.nan_to_num(some.features[:, FEATURES.index(feature)])
+            scores[name] = outcome.score(some.lists(some.ranks(value, popularity[some.item])))
+    return {name: of.metrics for name, of in scores.items()}
+
+
+def _probabilities(shadow: Any, asked: Asked, threads: int) -> list[tuple[str, npt.NDArray[np.float64]]]:
+    """Return each head's probability of the candidates: the ranker's own, or its value with that head alone."""
+    if hasattr(shadow, "probabilities"):
+        return list(shadow.probabilities(asked.features, threads).items())
+    single = {
+        name: replace(shadow, heads={name: head}, weights={name: 1.0}, order=None)
+        for name, head in getattr(shadow, "heads", {}).items()
     }
+    return [(name, of.value(asked.features, threads=threads)) for name, of in single.items()]
 
 
 def _window_days(window: Window, by_time: bool, parameters: Parameters) -> dict[str, str]:
@@ -69,25 +179,17 @@ def _window_days(window: Window, by_time: bool, parameters: Parameters) -> dict[
 
 def _of_users(examples: Examples, kept_users: npt.NDArray[np.bool_]) -> Examples:
     kept = kept_users[examples.user]
-    return Examples(
+    return replace(
+        examples,
         user=examples.user[kept],
-        user_id=examples.user_id,
         item=examples.item[kept],
         features=examples.features[kept],
         labels={name: label[kept] for name, label in examples.labels.items()},
     )
 
 
-def _as_lists(user: npt.NDArray[np.int64], item: npt.NDArray[np.int32], n_users: int) -> Positions:
-    """Lay (user, item) in order of rank out as [n_users, longest], padded with -1."""
-    rank = np.arange(len(user)) - np.searchsorted(user, user)
-    lists = np.full((n_users, int(rank.max(initial=0)) + 1), -1, dtype=np.int64)
-    lists[user, rank] = item
-    return lists
-
-
-def _scores(window: Window, user_id: pa.Array, lists: Positions) -> dict[str, Any]:
-    """Score lists of the users against the window's labels: purchases, or anything where nothing was bought."""
+def _outcome(window: Window, user_id: pa.Array) -> Outcome:
+    """Return what the users did by the window's labels: purchases, or anything where nothing was bought."""
     lake, ds = window.lake, window.ds
     catalogue = load_catalogue(lake, ds)
     labels = lake.arrow(LABELS, ds)
@@ -96,21 +198,13 @@ def _scores(window: Window, user_id: pa.Array, lists: Positions) -> dict[str, An
     if by_purchase:
         labels = labels.filter(labels["purchased"])
         history = history.filter(pc.greater(history["purchase_count"], 0))
-    truth = _marks(labels, user_id, len(catalogue))
-    seen = _marks(history, user_id, len(catalogue))
-    audience = catalogue.columns["user_count_total"].astype(np.int64)
-    n_users = lake.manifest("features/user", ds).row_count or 1
-    popular = np.tile(catalogue.by_popularity.astype(np.int64)[:300], (len(user_id), 1))
-    shelf, baseline = (score_lists(made, truth, seen, audience, n_users) for made in (lists, popular))
-    return dict(
-        rounded(
-            {
-                "truth": "purchase" if by_purchase else "any",
-                "n_users": shelf.n_users,
-                "metrics": shelf.metrics,
-                "baselines": {"popular": baseline.metrics},
-            }
-        )
+    return Outcome(
+        kind="purchase" if by_purchase else "any",
+        marks=_marks(labels, user_id, len(catalogue)),
+        seen=_marks(history, user_id, len(catalogue)),
+        audience=catalogue.columns["user_count_total"].astype(np.int64),
+        n_users=lake.manifest("features/user", ds).row_count or 1,
+        popular=catalogue.by_popularity.astype(np.int64),
     )
 
 

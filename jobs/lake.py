@@ -328,10 +328,14 @@ class Lake:
 
     def put_json(self, path: str, value: object) -> None:
         """Write a report such as `marts/evaluation/ds=…/published.json`, whole or not at all."""
+        self.put_text(path, json.dumps(value, indent=1, sort_keys=True))
+
+    def put_text(self, path: str, text: str) -> None:
+        """Write a page, whole or not at all."""
         filesystem, base = self._filesystem
         filesystem.create_dir(f"{base}/{path}".rsplit("/", 1)[0], recursive=True)
         with filesystem.open_output_stream(f"{base}/{path}.partial") as stream:
-            stream.write(json.dumps(value, indent=1, sort_keys=True).encode())
+            stream.write(text.encode())
         filesystem.move(f"{base}/{path}.partial", f"{base}/{path}")
 
     def get_json(self, path: str) -> Any:
