@@ -248,7 +248,7 @@ def _exploration(run: _Run) -> str:
 
 
 def _validate(run: _Run) -> str:
-    return str(validate(run.spark, run.lake, tables_of_a_night(), run.ds))
+    return str(validate(run.lake, tables_of_a_night(), run.ds, run.identity[:12]))
 
 
 def _publish(run: _Run) -> str:
@@ -291,7 +291,8 @@ STAGES: dict[str, Callable[[_Run], str]] = {
     "validate": _validate,
     "publish": _publish,
 }
-ON_SPARK = frozenset(STAGES) - {"train_cf", "train_content", "train_ranker", "publish"}
+ON_SPARK = frozenset(STAGES) - {"train_cf", "train_content", "train_ranker", "validate", "publish"}
+"""The stages that always need Spark; `validate` and `publish` start it for large tables by themselves."""
 
 
 def main() -> None:

@@ -1,12 +1,16 @@
 """The gates: what a contract asks for is held, told with rows, and stops the run only where it says `fail`."""
 
+import re
 from datetime import date
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from jobs import validate as validation
 from jobs.contracts import Check, contract, spark_schema, tables
-from jobs.validate import UnknownCheckError, ValidationFailedError, check_table, expectation, single_checks, validate
+from jobs.expectations import UnknownCheckError, expectation, single_checks
+from jobs.validate import ValidationFailedError, check_table, page_path, report_path, validate
 
 DAY = date(2026, 1, 1)
 ITEMS, USERS = "staging/items", "staging/users"
@@ -24,9 +28,9 @@ def frame(spark):
     return spark.createDataFrame(rows, "item_id string, rank int, score double, category string")
 
 
-@pytest.fixture
-def checked(frame, monkeypatch):
-    """Return the results of checks, as if a contract asked for them."""
+@pytest.fixture(params=["pandas", "spark"])
+def checked(request, frame, monkeypatch):
+    """Return the results of checks, as if a contract asked for them, by each engine that judges tables."""
 
     def of(*checks: Check, rows=frame):
         class Given:
@@ -34,7 +38,8 @@ def checked(frame, monkeypatch):
 
         Given.checks = checks
         monkeypatch.setattr(validation, "contract", lambda name: Given)
-        return check_table(rows, "marts/given")
+        judged = rows if request.param == "spark" else rows.toArrow().to_pandas(types_mapper=pd.ArrowDtype)
+        return check_table("marts/given", judged, lambda: rows)
 
     return of
 
@@ -42,6 +47,11 @@ def checked(frame, monkeypatch):
 def items(spark, *rows):
     full = [(name, None, None, None, None, price, 1, None, None, False) for name, price in rows]
     return spark.createDataFrame(full, spark_schema(contract(ITEMS)))
+
+
+def users(spark):
+    """No rows of users, under their day."""
+    return spark.createDataFrame([], spark_schema(contract(USERS))).selectExpr("DATE'2026-01-01' AS ds", "*")
 
 
 def test_each_kind_of_check_counts_the_rows_that_break_it(checked):
@@ -98,13 +108,13 @@ def test_a_check_of_a_column_that_is_not_there_fails_and_says_so(checked):
 def test_a_failed_check_stops_the_run_with_the_table_the_check_the_count_and_rows(spark, lake):
     lake.write(items(spark, ("mug", -5), ("cup", 3)), ITEMS, DAY, inputs={})
     with pytest.raises(ValidationFailedError) as stopped:
-        validate(spark, lake, [ITEMS], DAY)
+        validate(lake, [ITEMS], DAY)
     told = str(stopped.value)
     assert "ds=2026-01-01: staging/items breaks between (column price_minor, min 0): 1 rows" in told
     assert "item_id=mug, price_minor=-5" in told
     assert "land the day again" in told
-    stored = lake.get_json("marts/validation/ds=2026-01-01/staging.items.json")
-    failed = [check for check in stored["checks"] if not check["passed"]]
+    stored = lake.get_json("marts/validation/ds=2026-01-01/by-hand.json")
+    failed = [check for check in stored["results"] if not check["passed"]]
     assert [(check["check"], check["bad_rows"]) for check in failed] == [("between (column price_minor, min 0)", 1)]
 
 
@@ -114,21 +124,58 @@ def test_a_warning_is_told_and_stops_nothing(spark, lake):
     lake.write(
         frame.selectExpr("* EXCEPT (ts)", "TIMESTAMP'2026-01-01' AS ts"), "staging/interactions", DAY, inputs={}
     )
-    report = validate(spark, lake, ["staging/interactions"], DAY)
+    report = validate(lake, ["staging/interactions"], DAY)
     assert [warning.check for warning in report.warnings] == ["not_all_null (column user_id)"]
     assert "warning: staging/interactions breaks not_all_null (column user_id): 1 rows" in str(report)
 
 
 def test_a_day_of_no_rows_is_checked_like_any_other(spark, lake):
     lake.write_days(items(spark).selectExpr("DATE'2026-01-01' AS ds", "*"), ITEMS, [DAY], inputs={DAY: {}})
-    assert validate(spark, lake, [ITEMS], DAY).failures == []
+    assert validate(lake, [ITEMS], DAY).failures == []
 
 
 @pytest.mark.parametrize("table", tables())
 def test_every_contract_asks_only_for_checks_that_exist(table):
-    assert all(expectation(single) for check in contract(table).checks for single in single_checks(check))
+    assert all(expectation(check) for check in single_checks(contract(table).checks))
 
 
 def test_an_unknown_check_is_told_with_those_that_exist():
     with pytest.raises(UnknownCheckError, match="there is no check roundish; there are between, finite, in_set"):
         expectation(Check("roundish", {}, "fail"))
+
+
+@pytest.mark.parametrize("limit", [0, 2_000_000])
+def test_a_large_table_is_judged_on_spark_and_a_small_one_without_and_both_find_the_same(
+    spark, lake, monkeypatch, limit
+):
+    monkeypatch.setattr(validation, "IN_PROCESS_ROWS", limit)
+    lake.write(items(spark, ("mug", -5), ("cup", 3), ("cup", 4), ("jar", None)), ITEMS, DAY, inputs={})
+    with pytest.raises(ValidationFailedError):
+        validate(lake, [ITEMS], DAY)
+    failed = {one["check"]: one["bad_rows"] for one in lake.get_json(report_path(DAY, "by-hand"))["results"]}
+    assert {check: count for check, count in failed.items() if count is not None} == {
+        "between (column price_minor, min 0)": 1,
+        "unique (columns ['ds', 'item_id'])": 2,
+    }
+
+
+def test_a_small_table_that_holds_its_checks_needs_no_spark(spark, lake, monkeypatch):
+    lake.write(items(spark, ("mug", 5), ("cup", 3)), ITEMS, DAY, inputs={})
+    monkeypatch.setattr(validation, "session", lambda: pytest.fail("Spark was asked for"))
+    assert validate(lake, [ITEMS], DAY).failures == []
+
+
+def test_each_runs_results_are_a_page_that_needs_nothing_else_and_shows_what_failed(spark, lake):
+    lake.write(items(spark, ("<b>mug</b>", -5), ("cup", 3)), ITEMS, DAY, inputs={})
+    lake.write_days(users(spark), USERS, [DAY], inputs={DAY: {}})
+    with pytest.raises(ValidationFailedError, match=r"marts/validation/ds=2026-01-01/first\.html"):
+        validate(lake, [ITEMS, USERS], DAY, "first")
+    validate(lake, [USERS], DAY, "second")
+    first, second = (Path(lake.root, page_path(DAY, run)).read_text() for run in ("first", "second"))
+    assert "stopped the night" in first
+    assert "&lt;b&gt;mug&lt;/b&gt;" in first
+    assert first.index(ITEMS) < first.index(USERS)
+    assert "let the night go on" in second
+    assert ITEMS not in second
+    for text in (first, second):
+        assert not re.search(r"\b(src|href|url)\b", text), "it would load something"
