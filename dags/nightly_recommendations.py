@@ -11,7 +11,7 @@ for every shopper, and one snapshot that goes live when all is well.
 | `train_cf`, `train_ranker` | models, kept where their inputs have not changed | clear it |
 | `shelves` | candidates, top N, fallback shelves, exploration pools | clear it |
 | `validate` | every table's checks | its last line names the check and the rows |
-| `publish` | loads the snapshot beside the live one, passes the gates, moves the pointer | clear it |
+| `publish` | loads the snapshot beside the live one, passes the gates, moves the pointer; a report | clear it |
 
 **Nothing is lost by clearing a task**: each starts again where it stopped, and a stage whose inputs, parameters and
 code are those of its last run keeps what it built (its result says so). What is live stays live until `publish` is
@@ -90,6 +90,7 @@ with DAG(
     publish = stages(
         "publish",
         "publish",
+        "report",
         pool="default_pool",
         outlets=[TOP_N_PUBLISHED],
         on_skipped_callback=notices("publish_refused"),

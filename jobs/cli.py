@@ -151,6 +151,18 @@ def evaluate(
     run(_settings(landing, lake), [day.date() for day in ds], last, days, chosen, truth=truth)
 
 
+@app.command("true-value", epilog="Example: topshelf true-value --ds 2026-02-14 --truth data/truth")
+def true_value(
+    ds: Ds,
+    truth: Annotated[Path, typer.Option(help="The truth folder of topshelf synthetic-shop.")],
+    lake: LakeAt = None,
+) -> None:
+    """Tell what a day's shelves are truly worth in a synthetic shop, as shares of the best possible."""
+    from jobs.true_value import print_command
+
+    print_command(_settings(lake=lake), ds.date(), truth)
+
+
 @app.command(epilog="Example: topshelf report --ds 2026-01-31")
 def report(ds: Ds, lake: LakeAt = None, store: StoreAt = None) -> None:
     """Write a night's report as one HTML page, and show it as tables."""

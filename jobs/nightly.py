@@ -277,6 +277,12 @@ def _publish(run: _Run) -> str:
     return f"{manifest.version} is {state}: {published.reason}"
 
 
+def _report(run: _Run) -> str:
+    from jobs.report import build  # draws plots: half a second to import, and not every command has need of it
+
+    return f"{run.lake.root}/{build(run.lake, run.ds, run.settings.store)[0]}"
+
+
 STAGES: dict[str, Callable[[_Run], str]] = {
     "ingest": _ingest,
     "features": _features,
@@ -290,8 +296,9 @@ STAGES: dict[str, Callable[[_Run], str]] = {
     "exploration": _exploration,
     "validate": _validate,
     "publish": _publish,
+    "report": _report,
 }
-ON_SPARK = frozenset(STAGES) - {"train_cf", "train_content", "train_ranker", "validate", "publish"}
+ON_SPARK = frozenset(STAGES) - {"train_cf", "train_content", "train_ranker", "validate", "publish", "report"}
 """The stages that always need Spark; `validate` and `publish` start it for large tables by themselves."""
 
 

@@ -19,6 +19,7 @@ from jobs.synthetic_words import AGE_BANDS
 PLACES = 10
 EXPLORE = 0.2
 HEAD = 8  # well-known items of each category
+UNLOGGED = 99  # a number within the day that no visit has
 EXAMINED = 0.12  # how fast attention falls with position: 1 / (1 + 0.12 position)
 
 
@@ -74,6 +75,20 @@ def shelves(shop: Shop, people: Shoppers, visits: Sessions) -> Shelves:
             parts.append(_fill(shop, tuple(key[rows] for key in visits.keys(people)), rows, day, age_band))
     columns = zip(*((part.session, part.item, part.propensity, part.explored) for part in parts), strict=True)
     return Shelves(*(np.concatenate(column) for column in columns))
+
+
+def policy_shelves(shop: Shop, people: Shoppers, day: int) -> Ints:
+    """Return a shelf that the policy could have shown each shopper that day: item numbers, [n, PLACES].
+
+    A draw of its own, of no visit that is logged. Of a day with too few items for the policy there is none: -1.
+    """
+    item = np.full((len(people.number), PLACES), -1, dtype=np.int64)
+    if eligible_count(shop, day) > 2 * PLACES:
+        for age_band in range(len(AGE_BANDS)):
+            rows = np.flatnonzero(people.age_band == age_band)
+            keys = (people.number[rows], np.full(len(rows), day), np.full(len(rows), UNLOGGED))
+            item[rows] = _fill(shop, keys, rows, day, age_band).item
+    return item
 
 
 def _empty() -> Shelves:

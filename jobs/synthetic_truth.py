@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.synthetic_catalogue import Items, Shop, is_available, item_ids, items_of, numbers
+from jobs.synthetic_catalogue import Shop, is_available, item_ids, items_of, numbers
 from jobs.synthetic_draws import Floats, Ints
 from jobs.synthetic_shoppers import Shoppers, shoppers, utility, value
 
@@ -43,10 +43,10 @@ def true_value(
     cannot be bought that day, or stands on the shelf a second time, is worth nothing.
     """
     shop = read_shop(truth)
-    people, on = shoppers(shop, _numbers(user_ids, shop.users, "user")), _day_number(shop, day)
+    people, on = shoppers(shop, user_numbers(shop, user_ids)), day_number(shop, day)
     worth = np.zeros(len(user_ids))
     for row, shelf in enumerate(shelves):
-        item = _numbers(list(dict.fromkeys(shelf[:k])), shop.items, "item")
+        item = item_numbers(shop, list(dict.fromkeys(shelf[:k])))
         worth[row] = float(_values(shop, people, np.full(len(item), row), item, on).sum())
     return worth
 
@@ -56,16 +56,33 @@ def best_shelves(
 ) -> tuple[list[list[str]], Floats]:
     """Return each user's best shelf, best item first, and its value: every item is looked at, so sample the users."""
     shop = read_shop(truth)
-    people, on = shoppers(shop, _numbers(user_ids, shop.users, "user")), _day_number(shop, day)
-    catalogue: Items = items_of(shop)
-    there = np.flatnonzero(is_available(shop, catalogue, catalogue.number, np.full(shop.items, on)))
-    best: list[list[str]] = []
-    worth = np.zeros(len(user_ids))
-    for row in range(len(user_ids)):
-        values = _values(shop, people, np.full(len(there), row), there, on)
+    people, on = shoppers(shop, user_numbers(shop, user_ids)), day_number(shop, day)
+    best, worth = best_lists(shop, people, on, k)
+    return [item_ids(row[row >= 0]) for row in best], worth.sum(axis=1)
+
+
+def list_values(shop: Shop, people: Shoppers, items: Ints, day: int) -> Floats:
+    """Return the value of each place of lists of item numbers [len(people), length]; 0 where a number is -1."""
+    filled = items >= 0
+    person, item = np.nonzero(filled)[0], items[filled]
+    worth = np.zeros(items.shape)
+    worth[filled] = _values(shop, people, person, item, day)
+    return worth
+
+
+def best_lists(shop: Shop, people: Shoppers, day: int, k: int, only: Ints | None = None) -> tuple[Ints, Floats]:
+    """Return each shopper's k best items [len(people), k], best first, and their values; of `only` where it is said.
+
+    -1 and 0 where fewer can be bought. Every item is looked at for every shopper.
+    """
+    item = np.arange(shop.items) if only is None else only
+    there = item[is_available(shop, items_of(shop), item, np.full(len(item), day))]
+    best = np.full((len(people.number), k), -1, dtype=np.int64)
+    worth = np.zeros(best.shape)
+    for row in range(len(best)):
+        values = _values(shop, people, np.full(len(there), row), there, day)
         top = np.lexsort((there, -values))[:k]
-        best.append(item_ids(there[top]))
-        worth[row] = float(values[top].sum())
+        best[row, : len(top)], worth[row, : len(top)] = there[top], values[top]
     return best, worth
 
 
@@ -80,11 +97,22 @@ def _values(shop: Shop, people: Shoppers, person: Ints, item: Ints, day: int) ->
     return np.where(is_available(shop, items_of(shop), item, on), bought, 0.0)
 
 
-def _day_number(shop: Shop, day: date | None) -> int:
+def day_number(shop: Shop, day: date | None) -> int:
+    """Return the number of a day, the shop's last unless given. Raises ValueError: it has no such day."""
     number = shop.days - 1 if day is None else (day - shop.first_day).days
     if not 0 <= number < shop.days:
         raise ValueError(f"{day} is outside the shop's days; give one from {shop.first_day} to {shop.last_day}")
     return number
+
+
+def user_numbers(shop: Shop, ids: Sequence[str]) -> Ints:
+    """Return the numbers behind users' ids. Raises ValueError: one is not of this shop."""
+    return _numbers(ids, shop.users, "user")
+
+
+def item_numbers(shop: Shop, ids: Sequence[str]) -> Ints:
+    """Return the numbers behind items' ids. Raises ValueError: one is not of this shop."""
+    return _numbers(ids, shop.items, "item")
 
 
 def _numbers(ids: Sequence[str], limit: int, kind: str) -> Ints:

@@ -184,6 +184,27 @@ def time_split(
     )
 
 
+def all_visible(events: Events, ds: date, user_ids: pa.Array) -> TimeSplit:
+    """Return a split without a window: what was visible on `ds`, asked of the users given, who must have events."""
+    visible = events.where((events.day <= np.datetime64(ds, "D")) & (events.landed <= np.datetime64(ds, "D")))
+    kind = "purchase" if visible.is_purchase.any() else "any"
+    before = visible.where(visible.is_purchase) if kind == "purchase" else visible
+    rows = pc.index_in(user_ids, value_set=events.user_ids).to_numpy(False).astype(np.int64)
+    seen = marked(counts(before)[rows])
+    return TimeSplit(
+        ds=ds,
+        until=ds,
+        truth_kind=kind,
+        user_ids=user_ids,
+        item_ids=events.item_ids,
+        truth=sparse.csr_matrix(seen.shape),
+        seen=seen,
+        audience=np.diff(marked(counts(visible)).tocsc().indptr).astype(np.int64),
+        n_history_users=len(np.unique(visible.user)),
+        visible=visible,
+    )
+
+
 def _nobody(kind: str, ds: date, until: date) -> str:
     event = "a purchase" if kind == "purchase" else "an event"
     remedy = "move --until further" + (" or give --truth any" if kind == "purchase" else "")
