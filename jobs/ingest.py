@@ -84,6 +84,9 @@ def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: 
     }
     _tell_what_is_missing(summary, tables, found)
     cleaned = {name: _cleaned(spark, lake, source, table, stale, ds) for name, table in tables.items() if table.files}
+    # Only now: Spark lets go of what it keeps of a view when the view's name is bound anew, as `landed` is by each.
+    for frame in cleaned.values():
+        frame.persist(StorageLevel.DISK_ONLY)
     try:
         _write(lake, landing, cleaned, tables, summary, prints, parameters.max_quarantine_share)
     finally:
@@ -130,13 +133,13 @@ def _inputs(ds: date, prints: Mapping[str, str], reaches_back_to: date | None) -
 def _cleaned(
     spark: SparkSession, lake: Lake, source: Landing, table: LandedTable, stale: Sequence[date], ds: date
 ) -> DataFrame:
-    """Return every landed row of the days to build as its staging query leaves it, kept on disk for the writes."""
+    """Return every landed row of the days to build as its staging query leaves it."""
     landed = landed_rows(spark, source, table)
     views = {"landed": landed}
     if table.name == "events":
         with _failures_told(table):
             views["earlier"] = _earlier(spark, lake, landed, table, stale)
-    return query(spark, STAGED_AS[table.name], views, {"ds": ds}).persist(StorageLevel.DISK_ONLY)
+    return query(spark, STAGED_AS[table.name], views, {"ds": ds})
 
 
 def _earlier(
