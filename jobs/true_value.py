@@ -4,9 +4,9 @@
 
 The value of an item to a shopper is the chance that it is bought once it is looked at, which the shop's truth knows
 of every pair, shown or not. A list's value is the sum over its first k items that can be bought on the day after
-`ds`, when it is served; what cannot is left out of every list alike, as the endpoint does. Its share is the mean value
-over the mean of the best lists that there could be. Beside the shelf stand the baselines of `jobs.baselines`, and the
-policy that filled the shop's own shelves before (ten places, so it is compared with the first ten of all).
+`ds`, when it is served; what cannot is left out of every list alike, as the endpoint does. Its share is the mean
+value over the mean of the best lists that there could be. Beside the shelf stand the baselines of `jobs.baselines`,
+and the policy that filled the shop's own shelves before (ten places, so it is compared with the first ten of all).
 
 Shoppers are apart by what is known of them: cold ones have signed up and done nothing, and get the fallback shelves
 of their region and age band; new, light and heavy ones are those of `jobs.segments`. New items are those of

@@ -1,0 +1,58 @@
+"""What a night's shelves are worth, as far as its own small shop can tell, and the report that shows it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jobs.holdout import holdout_path
+from jobs.report import build
+from jobs.true_value import K, print_true_value, true_value
+from tests.e2e.conftest import DAY, Shop
+
+
+@pytest.fixture(scope="module")
+def worth(shop: Shop) -> dict:
+    return true_value(shop.lake, DAY, Path(shop.settings.landing).parent / "truth")
+
+
+def test_the_shelf_is_truly_worth_more_than_popularity_and_the_logging_policy_in_every_group(worth: dict) -> None:
+    assert set(worth["groups"]) >= {"all", "light", "heavy", "cold"}
+    for name, group in worth["groups"].items():
+        lists = group["lists"]
+        assert 0 < lists["logging policy"]["share@10"] < lists["shelf"]["share@10"] < 1, name
+        if name != "cold":  # what 300 shoppers' regions and age bands say is chance; a larger shop's say more
+            assert lists["shelf"][f"share@{K}"] > lists["popular_30d"][f"share@{K}"], name
+
+
+def test_the_shelf_is_truly_worth_more_than_each_baseline(worth: dict) -> None:
+    for lists in (worth["groups"]["all"]["lists"], worth["new_items"]["lists"]):
+        others = {name: of.get(f"share@{K}", 0.0) for name, of in lists.items() if name != "shelf"}
+        assert lists["shelf"][f"share@{K}"] > max(others.values()), others
+
+
+def test_the_table_of_true_values_names_every_list(worth: dict, capsys: pytest.CaptureFixture[str]) -> None:
+    print_true_value(worth)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in worth["groups"]["all"]["lists"])
+
+
+def test_the_night_tells_what_its_sources_and_its_heads_were_good_for(shop: Shop) -> None:
+    held = shop.lake.get_json(holdout_path(DAY))
+    found = held["sources"]["by_source"]
+    assert sum(of["recall"] for of in found.values()) == pytest.approx(held["sources"]["recall"], abs=1e-4)
+    assert held["metrics"]["all"]["recall@20"] < held["sources"]["recall"] < 1
+    assert {"shelf", "als", "item_item", "bought_before", "popular"} <= set(held["alone"])
+    assert held["alone"]["shelf"] == held["metrics"]  # so small a shop is asked whole
+    for head in held["heads"].values():
+        assert sum(row["examples"] for row in head["bins"]) == head["examples"]
+        assert 0.5 < head["ratio"] < 2
+
+
+def test_the_report_of_the_night_shows_its_snapshot_and_shelves_with_titles(shop: Shop) -> None:
+    path, facts = build(shop.lake, DAY, shop.settings.store)
+    html = (Path(shop.lake.root) / path).read_text()
+    assert shop.night.version in html
+    assert html.count("<svg") >= 4
+    assert len(facts.shelves) == 3
+    assert all(re.search("[A-Z]", row["title"]) for shelf in facts.shelves for row in shelf.rows)
