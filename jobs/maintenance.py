@@ -74,12 +74,11 @@ def maintain(settings: Settings, today: date) -> Done:
 
 def forget(lake: Lake, landing: str, today: date) -> list[str]:
     """Remove derived partitions, reports and landed exposures past their days; return what went."""
-    rules = [(folder, KEEP_DAYS) for folder in ("features", "artifacts", "marts")]
     gone = []
     for of in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
-        for layer, days in rules:
+        for layer in ("features", "artifacts", "marts"):
             for table in _folders(of.root, layer):
-                keep = KEEP_REPORTS_DAYS if table in ("marts/validation", "marts/evaluation") else days
+                keep = KEEP_REPORTS_DAYS if table in ("marts/validation", "marts/evaluation") else KEEP_DAYS
                 for ds in _days(of.root, table):
                     if ds < today - timedelta(days=keep):
                         drop(of, table, ds)

@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +94,7 @@ def _overlay_item(row: dict[str, str], near: list[tuple[str, float]]) -> Overlay
 def _minor(price: str) -> int:
     """Return a price in minor units, -1 for one that is missing or none; the night sets bad rows aside by name."""
     try:
-        minor = int(Decimal(price) * 100) if price else -1
+        minor = int((Decimal(price) * 100).to_integral_value(ROUND_HALF_UP)) if price else -1
     except (InvalidOperation, OverflowError):
         return -1
     return max(minor, -1)
@@ -114,13 +114,13 @@ def bring_in(settings: Settings, today: date) -> str:
     lake, day = Lake(settings.lake), date.fromisoformat(base[:10])
     days = [day + timedelta(days=ago) for ago in range(1, (today - day).days + 1)]
     rows, passed_over = recent_rows(settings.landing, "items", days, COLUMNS)
+    told = "".join(f"; passed over {file}" for file in passed_over)
+    if not rows:
+        return f"no item has landed after {day}{told}"
     items = lake.arrow("features/item", day, ["item_pos", "item_id", "title", "category", "brand", "price_minor"])
     items = items.sort_by("item_pos")
     ids = items["item_id"].to_pylist()
     fresh = new_products(rows, set(ids))
-    told = "".join(f"; passed over {file}" for file in passed_over)
-    if not rows:
-        return f"no item has landed after {day}{told}"
     vectors = lake.array(ARTIFACT, day, "item_vectors")
     texts = [items[name].fill_null("").to_pylist() for name in ("title", "category", "brand")]
     base_words = [words_of(*row) for row in zip(*texts, items["price_minor"].to_pylist(), strict=True)]

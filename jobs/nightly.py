@@ -34,20 +34,19 @@ from jobs import (
     train_ranker,
 )
 from jobs.contracts import tables
-from jobs.erasure import erased_users
 from jobs.ingest import ingest
 from jobs.label_windows import HELD_OUT, Window
 from jobs.lake import Lake
 from jobs.lake_locks import held
-from jobs.manifest import Manifest, code_version, digest_of
+from jobs.manifest import Manifest, code_version
 from jobs.night_metrics import night_gauges, timing_gauges, write_gauges
 from jobs.progress import StageProgress, StageTiming
+from jobs.run_identity import run_id
 from jobs.settings import Parameters, Settings, stage_arguments
 from jobs.spark import session
 from jobs.training_examples import TABLE as EXAMPLES
 from jobs.validate import validate
 
-LANDED = ("staging/interactions", "staging/items", "staging/users", "staging/exposures")
 REFUSED_STATUS = 3
 """Exit status of a command whose publish was held back by a gate: nothing broke, and nothing went live."""
 
@@ -64,19 +63,6 @@ class Night:
     timings: list[StageTiming]
     refused: bool = False
     """A gate held the snapshot back. With neither this nor `live`, a later day is live, or a version is pinned."""
-
-
-def run_id(lake: Lake, ds: date, parameters: Parameters, erased: str = "") -> str:
-    """Return the night's identity: the hash of all that landed up to the day, erasures, parameters and code."""
-    landed = [
-        f"{key}={value}"
-        for table in LANDED
-        for day in lake.days(table)
-        if day <= ds
-        for key, value in sorted(lake.manifest(table, day).inputs.items())
-    ]
-    erasures = [erased] if erased else []
-    return digest_of([str(ds), *sorted(set(landed)), *erasures, parameters.digest(), code_version()])
 
 
 @dataclass
@@ -100,7 +86,7 @@ class _Run:
     @cached_property
     def identity(self) -> str:
         """The run's id; only asked for once the day is ingested."""
-        return run_id(self.lake, self.ds, self.parameters, erased_users(self.settings.landing).digest())
+        return run_id(self.lake, self.ds, self.parameters, self.settings.landing)
 
 
 def nightly(settings: Settings, parameters: Parameters, ds: date, progress: StageProgress | None = None) -> Night:

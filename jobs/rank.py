@@ -19,6 +19,7 @@ from jobs.lake import Lake
 from jobs.manifest import Manifest
 from jobs.ranking_features import ranking_features
 from jobs.reasons import reasons
+from jobs.run_identity import run_id
 from jobs.settings import Parameters, stage_arguments
 from jobs.shards import map_shards
 from jobs.shoppers import Shoppers, load_shoppers
@@ -85,13 +86,13 @@ class RankShard:
             )
 
 
-def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, run_id: str = "") -> Manifest:
+def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, identity: str) -> Manifest:
     """Build one day, unless it stands already, made of the same.
 
     Raises:
         MissingPartitionError: the day's candidates or ranker were not built.
     """
-    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": run_id}
+    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": identity}
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found
@@ -104,7 +105,9 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, run
 def main() -> None:
     """Run the stage from the command line."""
     given = stage_arguments(__doc__)
-    manifest = build(session(), Lake(given.settings.lake), given.ds, given.parameters)
+    lake = Lake(given.settings.lake)
+    identity = run_id(lake, given.ds, given.parameters, given.settings.landing)
+    manifest = build(session(), lake, given.ds, given.parameters, identity)
     print(f"{TABLE}/ds={given.ds}: {manifest.row_count} places on shelves")
 
 
