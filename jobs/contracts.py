@@ -130,7 +130,7 @@ def arrow_type(ddl: str) -> Any:
     """Return the Arrow type of a DDL word."""
     from pyspark.sql.pandas.types import to_arrow_type
 
-    return to_arrow_type(spark_type(ddl))
+    return to_arrow_type(spark_type(ddl), timezone="UTC")
 
 
 def spark_schema(of: Contract) -> T.StructType:

@@ -1,11 +1,13 @@
 """Contracts: one place for columns, and a frame is held to them."""
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import types as T
 
 from jobs.contracts import (
     ContractMismatchError,
     UnknownTableError,
+    arrow_type,
     check_columns,
     contract,
     spark_schema,
@@ -49,6 +51,16 @@ def test_types_are_read_without_a_session():
     assert spark_type("array<double>") == T.ArrayType(T.DoubleType())
     with pytest.raises(ValueError, match="type 'varchar' is none of string"):
         spark_type("varchar")
+
+
+@pytest.mark.parametrize("table", tables())
+def test_every_column_has_an_arrow_type_so_that_a_table_without_rows_can_be_read(table):
+    for column in contract(table).columns:
+        assert isinstance(arrow_type(column.type), pa.DataType), column.name
+
+
+def test_times_are_of_utc_in_arrow():
+    assert arrow_type("timestamp") == pa.timestamp("us", tz="UTC")
 
 
 def test_a_frame_that_breaks_its_contract_is_told_column_by_column():
