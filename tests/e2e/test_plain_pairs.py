@@ -1,0 +1,51 @@
+"""Plain pairs of user and item, as public benchmarks have them: no prices, titles, categories, no times but the day."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.evaluate import published
+from jobs.lake import Lake
+from jobs.nightly import nightly
+from jobs.settings import Parameters, Settings
+from jobs.synthetic_catalogue import Shop
+from jobs.synthetic_rows import event_rows
+
+SHOP = Shop(800, 400, 60_000, date(2026, 1, 1), date(2026, 3, 1), seed=11)
+DAY, UNTIL = date(2026, 2, 15), date(2026, 3, 1)
+PARAMETERS = Parameters(top_n=60, label_windows=2, min_history_days=10, trees=60, als_factors=32)
+CHOSEN = ("add_to_cart", "purchase", "rating")
+COLUMNS = [(kind, metric) for kind in ("all", "new") for metric in ("recall@20", "ndcg@20")]
+
+
+def land_pairs(landing: Path) -> None:
+    """Land who chose what on which day, as one kind of event, and nothing else."""
+    pairs: dict[str, set[tuple[str, str]]] = {str(SHOP.day(n)): set() for n in range(SHOP.days)}
+    for batch in event_rows(SHOP, np.arange(SHOP.users)):
+        for row in batch.select(["ds", "user_id", "item_id", "event_type"]).to_pylist():
+            if row["user_id"] is not None and row["event_type"] in CHOSEN:
+                pairs[str(row["ds"])].add((row["user_id"], row["item_id"]))
+    for day, of_day in pairs.items():
+        folder = landing / "events" / f"ds={day}"
+        folder.mkdir(parents=True)
+        lines = [f"{user},{item},purchase,{day}" for user, item in sorted(of_day)]
+        (folder / "pairs.csv").write_text("\n".join(["user_id,item_id,event_type,ts", *lines]) + "\n")
+        (folder / "_SUCCESS").touch()
+
+
+@pytest.mark.slow
+def test_on_plain_pairs_the_shelf_is_no_worse_than_any_single_source(spark: SparkSession, tmp_path: Path) -> None:
+    settings = Settings(*(str(tmp_path / name) for name in ("landing", "lake")), f"lmdb://{tmp_path}/store")
+    land_pairs(Path(settings.landing))
+    lake = Lake(settings.lake)
+
+    night = nightly(settings, PARAMETERS, DAY)
+
+    assert night.live
+    report = published(lake, settings.landing, DAY, UNTIL, PARAMETERS)
+    for kind, metric in COLUMNS:
+        others = {name: of[kind][metric] for name, of in report["baselines"].items()}
+        assert report["metrics"][kind][metric] > max(others.values()), (kind, metric, others)
