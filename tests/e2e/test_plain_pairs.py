@@ -1,4 +1,4 @@
-"""Plain pairs of user and item, as public benchmarks have them: no prices, titles, categories, no times but the day."""
+"""Plain pairs of user and item, as public benchmarks have: no prices, titles, categories, no times but the day."""
 
 from datetime import date
 from pathlib import Path
