@@ -87,34 +87,56 @@ def rank_fusion(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 def train(windows: Sequence[Examples], parameters: Parameters) -> Ranker:
     """Train the heads that the examples can carry: those with MIN_POSITIVES positive labels. There may be none."""
-    features = np.concatenate([window.features for window in windows])
+    learned = _learned_from(windows, parameters)
     heads: dict[str, lgb.Booster] = {}
     trained_on: list[npt.NDArray[np.int32]] = []
     for name in parameters.head_weight:
-        label = np.concatenate([window.labels[name] for window in windows])
+        label = learned.labels[name]
         # A shop with purchases alone has equal labels twice; the second head would only cost time.
         same = any(np.array_equal(label, earlier) for earlier in trained_on)
         if label.sum() >= MIN_POSITIVES and not same:
-            rows = _sampled(label, parameters)
-            heads[name] = _fit(features[rows], label[rows], parameters, {"objective": "binary"})
+            rows = np.flatnonzero((label > 0) | learned.drawn)
+            heads[name] = _fit(learned.features[rows], label[rows], parameters, {"objective": "binary"})
             trained_on.append(label)
     weights = {name: parameters.head_weight[name] for name in heads}
-    order = _fit_order(windows, features, parameters) if heads and parameters.order_tilt else None
+    order = _fit_order(learned, parameters) if heads and parameters.order_tilt else None
     return Ranker(heads, weights, parameters.negative_share, order, parameters.order_tilt)
 
 
-def _sampled(label: npt.NDArray[np.int32], parameters: Parameters) -> npt.NDArray[np.int64]:
-    """Return the rows to learn a probability from: every positive one, and a share of the others."""
-    drawn = np.random.default_rng(parameters.seed).random(len(label)) < parameters.negative_share
-    return np.flatnonzero((label > 0) | drawn)
+@dataclass(frozen=True)
+class _Learned:
+    """The examples that heads learn from, window after window: every positive one, and a share of the others."""
+
+    features: npt.NDArray[np.float32]
+    labels: dict[str, npt.NDArray[np.int32]]
+    drawn: npt.NDArray[np.bool_]
+    """Belongs to the share that was drawn from all examples; a probability takes its negatives from these alone."""
+    shopper: npt.NDArray[np.int64]
+    """Number of the window's shopper, ascending."""
 
 
-def _fit_order(windows: Sequence[Examples], features: npt.NDArray[np.float32], parameters: Parameters) -> lgb.Booster:
+def _learned_from(windows: Sequence[Examples], parameters: Parameters) -> _Learned:
+    """Take the examples out of the windows; most of them are negatives that never need to be copied."""
+    random = np.random.default_rng(parameters.seed)
+    drawn = [random.random(len(window.user)) < parameters.negative_share for window in windows]
+    positive = [np.logical_or.reduce([label > 0 for label in window.labels.values()]) for window in windows]
+    rows = [np.flatnonzero(of_share | of_label) for of_share, of_label in zip(drawn, positive, strict=True)]
+    before = np.cumsum([0, *(len(window.user_id) for window in windows)])
+    each = list(zip(windows, rows, strict=True))
+    return _Learned(
+        features=np.concatenate([window.features[of] for window, of in each]),
+        labels={name: np.concatenate([window.labels[name][of] for window, of in each]) for name in windows[0].labels},
+        drawn=np.concatenate([of_share[of] for of_share, of in zip(drawn, rows, strict=True)]),
+        shopper=np.concatenate([window.user[of] + first for (window, of), first in zip(each, before, strict=False)]),
+    )
+
+
+def _fit_order(learned: _Learned, parameters: Parameters) -> lgb.Booster:
     """Fit the order head: a purchase before any other interaction before none, shopper by shopper."""
-    grade = np.concatenate([window.labels["interaction"] + 2 * window.labels["purchase"] for window in windows])
-    sizes = np.concatenate([np.unique(window.user, return_counts=True)[1] for window in windows])
+    grade = learned.labels["interaction"] + 2 * learned.labels["purchase"]
+    sizes = np.unique(learned.shopper, return_counts=True)[1]
     chosen = {"objective": "lambdarank", "lambdarank_truncation_level": ORDERED_PLACES}
-    return _fit(features, grade, parameters, chosen, sizes)
+    return _fit(learned.features, grade, parameters, chosen, sizes)
 
 
 def _fit(
