@@ -29,6 +29,7 @@ REDACTED = "_redacted.json"
 PERSONAL = ("events", "exposures", "users")
 DERIVED = (
     "features/user",
+    "features/newcomer",
     "features/user_item",
     "features/user_category",
     "marts/candidates",
@@ -200,9 +201,9 @@ def drop_from_lake(lake: Lake, stones: Tombstones) -> list[str]:
     dropped = []
     for table in DERIVED:
         for ds in lake.days(table):
-            day_end = datetime(ds.year, ds.month, ds.day, tzinfo=UTC).timestamp() + 86_400
+            day_start = datetime(ds.year, ds.month, ds.day, tzinfo=UTC).timestamp()
             users = pc.unique(lake.arrow(table, ds, ["user_id"])["user_id"]).to_pylist()
-            if any((at := stones.erased_at(user)) is not None and at >= day_end - 86_400 for user in users if user):
+            if any((at := stones.erased_at(user)) is not None and at >= day_start for user in users if user):
                 drop(lake, table, ds)
                 dropped.append(f"{table}/ds={ds}")
     return dropped

@@ -20,8 +20,9 @@ from jobs.sql import query, read_query
 
 INTERACTIONS, ITEMS, USERS = "staging/interactions", "staging/items", "staging/users"
 ITEM, USER, USER_ITEM = "features/item", "features/user", "features/user_item"
+NEWCOMER = "features/newcomer"
 USER_CATEGORY, SESSION_ITEM = "features/user_category", "features/session_item"
-TABLES = (ITEM, USER, USER_ITEM, USER_CATEGORY, SESSION_ITEM)
+TABLES = (ITEM, USER, NEWCOMER, USER_ITEM, USER_CATEGORY, SESSION_ITEM)
 HISTORY = "features/user_item_history"
 _KEPT = ("items", "users", "events", "user_item_history")
 """Views that a build holds in memory, as each is read several times and opening hundreds of days costs seconds."""
@@ -110,6 +111,7 @@ def _inputs(lake: Lake, ds: date) -> dict[str, dict[str, str]]:
     return {
         ITEM: of(INTERACTIONS, ITEMS),
         USER: of(INTERACTIONS, USERS),
+        NEWCOMER: of(INTERACTIONS, USERS),
         USER_ITEM: of(INTERACTIONS, ITEMS, USERS),
         USER_CATEGORY: of(INTERACTIONS, ITEMS, USERS),
         SESSION_ITEM: of(INTERACTIONS, ITEMS),

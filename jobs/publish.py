@@ -2,7 +2,8 @@
 
     python -m jobs.publish --ds 2026-01-31 --lake data/lake --store lmdb://data/store
 
-Reads marts/top_n, marts/fallback, marts/exploration, features/item, features/user and the neighbours of artifacts/cf.
+Reads marts/top_n, marts/fallback, marts/exploration, features/item, features/user, features/newcomer and the
+neighbours of artifacts/cf. A shopper without a shelf gets a record without items, which tells the segment.
 Shards of users are loaded one after another, or by Spark's executors where TOPSHELF_SPARK_MASTER names a cluster.
 """
 
@@ -55,6 +56,8 @@ from serving.stores.tombstones import Tombstones
 SAMPLE_USERS = 2_000
 SHELF_COLUMNS = ["variant", "user_id", "rank", "item_id", "score", "source", "reason_code", "reason_item_id"]
 SHELF_TEXTS = ["variant", "user_id", "item_id", "source", "reason_code", "reason_item_id"]
+USERS = ("features/user", "features/newcomer")
+USER_COLUMNS = ("user_id", "region", "age_band", "preferred_categories")
 ITEM_COLUMNS = ("item_pos", "item_id", "title", "category", "brand", "seller_id", "price_minor", "stock")
 POLICY_VERSION = "ranked-fill-1"
 LIMITS = GateLimits()
@@ -62,7 +65,7 @@ LIMITS = GateLimits()
 
 @dataclass(frozen=True)
 class Night:
-    """What one night made. `shelves` and `users` give the tables of one user shard, sorted by the grain."""
+    """What one night made. Of one user shard `shelves` gives the table, sorted by the grain, `users` all users."""
 
     ds: date
     run_id: str
@@ -189,12 +192,14 @@ def night_of(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Night
     holdout = lake.get_json(f"marts/evaluation/ds={ds}/holdout.json")
     ranker = lake.find_manifest("artifacts/ranker", ds)
     prints = lake.fingerprints(
-        ds, "marts/top_n", "marts/fallback", "marts/exploration", "features/item", "features/user", "artifacts/cf"
+        ds, "marts/top_n", "marts/fallback", "marts/exploration", "features/item", *USERS, "artifacts/cf"
     )
     own_id = hashlib.sha256(
         "\n".join(f"{name}={value}" for name, value in sorted(prints.items())).encode()
     ).hexdigest()
-    columns = ["user_id", "region", "age_band"]
+
+    def users(shard: int) -> pa.Table:
+        return pa.concat_tables([lake.shard(table, ds, shard, USER_COLUMNS) for table in USERS])
 
     def near(name: str) -> NDArray[Any]:
         return lake.array("artifacts/cf", ds, f"item_item_{name}")
@@ -212,7 +217,7 @@ def night_of(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Night
         fallback=lake.arrow("marts/fallback", ds, ["shelf", "shelf_key", "rank", "item_id", "score"]),
         neighbours=(near("indptr"), near("indices"), near("data")),
         shelves=lambda shard: without(lake.shard("marts/top_n", ds, shard, SHELF_COLUMNS, SHELF_TEXTS), erased),
-        users=lambda shard: without(lake.shard("features/user", ds, shard, columns), erased),
+        users=lambda shard: without(users(shard), erased),
         n_shards=SHARDS,
         top_n=top,
         model_version=str((ranker.parameters | ranker.metrics).get("model_version", "")) if ranker else "",

@@ -103,7 +103,9 @@ def _overlap_gate(
         old_ids = item_ids_of(stored)
         pairs = zip(stored.get_many(list(sample)), sample.values(), strict=True)
         shares = [
-            overlap(_ids(before, old_ids, 10), _ids(now, item_ids, 10)) for before, now in pairs if before is not None
+            overlap(shelf, _ids(now, item_ids, 10))
+            for before, now in pairs
+            if before is not None and (shelf := _ids(before, old_ids, 10))  # a newcomer had none
         ]
     if not shares:
         return Gate("overlap", "skipped", f"no sampled user is in {old.version} as well")

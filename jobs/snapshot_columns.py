@@ -3,10 +3,11 @@
 Pure functions over Arrow tables of one day; `jobs.publish` reads the tables and writes the snapshot.
 """
 
-import itertools
 import operator
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from serving.record import REASON_CODES, SOURCES, ShelfColumns, record_key
-from serving.stores.contents import UNKNOWN, Catalogue
+from serving.stores.contents import NO_SEGMENT, UNKNOWN, Catalogue, Segment
 
 POPULARITY = ("purchaser_count_30d", "weight_30d", "weight_total")
 _MAX_SEGMENTS = 65_534
-Segments = Mapping[tuple[str, str], int]
+_BETWEEN_PATHS = "\x1f"
+Segments = Mapping[Segment, int]
 
 
 class PublishError(RuntimeError):
@@ -63,22 +65,40 @@ def fallback_shelves(fallback: pa.Table, item_ids: Sequence[str]) -> dict[tuple[
 
 
 def segments_of(users: Iterable[pa.Table]) -> Segments:
-    """Number the pairs of region and age band that users have: the first, of none, is 0; the most frequent stay."""
-    counts: Counter[tuple[str, str]] = Counter()
+    """Number the segments that users have: the first, of nothing known, is 0; the most frequent stay.
+
+    Whoever chose categories counts for region and age band alone as well, so a rare choice falls back to those.
+    """
+    counts: Counter[Segment] = Counter()
     for table in users:
-        pairs, pair = _pairs(table)
-        counts.update(dict(zip(pairs, np.bincount(pair, minlength=len(pairs)).tolist(), strict=True)))
-    del counts["", ""]
-    kept = sorted((pair for pair in counts if counts[pair]), key=lambda pair: (-counts[pair], pair))[:_MAX_SEGMENTS]
-    return {pair: number for number, pair in enumerate([("", ""), *sorted(kept)])}
+        segments, of_user = _segments(table)
+        for segment, count in zip(segments, np.bincount(of_user, minlength=len(segments)).tolist(), strict=True):
+            for each in {segment, _without_choice(segment)}:
+                counts[each] += count
+    del counts[NO_SEGMENT]
+    kept = sorted(counts, key=lambda segment: (-counts[segment], segment))[:_MAX_SEGMENTS]
+    return {segment: number for number, segment in enumerate([NO_SEGMENT, *sorted(kept)])}
 
 
-def _pairs(users: pa.Table) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
-    """The pairs of region and age band that could be, and which of them each user has."""
-    (regions, region), (bands, band) = (_distinct(users[name]) for name in ("region", "age_band"))
-    names = [[*values.to_pylist(), ""] for values in (regions, bands)]  # the last stands for none: row -1
-    pair = region.astype(np.int64) % len(names[0]) * len(names[1]) + band % len(names[1])
-    return list(itertools.product(*names)), pair
+def _without_choice(segment: Segment) -> Segment:
+    return segment[0], segment[1], ()
+
+
+def _segments(users: pa.Table) -> tuple[list[Segment], NDArray[np.int64]]:
+    """The segments that there are, and which of them each user has. One may stand twice: choices have no order."""
+    chosen = pc.binary_join(users["preferred_categories"].cast(pa.list_(pa.string())), _BETWEEN_PATHS)
+    columns = [_distinct(column) for column in (users["region"], users["age_band"], chosen)]
+    names = [[*values.to_pylist(), ""] for values, _ in columns]  # the last stands for none: row -1
+    (_, region), (_, band), (_, choice) = columns
+    code = (region.astype(np.int64) % len(names[0]) * len(names[1]) + band % len(names[1])) * len(names[2])
+    distinct, of_user = np.unique(code + choice % len(names[2]), return_inverse=True)
+    pair, choice_at = np.divmod(distinct, len(names[2]))
+    rows = zip(*(at.tolist() for at in (*np.divmod(pair, len(names[1])), choice_at)), strict=True)
+    return [(names[0][r], names[1][b], _paths(names[2][c])) for r, b, c in rows], of_user.astype(np.int64)
+
+
+def _paths(joined: str) -> tuple[str, ...]:
+    return tuple(sorted({path for path in joined.split(_BETWEEN_PATHS) if path}))
 
 
 def _distinct(column: Any) -> tuple[pa.Array, NDArray[np.int32]]:
@@ -129,11 +149,16 @@ def _codes(column: Any, vocabulary: tuple[str, ...], name: str) -> NDArray[np.ui
 def shelf_columns(
     shelves: pa.Table, users: pa.Table, ids: pa.Array, segments: Segments
 ) -> tuple[ShelfColumns, list[bytes]]:
-    """One shard of marts/top_n as columns for the record and the key of each, keys rising. Raises PublishError."""
+    """One shard of marts/top_n as columns for the record and the key of each, keys rising. Raises PublishError.
+
+    Of `users`, one without a shelf gets a record without items, which tells the segment.
+    """
     owners, starts = _owners(shelves)
-    row = pc.index_in(owners["user_id"], value_set=users["user_id"].combine_chunks()).fill_null(-1).to_numpy()
-    pairs, pair = _pairs(users)
-    of_pair = np.array([segments.get(name, 0) for name in pairs], np.uint16)
+    user_ids = users["user_id"].combine_chunks()
+    row = pc.index_in(owners["user_id"], value_set=user_ids).fill_null(-1).to_numpy()
+    names, of_user = _segments(users)
+    number = np.array([segments.get(name, segments.get(_without_choice(name), 0)) for name in names], np.uint16)
+    segment = np.append(number[of_user], np.uint16(0))
     items, about = _positions(ids, "marts/top_n", shelves["item_id"], shelves["reason_item_id"])
     columns = ShelfColumns(
         np.append(starts, len(shelves)).astype(np.int64),
@@ -142,13 +167,28 @@ def shelf_columns(
         _codes(shelves["source"], SOURCES, "source"),
         _codes(shelves["reason_code"], REASON_CODES, "reason_code"),
         about,
-        np.append(of_pair[pair], np.uint16(0))[row],
+        segment[row],
     )
     keys = list(map(record_key, owners["user_id"].to_pylist(), owners["variant"].to_pylist()))
-    if all(map(operator.lt, keys, keys[1:])):
+    if not all(map(operator.lt, keys, keys[1:])):
+        order = sorted(range(len(keys)), key=keys.__getitem__)  # several variants of a user lie apart
+        columns, keys = columns.taken(np.array(order)), [keys[row] for row in order]
+    bare = np.ones(len(user_ids), bool)
+    bare[row[row >= 0]] = False
+    return _with_bare(columns, keys, user_ids.filter(pa.array(bare)).to_pylist(), segment[:-1][bare])
+
+
+def _with_bare(
+    columns: ShelfColumns, keys: list[bytes], user_ids: list[str], segments: NDArray[np.uint16]
+) -> tuple[ShelfColumns, list[bytes]]:
+    """The same with shelves of no items among them, keys still rising."""
+    if not user_ids:
         return columns, keys
-    order = sorted(range(len(keys)), key=keys.__getitem__)  # several variants of a user lie apart
-    return columns.taken(np.array(order)), [keys[row] for row in order]
+    added = sorted(zip(map(record_key, user_ids), segments.tolist(), strict=True))
+    at = [bisect_left(keys, key) for key, _ in added]
+    offsets = np.insert(columns.offsets, at, columns.offsets[at])
+    numbers = np.insert(columns.segments, at, [number for _, number in added])
+    return replace(columns, offsets=offsets, segments=numbers), sorted([*keys, *(key for key, _ in added)])
 
 
 def _owners(shelves: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:

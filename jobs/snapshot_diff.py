@@ -20,7 +20,7 @@ _AT_ONCE = 2_000
 
 @dataclass(frozen=True)
 class Difference:
-    """From one version to another; overlaps are means over the users of both, scores over the items of both."""
+    """From one version to another; overlaps are means over users of both with a shelf, scores over items of both."""
 
     before: str
     after: str
@@ -54,15 +54,17 @@ def difference(store: Store, before: str, after: str) -> Difference:
 
 
 def _difference(old: StoredVersion, new: StoredVersion) -> Difference:
-    place = _places(old, new)
-    rows = []
+    place, rows, both = _places(old, new), [], 0
     for shard in range(old.manifest.n_shards):
         pairs = old.scan(shard)
         while chunk := list(islice(pairs, _AT_ONCE)):
             others = new.get_many([key for key, _ in chunk])
             for (_, record), other in zip(chunk, others, strict=True):
                 if other is not None:
-                    rows.append(_compare(decode(record), decode(other), place))
+                    both += 1
+                    mine, theirs = decode(record), decode(other)
+                    if len(mine) or len(theirs):  # not a newcomer still
+                        rows.append(_compare(mine, theirs, place))
     table = np.array(rows, np.float64).reshape(len(rows), 6)
     changed, at_10, at_n, score_before, score_after, drift = table.mean(axis=0) if rows else np.zeros(6)
     kept = int((place >= 0).sum())
@@ -71,7 +73,7 @@ def _difference(old: StoredVersion, new: StoredVersion) -> Difference:
         after=new.manifest.version,
         users_before=old.manifest.users,
         users_after=new.manifest.users,
-        users_of_both=len(rows),
+        users_of_both=both,
         users_changed=round(changed * len(rows)),
         overlap_at_10=float(at_10),
         overlap_at_n=float(at_n),

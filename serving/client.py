@@ -31,7 +31,7 @@ class ShelfRow:
 
 
 class UnknownUserError(LookupError):
-    """A user for whom the snapshot holds no shelf."""
+    """A user for whom the snapshot holds no shelf, or one without items: then only the segment is known."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def read_shelf(store_url: str, user_id: str, version: str | None = None, variant
 def shelf_of(snapshot: Snapshot, user_id: str, variant: str = "base") -> list[ShelfRow]:
     """A user's whole shelf in the order of rank. Raises UnknownUserError, RecordError."""
     shelf = snapshot.shelf(user_id, variant)
-    if shelf is None:
+    if not shelf:
         raise UnknownUserError(
             f"{snapshot.version} holds no shelf of {user_id!r}; a user without one gets the fallback shelves"
         )

@@ -33,6 +33,7 @@ from serving.picks import EXPLORED, RANKED, SLOT_TYPES, Filters, Live, Pick, Run
 from serving.record import NewerRecordError, PackedShelf, RecordError
 from serving.snapshot import Snapshot
 from serving.stores import StoreError
+from serving.stores.contents import NO_SEGMENT, Segment
 
 __all__ = ["LEVELS", "POLICY", "SLOT_TYPES", "Ask", "Pick", "Policy", "pick"]
 
@@ -54,7 +55,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     region: str | None = None
     age_band: str | None = None
     exclude: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()  # those that the user chose, for one without a shelf of their own
+    categories: tuple[str, ...] = ()  # those that the user chose
     actions: tuple[tuple[str, str], ...] = ()  # kind and item of what the user just did, the newest first
 
 
@@ -153,6 +154,12 @@ def own_shelf(snapshot: Snapshot, user_id: str, variant: str, out: Pick) -> Pack
     return None
 
 
+def segment_of(ask: Ask, stored: Segment) -> Segment:
+    """A user's segment: what the request says of it, else what the night knew."""
+    region, age_band, chosen = stored
+    return ask.region or region, ask.age_band or age_band, ask.categories or chosen
+
+
 def barred_of(snapshot: Snapshot, ask: Ask) -> set[int]:
     """The positions of what the request wants left out."""
     return {snapshot.position(item_id) for item_id in ask.exclude} - {-1}
@@ -246,8 +253,7 @@ class Filling:
         if shelf is not None:
             yield self._own(shelf)
         ask, snapshot = self._ask, self._snapshot
-        region, age_band = snapshot.segments[shelf.segment] if shelf is not None else ("", "")
-        segment = (ask.region or region, ask.age_band or age_band, ask.categories)
+        segment = segment_of(ask, snapshot.segments[shelf.segment] if shelf is not None else NO_SEGMENT)
         limit, prices = ask.limit, self._filters.prices
         for level in fill_levels(snapshot, limit=limit, category=ask.category, prices=prices, segment=segment):
             yield self._of(level)

@@ -17,7 +17,7 @@ from serving.record import REASON_CODES, PackedShelf, RecordError, Shelf, decode
 from serving.record import unpack as unpack_record
 from serving.stores import Manifest, StoredVersion
 from serving.stores.blobs import Strings, unpack, unpack_json
-from serving.stores.contents import PRICE_BANDS, read_pools
+from serving.stores.contents import PRICE_BANDS, Segment, read_pools, read_segments
 
 Positions = NDArray[np.integer[Any]]
 
@@ -73,11 +73,10 @@ class Snapshot:
         self._postings_indptr = self._array("postings_indptr")
         self._shelf_positions, self._shelf_scores = self._array("shelf_positions"), self._array("shelf_scores")
         self._shelf_indptr = self._array("shelf_indptr").tolist()
-        names = unpack_json(stored.blob("shelves"), "shelves")
-        self._shelf_row = {(shelf, key): row for row, (shelf, key) in enumerate(names)}
+        self._shelf_row = {(shelf, key): row for row, (shelf, key) in enumerate(self._json("shelves"))}
         self._neighbours_indptr, self._neighbours = self._array("neighbours_indptr"), self._array("neighbours")
         self._neighbour_scores = self._array("neighbour_scores")
-        self.segments: list[tuple[str, str]] = [tuple(s) for s in unpack_json(stored.blob("segments"), "segments")]
+        self.segments = self._read_segments()
         self._category_row = {category: row for row, category in enumerate(self.categories)}
         self.pools = self._read_pools()
         self._bands = self._read_bands()
@@ -106,14 +105,21 @@ class Snapshot:
     def _array(self, name: str) -> NDArray[Any]:
         return unpack(self._stored.blob(name), f"{name} of {self._stored.manifest.version}")
 
+    def _json(self, name: str) -> Any:
+        return unpack_json(self._stored.blob(name), name)
+
     def _strings(self, name: str) -> Strings:
         return Strings(self._array(f"{name}.data"), self._array(f"{name}.offsets"))
+
+    def _read_segments(self) -> list[Segment]:
+        chosen = self._json("segment_categories") if "segment_categories" in self.manifest.blobs else None
+        return read_segments(self._json("segments"), chosen)
 
     def _read_pools(self) -> dict[str, ExplorePool]:
         """Exploration pools by category path; none in a snapshot from before there were any."""
         if "pools" not in self.manifest.blobs:
             return {}
-        names = unpack_json(self._stored.blob("pools"), "pools")
+        names = self._json("pools")
         columns = {name: self._array(f"pool_{name}") for name in ("positions", "means", "new", "draws")}
         return {pool.category: ExplorePool(pool) for pool in read_pools(names, columns)}
 

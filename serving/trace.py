@@ -11,8 +11,9 @@ from serving.actions import ACTION_KINDS, LastActions
 from serving.last_actions import steps_back, waiting
 from serving.picks import SLOT_TYPES, Filters, Live, Pick
 from serving.record import SOURCES, decode
-from serving.shelf import LEVELS, POLICY, Ask, Policy, barred_of, filters_of, own_shelf, pick
+from serving.shelf import LEVELS, POLICY, Ask, Policy, barred_of, filters_of, own_shelf, pick, segment_of
 from serving.snapshot import Snapshot
+from serving.stores.contents import NO_SEGMENT
 
 
 def trace(
@@ -36,7 +37,7 @@ def trace(
     )
     packed = own_shelf(snapshot, ask.user_id, variant, Pick()) if personal and ask.user_id is not None else None
     own = None if packed is None else decode(packed.record)
-    region, age_band = snapshot.segments[own.segment] if own is not None else ("", "")
+    region, age_band, chosen = segment_of(ask, snapshot.segments[own.segment] if own is not None else NO_SEGMENT)
     candidates = []
     if own is not None:
         verdict = _Verdict(snapshot, live, ask, picked, actions)
@@ -57,8 +58,9 @@ def trace(
         "snapshot": snapshot.version,
         "model_version": snapshot.manifest.model_version,
         "known": own is not None,
-        "region": ask.region or region,
-        "age_band": ask.age_band or age_band,
+        "region": region,
+        "age_band": age_band,
+        "categories": chosen,
         "last_actions": _actions(snapshot, actions),
         "candidates": candidates,
         "shelf": _shelf(snapshot, picked),

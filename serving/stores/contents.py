@@ -15,6 +15,7 @@ Positions are rows of the catalogue, which is sorted by the bytes of `item_id`. 
 | `shelf_indptr`, `shelf_positions`, `shelf_scores` | |
 | `neighbours_indptr`, `neighbours`, `neighbour_scores` | similar items, the nearest first |
 | `segments` (JSON: pairs of region and age band) | what a record's segment means; the first is none |
+| `segment_categories` (JSON: lists of paths) | the categories that the users of each segment chose |
 | `band_edges` int64 [nodes + 1, PRICE_BANDS - 1] | where a node's price bands end, the last row of all items |
 | `band_indptr` int64 [(nodes + 1) * PRICE_BANDS + 1] | for each node and band its most popular items, |
 | `band_positions`, `band_ranks` uint32 | and their places in `popularity` |
@@ -38,6 +39,8 @@ PRICE_BANDS = 8
 BAND_LENGTH = 100
 ORDERINGS = 256
 MAX_POOL_ITEMS = 256  # rows of a pool are one byte each
+Segment = tuple[str, str, tuple[str, ...]]  # region, age band, chosen category paths; each empty for none
+NO_SEGMENT: Segment = ("", "", ())
 
 
 class ContentsError(ValueError):
@@ -198,11 +201,18 @@ def neighbour_blobs(
     yield "neighbour_scores", pack(scores.astype(np.float32))
 
 
-def segment_blobs(segments: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
-    """Yield the segment table: pairs of region and age band, empty for none; the first pair is none at all."""
-    if not segments or tuple(segments[0]) != ("", ""):
-        raise ContentsError("a segment table begins with the pair of none")
-    yield "segments", pack_json([list(pair) for pair in segments])
+def segment_blobs(segments: Sequence[Segment]) -> Iterator[tuple[str, bytes]]:
+    """Yield the segment table in two blobs. Raises ContentsError where the first is not the segment of none."""
+    if not segments or segments[0] != NO_SEGMENT:
+        raise ContentsError("a segment table begins with the segment of none")
+    yield "segments", pack_json([[region, age_band] for region, age_band, _ in segments])
+    yield "segment_categories", pack_json([list(chosen) for _, _, chosen in segments])
+
+
+def read_segments(pairs: Sequence[Sequence[str]], chosen: Sequence[Sequence[str]] | None) -> list[Segment]:
+    """The segments of `segment_blobs`, from its JSON; a snapshot from before there were choices has no second one."""
+    choices = [()] * len(pairs) if chosen is None else chosen
+    return [(region, age_band, tuple(paths)) for (region, age_band), paths in zip(pairs, choices, strict=True)]
 
 
 def pool_blobs(pools: Sequence[Pool], n_items: int) -> Iterator[tuple[str, bytes]]:

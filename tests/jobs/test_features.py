@@ -71,9 +71,9 @@ def items(days: list[date], deleted: bool = False) -> list[Row]:
 
 def users(days: list[date], deleted: bool = False) -> list[Row]:
     return [
-        {"ds": day, "user_id": f"u{k}", "region": "DE", "age_band": "25-34", "deleted": deleted}
+        {"ds": day, "user_id": user_id, "region": "DE", "age_band": "25-34", "deleted": deleted}
         for day in days
-        for k in range(3)
+        for user_id in ("u0", "u1", "u2", "newcomer")
     ]
 
 
@@ -163,7 +163,7 @@ def test_only_the_stale_tables_are_built(spark: SparkSession, lake: Lake) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lake, "write", noted)
         assert features.build_if_stale(spark, lake, FIRST, Parameters())
-    assert built == [features.USER, features.USER_ITEM, features.USER_CATEGORY]
+    assert built == [features.USER, features.NEWCOMER, features.USER_ITEM, features.USER_CATEGORY]
     assert lake.find_manifest(features.ITEM, FIRST) == told[features.ITEM]
     assert not set(lake.arrow(features.USER, FIRST)["user_id"].to_pylist()) & {"u0", "u1", "u2"}
 

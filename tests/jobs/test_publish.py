@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from jobs import snapshot_columns
 from jobs.contracts import contract
 from jobs.publish import SHELF_TEXTS, publish
 from jobs.snapshot_columns import POPULARITY, PublishError, catalogue_of
 from serving.snapshot import Snapshot
 from serving.stores import Store, StoreError, open_store
+from serving.stores.contents import Segment
 from tests.serving.publisher import whole
 from tests.serving.small_shop import item_ids, items_table, night, version
 
@@ -46,7 +48,44 @@ def test_a_shelf_carries_its_users_segment(store: Store) -> None:
         for row in tonight.users(shard).to_pylist():
             shelf = snapshot.shelf(row["user_id"])
             assert shelf is not None
-            assert snapshot.segments[shelf.segment] == (row["region"] or "", row["age_band"] or "")
+            assert snapshot.segments[shelf.segment] == (row["region"] or "", row["age_band"] or "", ())
+
+
+def test_a_newcomer_has_a_record_of_no_items_that_tells_the_segment(store: Store) -> None:
+    newcomers = [
+        ("new to all", None, None, None),
+        ("chooser", "FR", "25-34", ["toys", "home/garden"]),
+        ("alike", "FR", "25-34", ["home/garden", "toys"]),
+    ]
+    done = publish(night(D1, newcomers=newcomers), store)
+    snapshot = Snapshot(store.open(version(D1)))
+    assert done.manifest.users == 60 + len(newcomers)
+    shelves = {user: snapshot.shelf(user) for user, *_ in newcomers}
+    assert [len(shelf) for shelf in shelves.values() if shelf is not None] == [0, 0, 0]
+    segments = {user: snapshot.segments[shelf.segment] for user, shelf in shelves.items() if shelf is not None}
+    chosen = ("FR", "25-34", ("home/garden", "toys"))
+    assert segments == {"new to all": ("", "", ()), "chooser": chosen, "alike": chosen}
+    whole_shelf = snapshot.shelf("user-1")
+    assert whole_shelf is not None
+    assert len(whole_shelf) == 20
+
+
+def test_of_too_many_segments_the_rarest_choices_fall_back_to_region_and_age_band(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_columns, "_MAX_SEGMENTS", 5)  # three of those with shelves, and two more
+    often = [(f"often-{n}", "FR", "25-34", ["toys"]) for n in range(30)]
+    publish(night(D1, newcomers=[*often, ("rare", "FR", "25-34", ["home"]), ("odd", "IT", None, None)]), store)
+    snapshot = Snapshot(store.open(version(D1)))
+
+    def segment(user: str) -> Segment:
+        shelf = snapshot.shelf(user)
+        assert shelf is not None
+        return snapshot.segments[shelf.segment]
+
+    assert segment("often-7") == ("FR", "25-34", ("toys",))
+    assert segment("rare") == ("FR", "25-34", ())
+    assert segment("odd") == ("", "", ())
 
 
 def test_the_catalogue_fallbacks_postings_and_neighbours_are_read_back(store: Store) -> None:

@@ -72,6 +72,14 @@ def test_a_worse_evaluation_of_a_handful_of_users_holds_nothing_back(
     assert done.live == (outcome == "skipped")
 
 
+def test_newcomers_without_a_shelf_do_not_count_for_the_overlap(store: Store) -> None:
+    newcomers = [(f"new-{n}", "DE", None, None) for n in range(200)]
+    publish(night(D1, newcomers=newcomers), store)
+    done = publish(night(D2, seed=5, newcomers=newcomers), store)
+    (overlap,) = (gate for gate in done.manifest.gates if gate.name == "overlap")
+    assert overlap.reason.endswith("over 60 users; 2% to 100% is allowed")
+
+
 def test_a_short_fallback_and_a_record_over_budget_hold_a_snapshot_back(store: Store) -> None:
     done = publish(night(D1), store, limits=GateLimits(min_fallback=60, record_bytes=100))
     assert gates_of(done) | {"fallback": "failed", "record_budget": "failed"} == gates_of(done)

@@ -14,7 +14,7 @@ D1 = "2026-01-01"
 
 @pytest.mark.parametrize("name", ["shelves.parquet", "shelves.jsonl"])
 def test_an_export_holds_every_shelf_with_item_ids(store: Store, tmp_path: Path, name: str) -> None:
-    tonight = night(D1)
+    tonight = night(D1, newcomers=[("new", "DE", None, None)])  # who has none
     publish(tonight, store)
     users = export(store, tmp_path / name)
     if name.endswith("parquet"):

@@ -1,5 +1,6 @@
 """A shop small enough to check by hand, as the tables that one night leaves; no Spark."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
@@ -8,6 +9,15 @@ import pyarrow as pa
 from jobs.publish import Night
 from serving.record import REASON_CODES, SOURCES, shard_of
 
+Newcomer = tuple[str, str | None, str | None, list[str] | None]  # id, region, age band, chosen categories
+USERS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("region", pa.string()),
+        ("age_band", pa.string()),
+        ("preferred_categories", pa.list_(pa.string())),
+    ]
+)
 CATEGORIES = ("home/kitchen/mugs", "home/kitchen/pans", "home/garden", "toys", None)
 
 
@@ -105,7 +115,9 @@ def night(
     run_id: str = "",
     metrics: dict[str, object] | None = None,
     explores: bool = False,
+    newcomers: Sequence[Newcomer] = (),
 ) -> Night:
+    """One night. `newcomers` signed up and have no shelf."""
     users = [f"user {number} ✓" if number % 9 == 0 else f"user-{number}" for number in range(n_users)]
     by_shard = [
         sorted((user for user in users if shard_of(user, n_shards) == shard), key=str.encode)
@@ -113,15 +125,12 @@ def night(
     ]
 
     def users_of(shard: int) -> pa.Table:
-        owners = by_shard[shard]
-        return pa.table(
-            {
-                "user_id": pa.array(owners, pa.string()),
-                "region": pa.array(["DE" if len(user) % 2 else None for user in owners], pa.string()),
-                "age_band": pa.array(["18-24" if len(user) % 3 else None for user in owners], pa.string()),
-                "preferred_categories": pa.nulls(len(owners), pa.list_(pa.string())),
-            }
-        )
+        rows: list[Newcomer] = [
+            (user, "DE" if len(user) % 2 else None, "18-24" if len(user) % 3 else None, None)
+            for user in by_shard[shard]
+        ]
+        rows += [newcomer for newcomer in newcomers if shard_of(newcomer[0], n_shards) == shard]
+        return pa.Table.from_pylist([dict(zip(USERS.names, row, strict=True)) for row in rows], USERS)
 
     indptr = np.arange(n_items + 1) * 2
     near = (np.repeat(np.arange(n_items), 2) + np.tile([1, 2], n_items)) % n_items

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from serving.stores import StoreError
 from serving.stores.blobs import Strings, pack, pack_json, pack_strings, unpack, unpack_json
+from serving.stores.contents import NO_SEGMENT, Segment, read_segments, segment_blobs
 
 DTYPES = ("<i4", "<i8", "<u2", "<u4", "<f4", "<f8", "|u1", "|b1", "|i1")
 
@@ -49,3 +50,10 @@ def test_strings_are_read_back_and_found_in_a_sorted_column(values: list[str]) -
 
 def test_json_is_read_back() -> None:
     assert unpack_json(pack_json({"ü": [1, None]})) == {"ü": [1, None]}
+
+
+def test_segments_are_read_back_and_those_of_an_older_snapshot_have_no_choices() -> None:
+    segments: list[Segment] = [NO_SEGMENT, ("DE", "", ("home/garden", "toys")), ("FR", "25-34", ())]
+    read = {name: unpack_json(data) for name, data in segment_blobs(segments)}
+    assert read_segments(read["segments"], read["segment_categories"]) == segments
+    assert read_segments(read["segments"], None) == [NO_SEGMENT, ("DE", "", ()), ("FR", "25-34", ())]

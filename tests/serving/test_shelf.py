@@ -3,6 +3,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,13 +19,14 @@ from serving.stores import open_store
 from tests.serving.small_shop import night
 
 N_ITEMS = 100
+NEWCOMER = ("newcomer", "DE", "18-24", ["toys"])
 
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
     folder: Path = tmp_path_factory.mktemp("shelf")
     with closing(open_store(f"lmdb://{folder}/store")) as store:
-        publish(night(n_items=N_ITEMS, explores=True), store)
+        publish(night(n_items=N_ITEMS, explores=True, newcomers=[NEWCOMER]), store)
         yield Snapshot(store.open(str(store.pointer().live)))
 
 
@@ -32,7 +34,7 @@ categories = st.sampled_from([None, "home", "home/kitchen", "home/kitchen/mugs",
 prices = st.one_of(st.none(), st.integers(0, 250))
 asks = st.builds(
     Ask,
-    user_id=st.sampled_from([None, "user-1", "user 0 ✓", "stranger"]),
+    user_id=st.sampled_from([None, "user-1", "user 0 ✓", "newcomer", "stranger"]),
     limit=st.integers(1, 120),
     category=categories,
     price_min_minor=prices,
@@ -175,6 +177,25 @@ def test_a_new_user_gets_the_shelf_of_the_region_and_age_band_that_the_request_n
     assert levels_of(snapshot, Ask(user_id="stranger", limit=5)) == ["trending", "global"]
     assert levels_of(snapshot, Ask(user_id="stranger", limit=5, region="DE")) == ["segment"]
     assert levels_of(snapshot, Ask(limit=5, age_band="18-24")) == ["segment"]
+
+
+def test_a_newcomer_gets_what_a_stranger_gets_who_names_the_same_region_age_band_and_categories(
+    snapshot: Snapshot,
+) -> None:
+    stranger = Ask(user_id="stranger", limit=10, region="DE", age_band="18-24", categories=("toys",))
+    found = [pick(snapshot, LiveItems(snapshot), ask) for ask in (Ask(user_id="newcomer", limit=10), stranger)]
+    assert found[0].positions == found[1].positions
+    assert {LEVELS[level] for level in found[0].levels} == {"segment"}
+    toys = [position for position in found[0].positions if snapshot.category(position) == "toys"]
+    assert toys[0] == found[0].positions[0]
+    assert len(toys) >= 3
+
+
+def test_what_the_request_says_of_a_user_counts_before_what_the_night_knew(snapshot: Snapshot) -> None:
+    asks = [Ask(user_id=user, limit=9, region="XX", categories=("nowhere",)) for user in ("newcomer", "stranger")]
+    asks[1] = msgspec.structs.replace(asks[1], age_band="18-24")
+    newcomer, stranger = (pick(snapshot, LiveItems(snapshot), ask) for ask in asks)
+    assert newcomer.positions == stranger.positions
 
 
 def test_a_stored_shelf_that_repeats_an_item_is_answered_without_the_repeat(tmp_path: Path) -> None:
