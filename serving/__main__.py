@@ -93,6 +93,7 @@ def serve(
             access_log=False,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,  # nothing is decided by where a caller says it comes from
         )
     finally:
         lander.stop()
