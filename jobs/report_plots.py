@@ -81,7 +81,7 @@ def nights_plot(nights: Sequence[Mapping[str, Any]]) -> str:
                 if known:
                     place.plot(*zip(*known, strict=True), line, color=color, marker="o", markersize=3.5, label=name)
             place.set_title(f"NDCG@{K}, {NAMES[kind]}")
-            place.set_ylim(bottom=0)
+            place.set_ylim(0, place.get_ylim()[1] * 1.05)
             place.set_xlim(days[0] - 1, days[-1] + 1)
             place.set_xticks(days[:: -(-len(days) // MOST_TICKS)])
             place.xaxis.set_major_formatter(DateFormatter("%d %b"))
