@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import DateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
@@ -69,7 +68,7 @@ def nights_plot(nights: Sequence[Mapping[str, Any]]) -> str:
     """
     with mpl.rc_context(STYLE):
         figure, axes = _figure(9.4, 2.9, 2)
-        days = date2num([date.fromisoformat(night["ds"]) for night in nights])
+        days = [date.fromisoformat(night["ds"]).toordinal() for night in nights]
         for place, kind in zip(axes, ("all", "new"), strict=True):
             for name, of, color, line in (
                 ("shelf, holdout", "holdout", BLUE, "-"),
@@ -83,8 +82,8 @@ def nights_plot(nights: Sequence[Mapping[str, Any]]) -> str:
             place.set_title(f"NDCG@{K}, {NAMES[kind]}")
             place.set_ylim(0, place.get_ylim()[1] * 1.05)
             place.set_xlim(days[0] - 1, days[-1] + 1)
-            place.set_xticks(days[:: -(-len(days) // MOST_TICKS)])
-            place.xaxis.set_major_formatter(DateFormatter("%d %b"))
+            shown = days[:: -(-len(days) // MOST_TICKS)]
+            place.set_xticks(shown, [f"{date.fromordinal(day):%d %b}" for day in shown])
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         return _svg(figure)
 
