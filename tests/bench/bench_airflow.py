@@ -17,8 +17,8 @@ from typing import Any
 from jobs.spark import session
 from jobs.synthetic_shop import synthetic_shop
 from tests.bench.figures import Figure
+from tests.e2e.airflow_nights import DAG, PARAMETERS, all_green, backfill_by_rest
 from tests.e2e.airflow_stack import ROOT, Stack, needs_airflow_and_postgres, wait_until
-from tests.e2e.test_airflow import DAG, PARAMETERS, all_green, backfill_by_rest
 
 DAY = datetime.now(UTC).date() - timedelta(days=1)
 PARSE = """

@@ -44,6 +44,10 @@ def wait_until(done: Callable[[], Any], what: str, timeout_s: float = 120.0, eve
     raise AssertionError(f"{what}: not within {timeout_s:.0f} s")
 
 
+class ApiError(AssertionError):
+    """The REST API answered with an error."""
+
+
 @dataclass
 class Postgres:
     """A PostgreSQL of our own: its files in a new temporary folder, its port on loopback."""
@@ -168,6 +172,13 @@ class Stack:
             child.kill()
         process.wait(30)
 
+    def revive(self) -> list[str]:
+        """Start components that have ended again, as their supervisor would; return their names."""
+        ended = [name for name, process in self.running.items() if process.poll() is not None]
+        for name in ended:
+            self.start_component(name)
+        return ended
+
     def stop(self) -> None:
         """End what was started, by its pid: politely, then its whole session."""
         for process in self.running.values():
@@ -208,7 +219,7 @@ class Stack:
         try:
             return self._ask(method, f"/api/v2{path}", body)
         except urllib.error.HTTPError as error:
-            raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()[:2000]}") from error
+            raise ApiError(f"{method} {path}: {error.code} {error.read().decode()[:2000]}") from error
 
     def runs(self, dag: str) -> list[dict[str, Any]]:
         """Every run of a DAG: at least `run_type`, `state`, `logical_date` and `dag_run_id` of each."""
@@ -216,8 +227,11 @@ class Stack:
 
     def task_states(self, dag: str, run: str) -> dict[str, str]:
         """The state of each task of a run."""
-        found = self.api("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=100")["task_instances"]
-        return {task["task_id"]: str(task["state"]) for task in found}
+        return {task["task_id"]: str(task["state"]) for task in self.tasks(dag, run)}
+
+    def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
+        """Every task of a run: at least `task_id`, `state`, `start_date`, `end_date` and `try_number` of each."""
+        return list(self.api("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances?limit=100")["task_instances"])
 
 
 def needs_airflow_and_postgres() -> None:
