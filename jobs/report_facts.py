@@ -111,7 +111,10 @@ def _ndcg(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def _examples(lake: Lake, ds: date, shelves: pa.Table) -> list[ExampleShelf]:
-    """Return the shelves of a heavy, a middling and a new shopper of the first shard, by their number of events."""
+    """Return the shelves of a heavy, a middling and a new shopper of the first shard, by their number of events.
+
+    Without their ids: a report may outlast an erasure, and is passed around.
+    """
     users = lake.shard("features/user", ds, 0, ["user_id", "event_count_total", "purchase_count_total"])
     users = users.filter(pc.is_in(users["user_id"], value_set=pc.unique(shelves["user_id"])))
     users = users.sort_by([("event_count_total", "descending"), ("user_id", "ascending")])
@@ -123,7 +126,7 @@ def _examples(lake: Lake, ds: date, shelves: pa.Table) -> list[ExampleShelf]:
         user = users.slice(int(share * (len(users) - 1)), 1).to_pylist()[0]
         told = f"{user['event_count_total']:,} events, {user['purchase_count_total']:,} purchases"
         rows = shelves.filter(pc.equal(shelves["user_id"], user["user_id"])).sort_by("rank").slice(0, PLACES)
-        shown.append(ExampleShelf(f"{name}: {user['user_id']} ({told})", _with_titles(rows, items)))
+        shown.append(ExampleShelf(f"{name}: {told}", _with_titles(rows, items)))
     return shown
 
 

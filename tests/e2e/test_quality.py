@@ -55,4 +55,5 @@ def test_the_report_of_the_night_shows_its_snapshot_and_shelves_with_titles(shop
     assert shop.night.version in html
     assert html.count("<svg") >= 4
     assert len(facts.shelves) == 3
+    assert not re.search(r"U\d{9}", html)  # nobody's id
     assert all(re.search("[A-Z]", row["title"]) for shelf in facts.shelves for row in shelf.rows)
