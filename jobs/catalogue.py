@@ -1,6 +1,7 @@
 """Load the catalogue as of a day: features/item as arrays in catalogue order, and the lists drawn from it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,12 @@ class Catalogue:
     category_code: npt.NDArray[np.int32]
     """Index of each item's category path, -1 for none; equal paths have equal codes."""
     category_names: tuple[str, ...]
+    owners: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    """By `brand` and `seller_id`: each item's, as an index, -1 for none."""
+
+    def groups(self, name: str) -> npt.NDArray[np.int32]:
+        """Return each item's `category`, `brand` or `seller_id` as an index, -1 for none."""
+        return self.category_code if name == "category" else self.owners[name]
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -94,8 +101,9 @@ def load_catalogue(lake: Lake, ds: date) -> Catalogue:
         MissingPartitionError: the day's features were not built.
     """
     table = lake.arrow("features/item", ds).sort_by("item_pos").combine_chunks()
-    category = table["category"].combine_chunks().dictionary_encode()
-    codes = category.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    category, brand, seller = (
+        table[name].combine_chunks().dictionary_encode() for name in ("category", "brand", "seller_id")
+    )
     texts = {"item_id", "title", "category", "brand", "seller_id"}
     return Catalogue(
         item_id=table["item_id"].combine_chunks(),
@@ -104,6 +112,11 @@ def load_catalogue(lake: Lake, ds: date) -> Catalogue:
             for name in table.column_names
             if name not in texts
         },
-        category_code=codes,
+        category_code=_codes(category),
         category_names=tuple(category.dictionary.to_pylist()),
+        owners={"brand": _codes(brand), "seller_id": _codes(seller)},
     )
+
+
+def _codes(column: pa.DictionaryArray) -> npt.NDArray[np.int32]:
+    return np.asarray(column.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int32)

@@ -19,12 +19,14 @@ import scipy.sparse as sp
 
 from jobs.candidate_sources import SCORES
 from jobs.catalogue import load_catalogue
+from jobs.diversity_curve import diversity_curve
 from jobs.label_windows import Window
 from jobs.metrics import ListScores, Positions, rounded, score_lists
 from jobs.ranking_features import FEATURES
 from jobs.reliability import reliability
 from jobs.settings import Parameters
 from jobs.source_shares import Judged, source_shares
+from jobs.train_content import ARTIFACT as CONTENT
 from jobs.training_examples import LABELS, Examples
 
 ALONE_USERS = 2_000
@@ -111,7 +113,7 @@ def holdout(
     """Return the metrics of a shadow ranker on labels that it did not see, beside plain popularity's.
 
     `sources` is `jobs.source_shares`, `alone` the metrics of shelves by one score each, the shadow's among them over
-    the same users, and `heads` is `jobs.reliability` of each head.
+    the same users, `diversity` is `jobs.diversity_curve`, and `heads` is `jobs.reliability` of each head.
     """
     newest = examples[0]
     odd = np.arange(len(newest.user_id)) % 2 == 1
@@ -124,7 +126,8 @@ def holdout(
     rows = _of_users(newest, kept)
     asked = Asked((np.cumsum(kept) - 1)[rows.user], rows.item, rows.features, rows.labels, int(kept.sum()))
     threads = parameters.ranker_threads
-    rank = asked.ranks(shadow.value(asked.features, threads=threads))
+    value = shadow.value(asked.features, threads=threads)
+    rank = asked.ranks(value)
     shelf = outcome.score(asked.lists(rank))
     popular = outcome.score(np.tile(outcome.popular[:LIST_LENGTH], (asked.n_users, 1)))
     judged = Judged.of(asked.features, rank, asked.labels[outcome.label] > 0)
@@ -141,6 +144,7 @@ def holdout(
                 "baselines": {"popular": popular.metrics},
                 "sources": source_shares(judged, asked.n_users, outcome.marks.nnz),
                 "alone": _alone(asked, rank, outcome),
+                "diversity": _diversity(windows[0], asked, value, outcome, parameters),
                 "heads": {name: reliability(predicted, asked.labels[name]) for name, predicted in told.items()},
             }
         )
@@ -158,6 +162,17 @@ def _alone(asked: Asked, rank: Codes, outcome: Outcome) -> dict[str, dict[str, d
             value = np.nan_to_num(some.features[:, FEATURES.index(feature)])
             scores[name] = outcome.score(some.lists(some.ranks(value, popularity[some.item])))
     return {name: of.metrics for name, of in scores.items()}
+
+
+def _diversity(
+    window: Window, asked: Asked, value: npt.NDArray[np.float64], outcome: Outcome, parameters: Parameters
+) -> dict[str, Any]:
+    """Return the curve of the first users' shelves over MMR's lambda, and the lambda that the night goes by."""
+    some = asked.first(ALONE_USERS)
+    vectors = window.lake.array(CONTENT, window.ds, "item_vectors")
+    catalogue = load_catalogue(window.lake, window.ds)
+    curve = diversity_curve(some, value[: len(some.user)], catalogue, vectors, outcome.score)
+    return {"mmr_lambda": parameters.mmr_lambda, "curve": curve}
 
 
 def _probabilities(shadow: Any, asked: Asked, threads: int) -> list[tuple[str, npt.NDArray[np.float64]]]:

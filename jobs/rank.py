@@ -4,7 +4,7 @@ python -m jobs.rank --ds 2026-01-31 --top-n 100
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from jobs.blend import Blend, blended
 from jobs.candidate_sources import Sources, load_sources
 from jobs.candidates import TABLE as CANDIDATES
 from jobs.candidates import Candidates, from_arrow
@@ -32,17 +33,19 @@ TABLE = "marts/top_n"
 FEATURES = ("features/item", "features/user", "features/user_item")
 INPUTS = (*FEATURES, "artifacts/cf", "artifacts/content", CANDIDATES, RANKER)
 VARIANT = "base"
+BY_VALUE = Blend()
 
 
 def top_n(
-    shoppers: Shoppers, found: Candidates, sources: Sources, ranker: Ranker, n: int
+    shoppers: Shoppers, found: Candidates, sources: Sources, ranker: Ranker, n: int, blend: Blend = BY_VALUE
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return (row of `found`, rank from 1, value) of each user's best `n`, in order of (user, rank).
 
-    Equal values rank by item position.
+    Rows rank by value, equal ones by item position, and then as `blend` orders their head: the value of a row stays.
     """
     value = ranker.value(ranking_features(shoppers, found, sources))
     order = np.lexsort((found.item, -value, found.user))
+    order = blended(found.user, found.item, value, order, sources.catalogue, sources.item_vectors, blend)
     rank = np.arange(len(order)) - np.searchsorted(found.user[order], found.user[order]) + 1
     kept = rank <= n
     return order[kept], rank[kept], value[order[kept]]
@@ -58,6 +61,7 @@ class RankShard:
     taste_decay_days: float
     rows: int
     """Candidates of all shards."""
+    blend: Blend
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
@@ -69,7 +73,7 @@ class RankShard:
         for batch in shoppers.batches():
             found = from_arrow(listed.slice(start, len(batch)))
             start += len(batch)
-            row, rank, value = top_n(batch, found, sources, ranker, self.n)
+            row, rank, value = top_n(batch, found, sources, ranker, self.n, self.blend)
             user, item, source = found.user[row], found.item[row], found.source[row]
             code, behind = reasons(batch, sources, user, item, source)
             yield pa.RecordBatch.from_pydict(
@@ -92,13 +96,15 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, ide
     Raises:
         MissingPartitionError: the day's candidates or ranker were not built.
     """
-    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": identity}
+    blend = Blend(parameters.mmr_lambda, parameters.blend_places, parameters.most_of)
+    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": identity, **asdict(blend)}
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found
     rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates_per_user
     load_ranker(lake, ds, rows)  # compiled here, once, and not by each worker of this machine at the same time
-    frame = map_shards(spark, TABLE, RankShard(lake, ds, parameters.top_n, parameters.taste_decay_days, rows))
+    shard = RankShard(lake, ds, parameters.top_n, parameters.taste_decay_days, rows, blend)
+    frame = map_shards(spark, TABLE, shard)
     return lake.write(frame, TABLE, ds, inputs=inputs, parameters=chosen, in_shards=True)
 
 

@@ -50,11 +50,6 @@ class ReportFacts:
     """Each source's share of the first K places of the shelves themselves, of one user shard."""
 
 
-def diversity_path(ds: date) -> str:
-    """Return where a night's curve of accuracy against diversity stands: `curve`, and the chosen `mmr_lambda`."""
-    return f"marts/evaluation/ds={ds}/diversity.json"
-
-
 def report_facts(lake: Lake, ds: date, store_url: str) -> ReportFacts:
     """Collect the facts of one night.
 
@@ -63,6 +58,7 @@ def report_facts(lake: Lake, ds: date, store_url: str) -> ReportFacts:
     """
     lake.manifest(SHELVES, ds)
     snapshot, live = _snapshot(store_url, ds)
+    holdout: dict[str, Any] = lake.get_json(holdout_path(ds)) or {}
     first = lake.shard(SHELVES, ds, 0, ["variant", "user_id", "rank", "item_id", "score", "source", "reason_code"])
     first = first.filter(pc.equal(first["variant"], "base"))
     top = first.filter(pc.less_equal(first["rank"], K))["source"]
@@ -71,9 +67,9 @@ def report_facts(lake: Lake, ds: date, store_url: str) -> ReportFacts:
         ds=ds,
         snapshot=snapshot,
         live=live,
-        holdout=lake.get_json(holdout_path(ds)) or {},
+        holdout=holdout,
         published=lake.get_json(evaluation_path(ds)) or {},
-        diversity=lake.get_json(diversity_path(ds)) or {},
+        diversity=holdout.get("diversity", {}),
         nights=_nights(lake, ds),
         shelves=_examples(lake, ds, first),
         source_share={name: counted[name] / len(top) for name in sorted(counted, key=lambda name: -counted[name])},

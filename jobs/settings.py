@@ -101,6 +101,12 @@ class Parameters:
     """Fixed, not the machine's count: LightGBM's sums depend on it."""
     head_weight: dict[str, float] = field(default_factory=lambda: {"purchase": 1.0, "interaction": 0.1})
     """The value of an item: the sum over heads of weight times probability."""
+    mmr_lambda: float = 1.0
+    """Below 1, the head of a shelf is varied by content: maximal marginal relevance; 1 is value alone."""
+    blend_places: int = 20
+    """So many first places are the head."""
+    most_of: dict[str, int] = field(default_factory=dict)
+    """At most so many places of the head go to one `category`, `brand` or `seller_id`; unnamed ones are free."""
     max_quarantine_share: float = 0.05
 
     def digest(self) -> str:
