@@ -165,3 +165,23 @@ def lay(lake: Lake, table: str, ds: date, rows: pa.Table, shard: int = 0) -> Non
     pq.write_table(rows, folder / name)
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()}
     (folder / MANIFEST_NAME).write_text(Manifest(table, str(ds), len(rows), files).to_json())
+
+
+def lay_shop(lake: Lake, ds: date, shop: Shoppers, of: Catalogue) -> None:
+    """Lay features and artifacts of a drawn shop into a lake, its shoppers in one shard."""
+    n = len(of)
+    names = pa.array(of.category_names).take(pa.array(of.category_code, mask=of.category_code < 0))
+    words = {name: pa.nulls(n, pa.string()) for name in ("title", "brand", "seller_id")}
+    ids = {"item_pos": pa.array(range(n), pa.int32()), "item_id": of.item_id, "category": names}
+    lay(lake, "features/item", ds, pa.table(ids | words | _arrow(of.columns)))
+    lay(lake, "features/user", ds, pa.table({"user_id": shop.user_id} | _arrow(shop.users)))
+    owner, history = pa.array(shop.history_user()), _arrow(shop.history)
+    pair = {"user_id": shop.user_id.take(owner), "item_id": of.item_id.take(history["item_pos"])}
+    lay(lake, "features/user_item", ds, pa.table(pair | history))
+    cf, content = artifacts(shop)
+    lake.write_artifact("artifacts/cf", ds, cf, inputs={}, parameters=vars(CF))
+    lake.write_artifact("artifacts/content", ds, content, inputs={})
+
+
+def _arrow(columns: Mapping[str, Any]) -> dict[str, pa.Array]:
+    return {name: pa.array(values, from_pandas=True) for name, values in columns.items()}

@@ -1,6 +1,7 @@
 """Candidates: few enough, each once, in order, from sources that keep to their rules, whoever stands beside whom."""
 
 from dataclasses import fields, replace
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +17,18 @@ from jobs.candidates import (
     RRF_K,
     SOURCE_CODE,
     Candidates,
+    CandidateShard,
     candidate_parameters,
     candidates,
     from_arrow,
     to_arrow,
 )
+from jobs.lake import Lake
 from jobs.settings import Parameters
 from jobs.shoppers import Shoppers
-from tests.jobs.small_shop import catalogue, drawn_shop, shoppers, sources, touch
+from tests.jobs.small_shop import DECAY_DAYS, catalogue, drawn_shop, lay_shop, shoppers, sources, touch
 
+DS = date(2026, 1, 31)
 SEEDS = st.integers(0, 2)  # each one a shop that is trained once
 PER_USER = st.integers(1, 70)
 
@@ -204,6 +208,21 @@ def test_rows_read_from_the_middle_of_a_shard_are_those_shoppers_candidates() ->
     found = candidates(shop, drawn, 9)
     rows = pa.Table.from_batches([to_arrow(shop.user_id, found)])
     assert from_arrow(rows.slice(7, 3)).item.tolist() == found.item[(found.user >= 7) & (found.user < 10)].tolist()
+
+
+def test_a_shard_of_the_lake_yields_its_shoppers_candidates_batch_by_batch(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.shoppers.BATCH_USERS", 16)
+    shop, drawn = drawn_shop()
+    lay_shop(lake, DS, shop, drawn.catalogue)
+    batches = list(CandidateShard(lake, DS, 30, DECAY_DAYS)(0))
+    assert [batch.num_rows for batch in batches] == [16, 16, 8]
+    rows = pa.Table.from_batches(batches)
+    assert rows["user_id"].to_pylist() == shop.user_id.to_pylist()
+    found, wanted = from_arrow(rows), candidates(shop, drawn, 30)
+    for name in ("user", "item", "source", "votes"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
 
 
 def test_each_shoppers_candidates_start_and_end_where_indptr_says() -> None:
