@@ -433,4 +433,5 @@ def test_the_baselines_reproduce_the_reference_figures_of_online_retail(online_r
         found = [of.metrics[kind][metric] for kind in ("all", "new") for metric in ("recall@20", "ndcg@20")]
         assert found == pytest.approx(figures, abs=0.003), name
     als = split.score(lists["als"]).metrics["all"]
-    assert (als["recall@20"], als["ndcg@20"]) >= (0.2214, 0.2396)  # implicit's, of 128 factors, as it was measured
+    assert als["recall@20"] >= 0.2214  # what implicit's ALS of 128 factors was measured to reach
+    assert als["ndcg@20"] >= 0.2396
