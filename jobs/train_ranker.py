@@ -33,6 +33,8 @@ ARTIFACT = "artifacts/ranker"
 ORDER = "order"
 ORDERED_PLACES = 30
 """Pairs of items count for the order head where one of them stands within the first so many places."""
+ORDER_EXAMPLES = 1_000_000
+"""The order head learns from all examples up to about so many; of a larger shop's negatives a share has to do."""
 MIN_POSITIVES = 50
 """A head with fewer positive examples than this would only learn noise."""
 
@@ -87,7 +89,7 @@ def rank_fusion(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 def train(windows: Sequence[Examples], parameters: Parameters) -> Ranker:
     """Train the heads that the examples can carry: those with MIN_POSITIVES positive labels. There may be none."""
-    learned = _learned_from(windows, parameters)
+    learned = _learned_from(windows, parameters.negative_share, parameters.seed)
     heads: dict[str, lgb.Booster] = {}
     trained_on: list[npt.NDArray[np.int32]] = []
     for name in parameters.head_weight:
@@ -99,7 +101,7 @@ def train(windows: Sequence[Examples], parameters: Parameters) -> Ranker:
             heads[name] = _fit(learned.features[rows], label[rows], parameters, {"objective": "binary"})
             trained_on.append(label)
     weights = {name: parameters.head_weight[name] for name in heads}
-    order = _fit_order(learned, parameters) if heads and parameters.order_tilt else None
+    order = _fit_order(windows, parameters) if heads and parameters.order_tilt else None
     return Ranker(heads, weights, parameters.negative_share, order, parameters.order_tilt)
 
 
@@ -115,10 +117,10 @@ class _Learned:
     """Number of the window's shopper, ascending."""
 
 
-def _learned_from(windows: Sequence[Examples], parameters: Parameters) -> _Learned:
+def _learned_from(windows: Sequence[Examples], share: float, seed: int) -> _Learned:
     """Take the examples out of the windows; most of them are negatives that never need to be copied."""
-    random = np.random.default_rng(parameters.seed)
-    drawn = [random.random(len(window.user)) < parameters.negative_share for window in windows]
+    random = np.random.default_rng(seed)
+    drawn = [random.random(len(window.user)) < share for window in windows]
     positive = [np.logical_or.reduce([label > 0 for label in window.labels.values()]) for window in windows]
     rows = [np.flatnonzero(of_share | of_label) for of_share, of_label in zip(drawn, positive, strict=True)]
     before = np.cumsum([0, *(len(window.user_id) for window in windows)])
@@ -131,8 +133,10 @@ def _learned_from(windows: Sequence[Examples], parameters: Parameters) -> _Learn
     )
 
 
-def _fit_order(learned: _Learned, parameters: Parameters) -> lgb.Booster:
+def _fit_order(windows: Sequence[Examples], parameters: Parameters) -> lgb.Booster:
     """Fit the order head: a purchase before any other interaction before none, shopper by shopper."""
+    share = min(1.0, ORDER_EXAMPLES / sum(len(window.user) for window in windows))
+    learned = _learned_from(windows, share, parameters.seed)
     grade = learned.labels["interaction"] + 2 * learned.labels["purchase"]
     sizes = np.unique(learned.shopper, return_counts=True)[1]
     chosen = {"objective": "lambdarank", "lambdarank_truncation_level": ORDERED_PLACES}

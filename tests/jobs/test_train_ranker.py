@@ -68,7 +68,7 @@ def test_probabilities_learned_from_a_share_of_the_negatives_give_back_the_base_
 @pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
 def test_what_is_learned_from_holds_every_positive_and_that_share_of_the_others(share: float) -> None:
     windows = [examples(seed=1), examples(n_users=90, seed=2)]
-    learned = _learned_from(windows, replace(SMALL, negative_share=share))
+    learned = _learned_from(windows, share, 1)
     for name in ("purchase", "interaction"):
         assert learned.labels[name].sum() == sum(window.labels[name].sum() for window in windows)
     others = sum((window.labels["interaction"] == 0).sum() for window in windows)
@@ -83,10 +83,10 @@ def test_what_is_learned_from_holds_every_positive_and_that_share_of_the_others(
 
 def test_examples_keep_their_rows_together_and_the_shoppers_of_two_windows_are_not_mixed_up() -> None:
     windows = [examples(seed=1), examples(n_users=90, seed=2)]
-    learned = _learned_from(windows, replace(SMALL, negative_share=1.0))
+    learned = _learned_from(windows, 1.0, 1)
     np.testing.assert_array_equal(learned.features, np.concatenate([window.features for window in windows]))
     np.testing.assert_array_equal(learned.shopper, np.concatenate([windows[0].user, windows[1].user + 200]))
-    part = _learned_from(windows, replace(SMALL, negative_share=0.2))
+    part = _learned_from(windows, 0.2, 1)
     assert (np.diff(part.shopper) >= 0).all()
     rows = {row.tobytes() for row in learned.features[learned.labels["purchase"] > 0]}
     assert {row.tobytes() for row in part.features[part.labels["purchase"] > 0]} == rows
