@@ -65,7 +65,7 @@ def test_a_purchase_says_more_than_a_basket_and_a_basket_more_than_a_look() -> N
 
 def test_the_item_named_is_the_one_that_speaks_most_by_likeness_and_by_what_was_done() -> None:
     near = alike(4, {(0, 3): 0.3, (1, 3): 0.5, (2, 3): 0.4})
-    as_alike = shoppers(4, [touch(item, viewed=1) for item in (0, 1, 2)])
+    as_alike = shoppers(4, [touch(0, viewed=2), touch(1, viewed=1), touch(2, viewed=1)])
     much_done = shoppers(4, [touch(0, bought=9), touch(1, viewed=1), touch(2, viewed=1)])
     for source in ("item_item", "ease", "content"):
         assert told(as_alike, near, [0], [3], [source]) == [("viewed", 1)]

@@ -51,6 +51,12 @@ def test_the_same_night_has_the_same_identity_in_another_lake_staged_in_another_
     int(identity(staged, landing), 16)
 
 
+def test_a_folder_counts_once_however_many_days_were_staged_from_it(staged: Lake, landing: Path) -> None:
+    before = identity(staged, landing)
+    stage(staged, EVENTS, DS, {f"landing/events/ds={DS}": "f1"})  # the earlier day names its folder by itself
+    assert identity(staged, landing) == before
+
+
 @pytest.mark.parametrize(
     ("table", "ds", "inputs"),
     [
