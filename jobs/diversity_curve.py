@@ -44,7 +44,9 @@ def diversity_curve(
     item_vectors: npt.NDArray[np.float32],
     score: Callable[[Positions], ListScores],
 ) -> list[dict[str, float]]:
-    """Return a point for each of LAMBDAS: `ndcg` and `recall` at K, and `diversity` of the first K."""
+    """Return a point for each of LAMBDAS: `ndcg` and `recall` at K, and `diversity` of the first K; of nobody, none."""
+    if not len(asked.user):
+        return []
     by_value = np.lexsort((asked.item, -value, asked.user))
     bounds = np.searchsorted(
         asked.user, np.arange(0, int(asked.user.max(initial=0)) + 1 + USERS_AT_ONCE, USERS_AT_ONCE)

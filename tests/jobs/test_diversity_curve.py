@@ -25,6 +25,11 @@ def test_lists_that_cannot_be_diverse_have_none() -> None:
     assert intra_list_diversity(np.array([[4, -1]]), VECTORS) == 0.0
 
 
+def test_a_window_in_which_nobody_is_asked_has_no_curve() -> None:
+    nobody = Asked(np.empty(0, np.int64), np.empty(0, np.int32), np.zeros((0, 1), np.float32), {}, 0)
+    assert diversity_curve(nobody, np.empty(0), catalogue(30), VECTORS, lambda lists: pytest.fail("asked")) == []
+
+
 def test_the_curve_begins_at_the_order_by_value_and_gains_variety_from_there() -> None:
     users, per_user = 600, 25
     random = np.random.default_rng(1)
