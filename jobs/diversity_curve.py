@@ -44,7 +44,7 @@ def diversity_curve(
     item_vectors: npt.NDArray[np.float32],
     score: Callable[[Positions], ListScores],
 ) -> list[dict[str, float]]:
-    """Return a point for each of LAMBDAS: `ndcg` and `recall` at K, and `diversity` of the first K; of nobody, none."""
+    """Return a point for each of LAMBDAS: `ndcg` and `recall` at K, and `diversity` of the first K."""
     if not len(asked.user):
         return []
     by_value = np.lexsort((asked.item, -value, asked.user))
