@@ -159,6 +159,7 @@ def _values_at(
     scores: sp.csr_matrix, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float32]:
     """Return the score of each (user, item), 0 where the matrix holds none."""
+    scores.sort_indices()  # a product of sparse matrices leaves its rows unsorted
     rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
     keys = pair_keys(rows, scores.indices, scores.shape[1])
     values = np.zeros(len(user), dtype=np.float32)

@@ -103,8 +103,10 @@ FEATURES = (
 
 def ranking_features(shoppers: Shoppers, found: Candidates, sources: Sources) -> Matrix:
     """Return [n_candidates, len(FEATURES)]; rows in the order of `found`."""
-    item = np.column_stack([sources.catalogue.numbers(name) for name in ITEM_FEATURES])[found.item]
-    user = np.column_stack([shoppers.users[name].astype(np.float32) for name in USER_FEATURES])[found.user]
+    # Each column is taken at the candidates first: the whole catalogue's would be laid out anew for every batch.
+    of_item, of_user = sources.catalogue.columns, shoppers.users
+    item = np.column_stack([of_item[name][found.item].astype(np.float32) for name in ITEM_FEATURES])
+    user = np.column_stack([of_user[name][found.user].astype(np.float32) for name in USER_FEATURES])
     pair = _pair_features(shoppers, found)
     return np.concatenate([item, user, pair, _cross_features(shoppers, found, sources, item, user, pair)], axis=1)
 

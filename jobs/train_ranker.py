@@ -60,18 +60,26 @@ class Ranker:
     def value(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
         """Return the value of each row: the weighted sum of the heads' probabilities, tilted by the order head.
 
-        A probability learned from a share s of the negatives is corrected to p / (p + (1 - p) / s) (Elkan 2001).
         Without a head, a shop of its first days, it is the fusion of the sources' ranks (Cormack et al. 2009).
         """
         if not self.heads:
             return rank_fusion(features)
         total = np.zeros(len(features))
-        for name, booster in self.heads.items():
-            drawn = self._predict(name, booster, features, threads)
-            total += self.weights[name] * drawn / (drawn + (1 - drawn) / self.negative_share)
+        for name, probability in self.probabilities(features, threads).items():
+            total += self.weights[name] * probability
         if self.order is not None:
             total *= np.exp(self.order_tilt * self._predict(ORDER, self.order, features, threads))
         return total
+
+    def probabilities(
+        self, features: npt.NDArray[np.float32], threads: int = 1
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Return each head's probability of each row, by name.
+
+        One learned from a share s of the negatives is corrected to p / (p + (1 - p) / s) (Elkan 2001).
+        """
+        drawn = {name: self._predict(name, booster, features, threads) for name, booster in self.heads.items()}
+        return {name: p / (p + (1 - p) / self.negative_share) for name, p in drawn.items()}
 
     def _predict(
         self, name: str, booster: lgb.Booster, features: npt.NDArray[np.float32], threads: int

@@ -43,6 +43,16 @@ def test_a_score_by_neighbours_is_a_reading_of_the_shopper_times_the_matrix(seed
         np.testing.assert_allclose(found[name].toarray(), wanted, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("name", BY_NEIGHBOURS)
+def test_a_pair_has_the_score_of_its_place_in_the_matrix_in_whatever_order_its_row_is_kept(name: str) -> None:
+    shop, drawn = drawn_shop()
+    found = score(shop, drawn)
+    wanted = found.by_neighbours[name].toarray()
+    at_pairs = found.at(drawn, *PAIRS)[name].reshape(40, 60)
+    assert wanted.any()
+    np.testing.assert_array_equal(at_pairs, wanted)
+
+
 def test_als_is_the_shoppers_ridge_solution_around_the_item_factors() -> None:
     shop, drawn = drawn_shop()
     found = score(shop, drawn)
