@@ -113,18 +113,18 @@ def load_sources(lake: Lake, ds: date, taste_decay_days: float) -> Sources:
 
 def score(shoppers: Shoppers, sources: Sources) -> Scored:
     """Fold a batch of shoppers in and multiply their history with every item-item matrix."""
-    readings = _readings(shoppers, sources.taste_decay_days)
+    read = readings(shoppers, sources.taste_decay_days)
     return Scored(
-        factors=sources.als.recalculate_user(np.arange(len(shoppers)), readings["all"]),
+        factors=sources.als.recalculate_user(np.arange(len(shoppers)), read["all"]),
         by_neighbours={
-            name: (readings[reading] @ sources.neighbours[matrix]).tocsr()
+            name: (read[reading] @ sources.neighbours[matrix]).tocsr()
             for name, (reading, matrix) in BY_NEIGHBOURS.items()
         },
-        profiles={name: _unit_rows(readings[reading] @ sources.item_vectors) for name, reading in BY_TASTE.items()},
+        profiles={name: _unit_rows(read[reading] @ sources.item_vectors) for name, reading in BY_TASTE.items()},
     )
 
 
-def _readings(shoppers: Shoppers, decay_days: float) -> dict[str, sp.csr_matrix]:
+def readings(shoppers: Shoppers, decay_days: float) -> dict[str, sp.csr_matrix]:
     """Return users x items in the three readings; a pair without weight (an impression) is in none."""
     strength = shoppers.matrix()
     touched = strength.data > 0

@@ -127,13 +127,13 @@ def _viewed(shoppers: Shoppers) -> Triple:
 
 
 def _nearest(factors: npt.NDArray[np.float32], sources: Sources, seen: npt.NDArray[np.int64]) -> Triple:
-    """Unseen items with the largest inner product with the user's factors."""
+    """Unseen items with the largest inner product with the user's factors; above zero, as others say nothing."""
     n_items = len(sources.catalogue)
     most = min(n_items, QUOTA["als"] * 3)
-    _, found = sources.index.search(np.ascontiguousarray(factors), most)
+    product, found = sources.index.search(np.ascontiguousarray(factors), most)
     user = np.repeat(np.arange(len(factors)), most)
     item = found.ravel()
-    unseen = (item >= 0) & ~_is_in(pair_keys(user, item, n_items), seen)
+    unseen = (product.ravel() > 0) & ~_is_in(pair_keys(user, item, n_items), seen)
     return _ranked(user[unseen], item[unseen].astype(np.int32), QUOTA["als"])
 
 
@@ -190,7 +190,8 @@ def _merge(
     votes = np.diff(np.append(first, len(key)))
     fused = np.add.reduceat(1.0 / (RRF_K + 1 + rank), first) if len(first) else np.empty(0)
     # What was bought before is cut last: its list is the one that most often holds the next purchase.
-    fused = fused + (code[first] == SOURCE_CODE["bought_before"])
+    bought = code == SOURCE_CODE["bought_before"]
+    fused = fused + (np.logical_or.reduceat(bought, first) if len(first) else 0)
     key, source = key[first], code[first]
     user = key // n_items
     best = np.lexsort([key, -fused, user])

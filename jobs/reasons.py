@@ -1,18 +1,19 @@
-"""Say why an item is on a shelf: its strongest source, and the item of the shopper's history behind it."""
+"""Say why an item is on a shelf: its strongest source, and the item of the shopper's history behind it.
+
+The item named is the one without which the source's score would be lowest: for a score by neighbours the largest
+term of its sum, for ALS by refitting the shopper without it, in closed form.
+"""
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from jobs.candidate_sources import Sources
-from jobs.candidates import SOURCE_CODE
+from jobs.candidate_sources import BY_NEIGHBOURS, Sources, pair_keys, readings
+from jobs.candidates import LISTED, SOURCE_CODE
 from jobs.shoppers import Shoppers
-from jobs.train_cf import interaction_values
 from serving.record import MAX_REASON_ITEMS, REASON_CODES
 
 REASON = {code: index for index, code in enumerate(REASON_CODES)}
-NEIGHBOURS_LOOKED_AT = 50
-"""A reason further down an item's list of neighbours would persuade nobody."""
 
 _OF_SOURCE = {
     "bought_before": "buy_again",
@@ -38,8 +39,13 @@ def reasons(
     behind = np.full(len(user), -1, dtype=np.int64)
     for name, reason in _OF_SOURCE.items():
         code[source == SOURCE_CODE[name]] = REASON[reason]
-    personal = np.isin(source, [SOURCE_CODE[name] for name in ("als", "item_item", "ease", "content")])
-    behind[personal] = _nearest_in_history(shoppers, sources, user[personal], item[personal])
+    read = readings(shoppers, sources.taste_decay_days)
+    for name in LISTED:
+        rows = np.flatnonzero(source == SOURCE_CODE[name])
+        reading, matrix = BY_NEIGHBOURS[name]
+        behind[rows] = _largest_term(read[reading], sources.neighbours[matrix], user[rows], item[rows])
+    rows = np.flatnonzero(source == SOURCE_CODE["als"])
+    behind[rows] = _most_missed_by_als(read["all"], sources, user[rows], item[rows])
     touched = source == SOURCE_CODE["session"]
     behind[touched] = item[touched]
     code[behind >= 0] = _what_was_done(shoppers, user[behind >= 0], behind[behind >= 0])
@@ -48,39 +54,55 @@ def reasons(
     return code, behind
 
 
-def _nearest_in_history(
-    shoppers: Shoppers, sources: Sources, user: Positions, item: npt.NDArray[np.int32]
+def _largest_term(
+    reading: sp.csr_matrix, matrix: sp.csr_matrix, user: Positions, item: npt.NDArray[np.int32]
 ) -> Positions:
-    """Return the history item that adds most to each item's item-item score, -1 where no neighbour was touched."""
-    neighbour, similarity = _padded_neighbours(sources.neighbours["item_item"], item)
-    history = shoppers.history
-    keys = shoppers.history_user() * shoppers.n_items + history["item_pos"]
-    if not len(keys) or not neighbour.size:
-        return np.full(len(user), -1, dtype=np.int64)
-    wanted = user[:, None] * shoppers.n_items + neighbour
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    strength = interaction_values(history["weight_milli"])[at] * similarity
-    strength[(keys[at] != wanted) | (neighbour < 0)] = 0
-    best = strength.argmax(axis=1)
-    row = np.arange(len(user))
-    return np.where(strength[row, best] > 0, neighbour[row, best], -1)
+    """Return the history item that adds most to each pair's `reading @ matrix`; ties by position, -1 for none."""
+    found = np.full(len(user), -1, dtype=np.int64)
+    owner = np.repeat(np.arange(reading.shape[0]), np.diff(reading.indptr))
+    mine = np.flatnonzero(np.isin(owner, user))
+    rows = matrix[reading.indices[mine]]
+    term = np.repeat(mine, np.diff(rows.indptr))
+    keys = pair_keys(user, item, reading.shape[1])
+    order = np.argsort(keys, kind="stable")
+    asked = pair_keys(owner[term], rows.indices, reading.shape[1])
+    at = np.minimum(np.searchsorted(keys[order], asked), max(len(keys) - 1, 0))
+    hit = np.flatnonzero(keys[order][at] == asked) if len(keys) else np.empty(0, np.int64)
+    place, behind, adds = order[at[hit]], reading.indices[term[hit]], reading.data[term[hit]] * rows.data[hit]
+    by_size = np.lexsort((behind, -adds, place))
+    first = by_size[np.flatnonzero(np.diff(place[by_size], prepend=-1))]
+    first = first[adds[first] > 0]
+    found[place[first]] = behind[first]
+    return found
 
 
-def _padded_neighbours(
-    similarity: sp.csr_matrix, item: npt.NDArray[np.int32]
-) -> tuple[Positions, npt.NDArray[np.float32]]:
-    """Return each item's strongest neighbours as [n, NEIGHBOURS_LOOKED_AT], padded with -1 and 0."""
-    distinct, inverse = np.unique(item, return_inverse=True)
-    rows = similarity[distinct].tocoo()
-    order = np.lexsort([rows.col, -rows.data, rows.row])
-    row, col, data = rows.row[order], rows.col[order], rows.data[order]
-    place = np.arange(len(row)) - np.searchsorted(row, row)
-    kept = place < NEIGHBOURS_LOOKED_AT
-    neighbour = np.full((len(distinct), NEIGHBOURS_LOOKED_AT), -1, dtype=np.int64)
-    strength = np.zeros((len(distinct), NEIGHBOURS_LOOKED_AT), dtype=np.float32)
-    neighbour[row[kept], place[kept]] = col[kept]
-    strength[row[kept], place[kept]] = data[kept]
-    return neighbour[inverse], strength[inverse]
+def _most_missed_by_als(
+    strength: sp.csr_matrix, sources: Sources, user: Positions, item: npt.NDArray[np.int32]
+) -> Positions:
+    """Return the history item whose removal lowers each pair's ALS score most, -1 where none lowers it.
+
+    With A x = b the shopper's equations (Hu, Koren, Volinsky 2008), taking out an item y of confidence c is an
+    update of rank one (Sherman and Morrison 1950): the score of z falls by
+    z'A^-1 y (c - (c - 1) x'y) / (1 - (c - 1) y'A^-1 y).
+    """
+    factors = sources.item_factors.astype(np.float64)
+    plain = factors.T @ factors + sources.cf.regularization * np.eye(factors.shape[1])
+    found = np.full(len(user), -1, dtype=np.int64)
+    for owner in np.unique(user):
+        of = slice(strength.indptr[owner], strength.indptr[owner + 1])
+        confidence, history = sources.cf.alpha * strength.data[of].astype(np.float64), strength.indices[of]
+        if not len(history):
+            continue
+        touched = factors[history]
+        solved = np.linalg.solve(plain + (touched.T * (confidence - 1)) @ touched, touched.T)
+        own = np.einsum("ij,ji->i", touched, solved)
+        liked = touched @ (solved @ confidence)
+        factor = (confidence - (confidence - 1) * liked) / (1 - (confidence - 1) * own)
+        rows = np.flatnonzero(user == owner)
+        falls = factors[item[rows]] @ (solved * factor)
+        most = falls.argmax(axis=1)
+        found[rows] = np.where(falls[np.arange(len(rows)), most] > 0, history[most], -1)
+    return found
 
 
 def _what_was_done(shoppers: Shoppers, user: Positions, behind: Positions) -> Codes:

@@ -149,7 +149,7 @@ def _ease(days_since: sp.csr_matrix, parameters: CfParameters) -> sp.csr_matrix:
 
 def _without_diagonal(similarity: sp.csr_matrix) -> sp.csr_matrix:
     coo = similarity.tocoo()
-    off = coo.row != coo.col
+    off = (coo.row != coo.col) & (coo.data > 0)  # TF-IDF makes 0 / 0 of a tiny shop
     return sp.csr_matrix((coo.data[off], (coo.row[off], coo.col[off])), shape=coo.shape)
 
 

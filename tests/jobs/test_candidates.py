@@ -235,3 +235,21 @@ def test_a_shelf_longer_than_the_usual_number_of_candidates_has_as_many_as_it_is
     chosen = Parameters(candidates_per_user=400, top_n=700)
     assert candidate_parameters(chosen)["candidates_per_user"] == 700
     assert candidate_parameters(replace(chosen, top_n=10))["candidates_per_user"] == 400
+
+
+def test_what_was_bought_before_is_cut_last_even_where_another_source_ranks_it_higher() -> None:
+    # Item 0 was bought, second of its list, and is the most popular of all; items 2 and 3 only stand in lists.
+    of = catalogue(6, purchaser_count_30d=[9, 8, 7, 6, 5, 4], weight_7d=[0, 9000, 9000, 0, 0, 0])
+    shop = shoppers(6, [touch(5, bought=2), touch(0, bought=1), touch(4, bought=3)])
+    for per_user in (3, 4):
+        found = candidates(shop, sources(of), per_user)
+        assert {0, 4, 5} <= set(found.item.tolist())
+
+
+def test_als_brings_nothing_to_a_shopper_it_knows_nothing_of() -> None:
+    shop, drawn = drawn_shop()
+    found = candidates(shop, drawn, 60)
+    nobody = [user for user in range(len(shop)) if shop.indptr[user] == shop.indptr[user + 1]]
+    of_nobody = [code for user, code in zip(found.user, found.source, strict=True) if user in nobody]
+    assert len(nobody) > 2
+    assert SOURCE_CODE["als"] not in of_nobody

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.candidate_sources import Sources
+from jobs.candidate_sources import Sources, score
 from jobs.candidates import SOURCE_CODE, candidates
 from jobs.reasons import reasons
 from jobs.shoppers import Shoppers
 from serving.record import MAX_REASON_ITEMS, REASON_CODES
+from tests.bench.bench_reasons import LEARNED, Places, copies
 from tests.jobs.small_shop import catalogue, drawn_shop, shoppers, sources, touch
 
 OF_EVERYBODY = ("popular", "trending", "popular_in_category", "new_item")
@@ -129,3 +130,20 @@ def test_shoppers_in_other_batches_keep_their_reasons(seed: int, cuts: list[int]
 
 def test_an_empty_shelf_has_no_reasons() -> None:
     assert told(shoppers(2, [], [touch(0, viewed=1)]), alike(2, {}), [], [], []) == []
+
+
+@pytest.mark.parametrize("source", LEARNED)
+def test_without_the_item_that_a_reason_names_its_source_would_score_lower(source: str) -> None:
+    shop, drawn = drawn_shop(1, 60, 120)
+    found = candidates(shop, drawn, 120)
+    mine = found.source == SOURCE_CODE[source]
+    user, item = found.user[mine], found.item[mine]
+    _, behind = reasons(shop, drawn, user, item, found.source[mine])
+    named = behind >= 0
+    assert named.mean() > 0.3
+    places = Places(shop, user[named], item[named], found.source[mine][named], behind[named])
+    own = np.arange(len(places.user))
+    with_it, without = (
+        score(copies(places, without=gone), drawn).at(drawn, own, places.item)[source] for gone in (False, True)
+    )
+    assert (without < with_it).all()

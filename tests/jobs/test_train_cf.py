@@ -179,3 +179,8 @@ def test_a_shop_whose_known_shoppers_did_nothing_is_told_what_is_missing(lake: L
 def test_without_features_the_error_says_what_to_run(lake: Lake) -> None:
     with pytest.raises(MissingPartitionError, match="features/item has no ds=2026-01-31"):
         build(lake, DS, Parameters())
+
+
+def test_a_shop_of_three_products_has_neighbours_that_are_numbers() -> None:
+    found = train_cf(pairs(np.array([[1, 1, -1], [-1, 1, 1], [1, -1, -1]])), CF)
+    assert all(np.isfinite(values).all() for values in found.values())
