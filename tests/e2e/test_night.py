@@ -120,6 +120,7 @@ def test_an_erased_shopper_is_left_out_of_the_night_and_everybody_else_keeps_the
     settings = elsewhere(shop, tmp_path)
     shutil.copytree(shop.settings.lake, settings.lake)
     gone, *others = sorted(set(shop.lake.arrow("marts/top_n", DAY)["user_id"].to_pylist()))
+    others += shop.lake.arrow("features/newcomer", DAY)["user_id"].to_pylist()
     stones = Path(settings.landing) / "tombstones"
     stones.mkdir()
     (stones / "2026-02-11.jsonl").write_bytes(tombstone_line(gone, datetime(2026, 2, 11, tzinfo=UTC).timestamp()))

@@ -26,11 +26,11 @@ ASKERS = 4
 
 def answers_during(server: Server, fault: Callable[[], None], seconds: float = 2.5) -> Counter[str]:
     """Ask all the time, a second before the fault and until `seconds` after it: answers by what they said."""
-    counts: Counter[str] = Counter()
+    of_asker: list[Counter[str]] = [Counter() for _ in range(ASKERS)]  # one each: `+= 1` of two threads can lose one
     stop = threading.Event()
 
     def ask(number: int) -> None:
-        client, asked = server.client("read"), 0
+        client, asked, counts = server.client("read"), 0, of_asker[number]
         while not stop.is_set():
             user = f"user-{(number * 7 + asked) % 60}"
             asked += 1
@@ -58,7 +58,7 @@ def answers_during(server: Server, fault: Callable[[], None], seconds: float = 2
     stop.set()
     for thread in threads:
         thread.join()
-    return counts
+    return sum(of_asker, Counter())
 
 
 def told(what: str, counts: Counter[str]) -> None:
