@@ -6,39 +6,21 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from jobs.asked import Asked
 from jobs.blend import Blend, blended
 from jobs.catalogue import Catalogue
-from jobs.metrics import ListScores, Positions
+from jobs.metrics import K, ListScores, Positions
 
 LAMBDAS = (1.0, 0.98, 0.95, 0.9, 0.8, 0.6)
 USERS_AT_ONCE = 250
-K = 20
-
-Rows = npt.NDArray[np.int64]
-
-
-class Candidates(Protocol):
-    """Flat candidates in order of (user, item), laid out as lists by a rank for each row."""
-
-    @property
-    def user(self) -> Rows:
-        """Number of the user, ascending."""
-
-    @property
-    def item(self) -> npt.NDArray[np.int32]:
-        """Position in the catalogue."""
-
-    def lists(self, rank: Rows) -> Positions:
-        """Lay the items out by rank from 1, padded with -1."""
 
 
 def diversity_curve(
-    asked: Candidates,
+    asked: Asked,
     value: npt.NDArray[np.float64],
     catalogue: Catalogue,
     item_vectors: npt.NDArray[np.float32],
@@ -48,9 +30,7 @@ def diversity_curve(
     if not len(asked.user):
         return []
     by_value = np.lexsort((asked.item, -value, asked.user))
-    bounds = np.searchsorted(
-        asked.user, np.arange(0, int(asked.user.max(initial=0)) + 1 + USERS_AT_ONCE, USERS_AT_ONCE)
-    )
+    bounds = np.searchsorted(asked.user, np.arange(0, asked.n_users + USERS_AT_ONCE, USERS_AT_ONCE))
     parts = [slice(first, last) for first, last in pairwise(bounds) if first < last]
     points = []
     for mmr_lambda in LAMBDAS:
@@ -58,9 +38,7 @@ def diversity_curve(
         order = np.concatenate(
             [blended(asked.user, asked.item, value, by_value[of], catalogue, item_vectors, how) for of in parts]
         )
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order)) - np.searchsorted(asked.user[order], asked.user[order]) + 1
-        lists = asked.lists(rank)
+        lists = asked.lists(asked.ranks_in(order))
         metrics = score(lists).metrics["all"]
         of_lists = intra_list_diversity(lists[:, :K], item_vectors)
         points.append(

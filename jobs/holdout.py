@@ -6,7 +6,7 @@ what people quote is `topshelf evaluate`, on days that nothing of the night had 
 source of candidates was good for, how each score would have done alone, and how far probabilities can be believed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Protocol
@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+from jobs.asked import LIST_LENGTH, Asked
 from jobs.candidate_sources import SCORES
-from jobs.catalogue import load_catalogue
+from jobs.catalogue import Catalogue, load_catalogue
 from jobs.diversity_curve import diversity_curve
 from jobs.label_windows import Window
-from jobs.metrics import ListScores, Positions, rounded, score_lists
+from jobs.metrics import ListScores, Positions, Values, rounded, score_lists
 from jobs.ranking_features import FEATURES
 from jobs.reliability import reliability
 from jobs.settings import Parameters
@@ -31,18 +32,20 @@ from jobs.training_examples import LABELS, Examples
 
 ALONE_USERS = 2_000
 """The first so many users are ordered by each score alone: enough to compare by, and seconds of a night."""
-LIST_LENGTH = 300
-"""Of a list, places beyond these are not looked at, not even where what a user knows is taken out."""
 OF_THE_PAIR = {"bought_before": "pair_purchase_day_count", "popular": "item_purchaser_count_30d"}
 """Features that could make a shelf by themselves, beside the sources' scores."""
 
 Codes = npt.NDArray[np.int64]
+Features = npt.NDArray[np.float32]
 
 
 class Scorer(Protocol):
     """What a trained ranker can do."""
 
-    def value(self, features: npt.NDArray[np.float32], threads: int = 1) -> npt.NDArray[np.float64]:
+    def probabilities(self, features: Features, threads: int = 1) -> dict[str, Values]:
+        """Return each head's probability of each row of features, by name."""
+
+    def value_of(self, probabilities: Mapping[str, Values], features: Features, threads: int = 1) -> Values:
         """Return the value of each row of features."""
 
 
@@ -71,37 +74,6 @@ class Outcome:
         return score_lists(lists, self.marks[:n], self.seen[:n], self.audience, self.n_users)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The candidates of the asked users as flat columns; users are numbered in the order of `Outcome`'s rows."""
-
-    user: Codes
-    item: npt.NDArray[np.int32]
-    features: npt.NDArray[np.float32]
-    labels: dict[str, npt.NDArray[np.int32]]
-    n_users: int
-
-    def first(self, n_users: int) -> "Asked":
-        """Return the candidates of the first users."""
-        rows = slice(0, int(np.searchsorted(self.user, n_users)))
-        labels = {name: label[rows] for name, label in self.labels.items()}
-        return Asked(self.user[rows], self.item[rows], self.features[rows], labels, min(n_users, self.n_users))
-
-    def lists(self, rank: Codes) -> Positions:
-        """Lay the items out by rank: [n_users, longest up to LIST_LENGTH], padded with -1."""
-        kept = rank <= LIST_LENGTH
-        lists = np.full((self.n_users, int(rank[kept].max(initial=1))), -1, dtype=np.int64)
-        lists[self.user[kept], rank[kept] - 1] = self.item[kept]
-        return lists
-
-    def ranks(self, *values: npt.NDArray[Any]) -> Codes:
-        """Return each row's rank among its user's, from 1: highest value first, then the next value, then by item."""
-        order = np.lexsort((self.item, *(-value for value in reversed(values)), self.user))
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order)) - np.searchsorted(self.user[order], self.user[order]) + 1
-        return rank
-
-
 def holdout_path(ds: date) -> str:
     """Return where the night's own evaluation stands in the lake."""
     return f"marts/evaluation/ds={ds}/holdout.json"
@@ -122,16 +94,17 @@ def holdout(
     else:
         shadow, kept = train([_of_users(newest, ~odd)], parameters), odd
         rule = "every second shopper of the only window"
-    outcome = _outcome(windows[0], newest.user_id.filter(pa.array(kept)))
+    catalogue = load_catalogue(windows[0].lake, windows[0].ds)
+    outcome = _outcome(windows[0], newest.user_id.filter(pa.array(kept)), catalogue)
     rows = _of_users(newest, kept)
     asked = Asked((np.cumsum(kept) - 1)[rows.user], rows.item, rows.features, rows.labels, int(kept.sum()))
     threads = parameters.ranker_threads
-    value = shadow.value(asked.features, threads=threads)
+    probabilities = shadow.probabilities(asked.features, threads)
+    value = shadow.value_of(probabilities, asked.features, threads)
     rank = asked.ranks(value)
     shelf = outcome.score(asked.lists(rank))
     popular = outcome.score(np.tile(outcome.popular[:LIST_LENGTH], (asked.n_users, 1)))
     judged = Judged.of(asked.features, rank, asked.labels[outcome.label] > 0)
-    told = {name: predicted for name, predicted in _probabilities(shadow, asked, threads) if name in asked.labels}
     return dict(
         rounded(
             {
@@ -144,8 +117,11 @@ def holdout(
                 "baselines": {"popular": popular.metrics},
                 "sources": source_shares(judged, asked.n_users, outcome.marks.nnz),
                 "alone": _alone(asked, rank, outcome),
-                "diversity": _diversity(windows[0], asked, value, outcome, parameters),
-                "heads": {name: reliability(predicted, asked.labels[name]) for name, predicted in told.items()},
+                "diversity": {
+                    "mmr_lambda": parameters.mmr_lambda,
+                    "curve": _diversity(windows[0], asked, value, outcome, catalogue),
+                },
+                "heads": {name: reliability(of, asked.labels[name]) for name, of in probabilities.items()},
             }
         )
     )
@@ -165,25 +141,12 @@ def _alone(asked: Asked, rank: Codes, outcome: Outcome) -> dict[str, dict[str, d
 
 
 def _diversity(
-    window: Window, asked: Asked, value: npt.NDArray[np.float64], outcome: Outcome, parameters: Parameters
-) -> dict[str, Any]:
-    """Return the curve of the first users' shelves over MMR's lambda, and the lambda that the night goes by."""
+    window: Window, asked: Asked, value: Values, outcome: Outcome, catalogue: Catalogue
+) -> list[dict[str, float]]:
+    """Return `jobs.diversity_curve` of the first users' shelves."""
     some = asked.first(ALONE_USERS)
     vectors = window.lake.array(CONTENT, window.ds, "item_vectors")
-    catalogue = load_catalogue(window.lake, window.ds)
-    curve = diversity_curve(some, value[: len(some.user)], catalogue, vectors, outcome.score)
-    return {"mmr_lambda": parameters.mmr_lambda, "curve": curve}
-
-
-def _probabilities(shadow: Any, asked: Asked, threads: int) -> list[tuple[str, npt.NDArray[np.float64]]]:
-    """Return each head's probability of the candidates: the ranker's own, or its value with that head alone."""
-    if hasattr(shadow, "probabilities"):
-        return list(shadow.probabilities(asked.features, threads).items())
-    single = {
-        name: replace(shadow, heads={name: head}, weights={name: 1.0}, order=None)
-        for name, head in getattr(shadow, "heads", {}).items()
-    }
-    return [(name, of.value(asked.features, threads=threads)) for name, of in single.items()]
+    return diversity_curve(some, value[: len(some.user)], catalogue, vectors, outcome.score)
 
 
 def _window_days(window: Window, by_time: bool, parameters: Parameters) -> dict[str, str]:
@@ -203,10 +166,9 @@ def _of_users(examples: Examples, kept_users: npt.NDArray[np.bool_]) -> Examples
     )
 
 
-def _outcome(window: Window, user_id: pa.Array) -> Outcome:
+def _outcome(window: Window, user_id: pa.Array, catalogue: Catalogue) -> Outcome:
     """Return what the users did by the window's labels: purchases, or anything where nothing was bought."""
     lake, ds = window.lake, window.ds
-    catalogue = load_catalogue(lake, ds)
     labels = lake.arrow(LABELS, ds)
     history = lake.arrow("features/user_item", ds, ["user_id", "item_pos", "purchase_count"])
     by_purchase = bool(pc.any(labels["purchased"]).as_py())

@@ -62,10 +62,19 @@ class Ranker:
 
         Without a head, a shop of its first days, it is the fusion of the sources' ranks (Cormack et al. 2009).
         """
-        if not self.heads:
+        return self.value_of(self.probabilities(features, threads), features, threads)
+
+    def value_of(
+        self,
+        probabilities: Mapping[str, npt.NDArray[np.float64]],
+        features: npt.NDArray[np.float32],
+        threads: int = 1,
+    ) -> npt.NDArray[np.float64]:
+        """Return the value of each row whose probabilities are known already."""
+        if not probabilities:
             return rank_fusion(features)
         total = np.zeros(len(features))
-        for name, probability in self.probabilities(features, threads).items():
+        for name, probability in probabilities.items():
             total += self.weights[name] * probability
         if self.order is not None:
             total *= np.exp(self.order_tilt * self._predict(ORDER, self.order, features, threads))

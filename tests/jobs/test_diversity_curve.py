@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from jobs.asked import Asked
 from jobs.diversity_curve import LAMBDAS, diversity_curve, intra_list_diversity
-from jobs.holdout import Asked
 from jobs.metrics import score_lists
 from tests.jobs.small_shop import catalogue
 
