@@ -1,6 +1,7 @@
 """Nights of a tiny shop by Airflow, and the same by the command line, for the tests and benches that compare them."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -8,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyspark.sql import SparkSession
 
 from jobs.lake import Lake
@@ -31,6 +33,12 @@ PARAMETERS = Parameters(
     candidates_per_user=40,
 )
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
+ASKED_FOR = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3_600),
+    pytest.mark.skipif("TOPSHELF_TEST_KILLS" not in os.environ, reason="TOPSHELF_TEST_KILLS is not set"),
+]
+"""Marks of tests so long that they run only where they are asked for."""
 
 
 def tiny_shop(spark: SparkSession, folder: Path, days: int) -> Settings:

@@ -21,6 +21,7 @@ from jobs.nightly import REFUSED_STATUS
 from jobs.settings import Settings
 from serving.stores import open_store
 from tests.e2e.airflow_nights import (
+    ASKED_FOR,
     DAG,
     NIGHT_S,
     YESTERDAY,
@@ -37,11 +38,7 @@ from tests.e2e.airflow_stack import ROOT, ApiError, Stack, wait_until
 BACKFILLED = [YESTERDAY - timedelta(days=3), YESTERDAY - timedelta(days=2)]
 BY_HAND = YESTERDAY - timedelta(days=1)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(3_600),
-    pytest.mark.skipif("TOPSHELF_TEST_KILLS" not in os.environ, reason="TOPSHELF_TEST_KILLS is not set"),
-]
+pytestmark = ASKED_FOR
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ Runs where TOPSHELF_TEST_KILLS is set: it takes as long as two nights by Airflow
 worker dies in test_airflow_cluster.
 """
 
-import os
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from jobs.settings import Settings
 from tests.e2e.airflow_nights import (
+    ASKED_FOR,
     DAG,
     YESTERDAY,
     Alone,
@@ -32,11 +32,7 @@ from tests.e2e.airflow_stack import ApiError, Stack, wait_until
 TASKS = {"ingest", "features", "train_cf", "train_ranker", "candidates", "validate", "publish"}
 """The first stage of each task."""
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(3_600),
-    pytest.mark.skipif("TOPSHELF_TEST_KILLS" not in os.environ, reason="TOPSHELF_TEST_KILLS is not set"),
-]
+pytestmark = ASKED_FOR
 
 
 @pytest.fixture
