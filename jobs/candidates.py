@@ -59,9 +59,16 @@ class Candidates:
     user: npt.NDArray[np.int64]
     item: npt.NDArray[np.int32]
     source: npt.NDArray[np.int8]
-    votes: npt.NDArray[np.int8]
+    """The source that ranked it highest."""
+    sources: npt.NDArray[np.int32]
+    """All that brought it: bit n is source n of SOURCES."""
     scores: dict[str, npt.NDArray[np.float32]]
     """By SCORES: 0 where a source says nothing of the pair."""
+
+    @property
+    def votes(self) -> npt.NDArray[np.int8]:
+        """How many sources brought each."""
+        return np.bitwise_count(self.sources).astype(np.int8)
 
     def indptr(self, n_users: int) -> npt.NDArray[np.int64]:
         """Return where each user's candidates start and end."""
@@ -83,12 +90,12 @@ def candidates(shoppers: Shoppers, sources: Sources, per_user: int) -> Candidate
         "new_item": _for_everyone(sources.catalogue.new_items[: QUOTA["new_item"]], len(shoppers)),
         "popular_in_category": _popular_in_category(shoppers, sources),
     }
-    user, item, source, votes = _merge(lists, n_items, per_user)
+    user, item, source, brought = _merge(lists, n_items, per_user)
     return Candidates(
         user=user,
         item=item,
         source=source,
-        votes=votes,
+        sources=brought,
         scores=scored.at(sources, user, item),
     )
 
@@ -178,8 +185,8 @@ def _popular_in_category(shoppers: Shoppers, sources: Sources) -> Triple:
 
 def _merge(
     lists: dict[str, Triple], n_items: int, per_user: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """Unite the sources' lists: (user, item, best source, votes) of the `per_user` highest by rank fusion."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int32]]:
+    """Unite the sources' lists: (user, item, best source, all sources) of the `per_user` highest by rank fusion."""
     parts = list(lists.values())
     key = np.concatenate([pair_keys(user, item, n_items) for user, item, _ in parts])
     rank = np.concatenate([rank for *_, rank in parts])
@@ -187,7 +194,7 @@ def _merge(
     order = np.lexsort([code, rank, key])
     key, rank, code = key[order], rank[order], code[order]
     first = np.flatnonzero(np.diff(key, prepend=-1))
-    votes = np.diff(np.append(first, len(key)))
+    brought = np.bitwise_or.reduceat(1 << code, first) if len(first) else np.empty(0)
     fused = np.add.reduceat(1.0 / (RRF_K + 1 + rank), first) if len(first) else np.empty(0)
     # What was bought before is cut last: its list is the one that most often holds the next purchase.
     bought = code == SOURCE_CODE["bought_before"]
@@ -200,7 +207,7 @@ def _merge(
         user[kept],
         (key[kept] % n_items).astype(np.int32),
         source[kept].astype(np.int8),
-        votes[kept].astype(np.int8),
+        brought[kept].astype(np.int32),
     )
 
 
@@ -227,7 +234,7 @@ def to_arrow(user_id: pa.Array, found: Candidates) -> pa.RecordBatch:
     lists = {
         "item_pos": pa.array(found.item, pa.int32()),
         "source": pa.array(found.source, pa.int32()),
-        "votes": pa.array(found.votes, pa.int32()),
+        "sources": pa.array(found.sources, pa.int32()),
         **{name: pa.array(values, pa.float32()) for name, values in found.scores.items()},
     }
     columns = {"user_id": user_id} | {
@@ -245,7 +252,7 @@ def from_arrow(table: pa.Table) -> Candidates:
         user=np.repeat(np.arange(len(table)), lengths),
         item=flat["item_pos"],
         source=flat["source"].astype(np.int8),
-        votes=flat["votes"].astype(np.int8),
+        sources=flat["sources"],
         scores={name: flat[name] for name in SCORES},
     )
 

@@ -104,7 +104,8 @@ def holdout(
     rank = asked.ranks(value)
     shelf = outcome.score(asked.lists(rank))
     popular = outcome.score(np.tile(outcome.popular[:LIST_LENGTH], (asked.n_users, 1)))
-    judged = Judged.of(asked.features, rank, asked.labels[outcome.label] > 0)
+    source = asked.features[:, FEATURES.index("source")].astype(np.int64)
+    judged = Judged(source, rows.sources, rank, asked.labels[outcome.label] > 0)
     return dict(
         rounded(
             {
@@ -161,6 +162,7 @@ def _of_users(examples: Examples, kept_users: npt.NDArray[np.bool_]) -> Examples
         examples,
         user=examples.user[kept],
         item=examples.item[kept],
+        sources=examples.sources[kept],
         features=examples.features[kept],
         labels={name: label[kept] for name, label in examples.labels.items()},
     )

@@ -89,15 +89,13 @@ def nights_plot(nights: Sequence[Mapping[str, Any]]) -> str:
 
 
 def sources_plot(by_source: Mapping[str, Mapping[str, float]]) -> str:
-    """Return each source's share of what shoppers chose, how much of it no other brought, and its shelf share."""
+    """Return how much of what shoppers chose each source brought, how much no other did, and its shelf share."""
     ordered = sorted(by_source, key=lambda name: (by_source[name]["recall"], name))
     with mpl.rc_context(STYLE):
         figure, axes = _figure(9.4, 1.1 + ROW_INCHES * len(ordered), 2, sharey=True)
         at = np.arange(len(ordered))
         found, places = axes
-        found.barh(
-            at, [by_source[name]["recall"] for name in ordered], color=BLUE, alpha=0.45, label="ranked highest"
-        )
+        found.barh(at, [by_source[name]["recall"] for name in ordered], color=BLUE, alpha=0.45, label="brought")
         found.barh(
             at, [by_source[name]["unique_recall"] for name in ordered], color=BLUE, height=0.45, label="only it"
         )

@@ -48,8 +48,9 @@ def _sources(facts: ReportFacts) -> Table:
     sources = facts.holdout.get("sources", {})
     told = f", {sources['candidates_per_user']:.0f} candidates a user hold {sources['recall']:.1%}" if sources else ""
     names = ("share", "only", "recall", "unique_recall", "shelf_share", "shelf_hits")
-    columns = ("of candidates", "only it", "of what was chosen", "only it", f"of first {K}", "of hits there")
-    table = _table(f"Sources by what they ranked highest{told}", "source", *columns)
+    chosen = ("of what was chosen", "only it", f"highest, of first {K}", "of hits there")
+    columns = ("of candidates", "only it", *chosen)
+    table = _table(f"What each source brought{told}", "source", *columns)
     by_source = sources.get("by_source", {})
     for name in sorted(by_source, key=lambda name: -by_source[name]["recall"]):
         table.add_row(name, *(f"{by_source[name][column]:.1%}" for column in names))

@@ -55,6 +55,7 @@ class ExampleShard:
                 {
                     "user_id": batch.user_id.take(pa.array(found.user)),
                     "item_pos": pa.array(found.item, pa.int32()),
+                    "sources": pa.array(found.sources, pa.int32()),
                     "features": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), len(FEATURES)).cast(
                         pa.list_(pa.float32())
                     ),
@@ -143,6 +144,8 @@ class Examples:
     """Number of the user, ascending."""
     user_id: pa.Array
     item: npt.NDArray[np.int32]
+    sources: npt.NDArray[np.int32]
+    """Bit n is set if source n of SOURCES brought the candidate."""
     features: npt.NDArray[np.float32]
     labels: dict[str, npt.NDArray[np.int32]]
 
@@ -159,6 +162,7 @@ def load_examples(lake: Lake, ds: date) -> Examples:
         user=encoded.indices.to_numpy().astype(np.int64),
         user_id=encoded.dictionary,
         item=table["item_pos"].to_numpy(),
+        sources=table["sources"].to_numpy(),
         features=table["features"].combine_chunks().flatten().to_numpy().reshape(-1, len(FEATURES)),
         labels={name: table[name].to_numpy() for name in ("purchase", "interaction")},
     )

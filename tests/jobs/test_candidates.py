@@ -55,7 +55,7 @@ def test_a_shopper_has_at_most_so_many_candidates_each_once_and_all_in_order(see
     assert (np.diff(keys) > 0).all()
     assert np.bincount(found.user, minlength=len(shop)).max() <= per_user
     assert ((found.item >= 0) & (found.item < len(drawn.catalogue))).all()
-    assert (found.votes >= 1).all()
+    assert ((found.sources >> found.source) & 1 == 1).all()  # the source that ranks it highest brought it
     assert tuple(found.scores) == SCORES
     assert {len(values) for values in found.scores.values()} == {len(keys)}
 
@@ -79,7 +79,7 @@ def test_shoppers_in_other_batches_keep_their_candidates(seed: int, cuts: list[i
     parts = [candidates(shop.take(low, high), drawn, 30) for low, high in zip(starts, bounds[1:], strict=True)]
     user = np.concatenate([part.user + start for part, start in zip(parts, starts, strict=True)])
     np.testing.assert_array_equal(user, whole.user)
-    for name in ("item", "source", "votes"):
+    for name in ("item", "source", "sources"):
         np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
     for name in ("als", *LISTED, "taste", "taste_last"):
         found = np.concatenate([part.scores[name] for part in parts])
@@ -89,7 +89,7 @@ def test_shoppers_in_other_batches_keep_their_candidates(seed: int, cuts: list[i
 def test_the_same_shoppers_have_the_same_candidates_to_the_byte() -> None:
     shop, drawn = drawn_shop()
     one, other = candidates(shop, drawn, 30), candidates(shop, replace(drawn), 30)
-    for name in ("user", "item", "source", "votes"):
+    for name in ("user", "item", "source", "sources"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
     assert all(one.scores[name].tobytes() == other.scores[name].tobytes() for name in SCORES)
 
@@ -170,6 +170,7 @@ def test_an_item_that_two_sources_rank_stands_before_one_that_one_source_ranks_a
     assert of_user(alone) == [0, 1, 2]  # item 0 is what was looked at
     assert 3 in of_user(both)
     assert both.votes[both.item == 3].tolist() == [2]
+    assert both.sources[both.item == 3].tolist() == [1 << SOURCE_CODE["als"] | 1 << SOURCE_CODE["item_item"]]
     assert both.source[both.item == 3].tolist() == [SOURCE_CODE["item_item"]]  # the source that ranks it highest
 
 
@@ -221,7 +222,7 @@ def test_a_shard_of_the_lake_yields_its_shoppers_candidates_batch_by_batch(
     rows = pa.Table.from_batches(batches)
     assert rows["user_id"].to_pylist() == shop.user_id.to_pylist()
     found, wanted = from_arrow(rows), candidates(shop, drawn, 30)
-    for name in ("user", "item", "source", "votes"):
+    for name in ("user", "item", "source", "sources"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
 
 

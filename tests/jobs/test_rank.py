@@ -28,7 +28,9 @@ def trained() -> Ranker:
     found = candidates(shop, drawn, 60)
     features = ranking_features(shop, found, drawn)
     label = (features[:, FEATURES.index("pair_event_count")] > 0).astype(np.int32)
-    of = Examples(found.user, shop.user_id, found.item, features, {"purchase": label, "interaction": label})
+    of = Examples(
+        found.user, shop.user_id, found.item, found.sources, features, {"purchase": label, "interaction": label}
+    )
     return train([of], PARAMETERS)
 
 
@@ -64,7 +66,7 @@ def test_equal_values_rank_by_item_position_whatever_order_their_candidates_came
         user=np.repeat([0, 1], n),
         item=np.tile(np.array([5, 0, 3, 1, 4, 2], np.int32), 2),
         source=np.zeros(2 * n, np.int8),
-        votes=np.ones(2 * n, np.int8),
+        sources=np.ones(2 * n, np.int32),
         scores={name: np.zeros(2 * n, np.float32) for name in SCORES},
     )
     shop = shoppers(n, [], [touch(3, bought=1), touch(4, bought=1)])
@@ -85,7 +87,7 @@ def test_shoppers_in_other_batches_keep_their_shelves(seed: int, cuts: list[int]
     for low, high in pairwise(bounds):
         rows = np.flatnonzero((found.user >= low) & (found.user < high))
         scores = {name: values[rows] for name, values in found.scores.items()}
-        part = Candidates(found.user[rows] - low, found.item[rows], found.source[rows], found.votes[rows], scores)
+        part = Candidates(found.user[rows] - low, found.item[rows], found.source[rows], found.sources[rows], scores)
         own_row, own_rank, own_value = top_n(shop.take(low, high), part, drawn, trained(), 20)
         mine = (found.user[row] >= low) & (found.user[row] < high)
         np.testing.assert_array_equal(rows[own_row], row[mine])

@@ -24,7 +24,7 @@ def named(user: list[int], item: list[int], **scores: list[float]) -> Candidates
         user=np.array(user, np.int64),
         item=np.array(item, np.int32),
         source=np.full(n, SOURCE_CODE["ease"], np.int8),
-        votes=np.full(n, 3, np.int8),
+        sources=np.full(n, 0b111, np.int32),
         scores={name: np.array(scores.get(name, [0.0] * n), np.float32) for name in SCORES},
     )
 
@@ -139,7 +139,7 @@ def test_shoppers_in_other_batches_keep_their_features(seed: int, cuts: list[int
             found.user[rows] - low,
             found.item[rows],
             found.source[rows],
-            found.votes[rows],
+            found.sources[rows],
             {name: values[rows] for name, values in found.scores.items()},
         )
         np.testing.assert_array_equal(ranking_features(shop.take(low, high), part, drawn), whole[rows])

@@ -43,6 +43,7 @@ def examples(
         user=np.repeat(np.arange(n_users), a_user),
         user_id=pa.array([f"user-{number}" for number in range(n_users)]),
         item=np.tile(np.arange(a_user, dtype=np.int32), n_users),
+        sources=np.ones(n, np.int32),
         features=features,
         labels={"purchase": bought, "interaction": looked.astype(np.int32)},
     )
