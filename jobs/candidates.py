@@ -45,6 +45,13 @@ QUOTA = {
 }
 LISTED = ("item_item", "ease", "content")
 """Scores by neighbours that bring candidates of their own."""
+SCORES_OF = {
+    "als": ("als",),
+    "item_item": ("item_item",),
+    "ease": ("ease",),
+    "content": ("content", "taste", "taste_last"),
+}
+"""The scores that go where their source goes; the others are no source's own."""
 CATEGORIES_PER_USER = 3
 RRF_K = 60  # the constant of reciprocal rank fusion (Cormack, Clarke, Büttcher 2009)
 
@@ -75,8 +82,11 @@ class Candidates:
         return np.searchsorted(self.user, np.arange(n_users + 1)).astype(np.int64)
 
 
-def candidates(shoppers: Shoppers, sources: Sources, per_user: int) -> Candidates:
-    """Return up to `per_user` candidates a user, those that most sources rank highest (reciprocal rank fusion)."""
+def candidates(shoppers: Shoppers, sources: Sources, per_user: int, without: str | None = None) -> Candidates:
+    """Return up to `per_user` candidates a user, those that most sources rank highest (reciprocal rank fusion).
+
+    `without` names a source that is left out, with its scores, to learn what it is worth (`jobs.ablation`).
+    """
     n_items = len(sources.catalogue)
     scored = score(shoppers, sources)
     seen = pair_keys(shoppers.history_user(), shoppers.history["item_pos"], n_items)
@@ -90,13 +100,16 @@ def candidates(shoppers: Shoppers, sources: Sources, per_user: int) -> Candidate
         "new_item": _for_everyone(sources.catalogue.new_items[: QUOTA["new_item"]], len(shoppers)),
         "popular_in_category": _popular_in_category(shoppers, sources),
     }
+    lists.pop(without or "", None)
     user, item, source, brought = _merge(lists, n_items, per_user)
+    scores = scored.at(sources, user, item)
+    silent = {name: np.zeros_like(scores[name]) for name in SCORES_OF.get(without or "", ())}
     return Candidates(
         user=user,
         item=item,
         source=source,
         sources=brought,
-        scores=scored.at(sources, user, item),
+        scores=scores | silent,
     )
 
 

@@ -163,6 +163,19 @@ def true_value(
     print_command(_settings(lake=lake), ds.date(), truth)
 
 
+@app.command(epilog="Example: topshelf ablation --ds 2026-01-31")
+def ablation(
+    ds: Ds,
+    seeds: Annotated[int, typer.Option(min=1, help="Rankers trained for each line; their means are told.")] = 2,
+    lake: LakeAt = None,
+) -> None:
+    """Tell what each source, head and group of features of a night is worth: all is trained again without it."""
+    from jobs.ablation import print_command
+    from jobs.settings import parameters_from_environment
+
+    print_command(_settings(lake=lake).lake, ds.date(), parameters_from_environment(), seeds)
+
+
 @app.command(epilog="Example: topshelf report --ds 2026-01-31")
 def report(ds: Ds, lake: LakeAt = None, store: StoreAt = None) -> None:
     """Write a night's report as one HTML page, and show it as tables."""

@@ -95,7 +95,7 @@ def holdout(
         shadow, kept = train([_of_users(newest, ~odd)], parameters), odd
         rule = "every second shopper of the only window"
     catalogue = load_catalogue(windows[0].lake, windows[0].ds)
-    outcome = _outcome(windows[0], newest.user_id.filter(pa.array(kept)), catalogue)
+    outcome = outcome_of(windows[0], newest.user_id.filter(pa.array(kept)), catalogue)
     rows = _of_users(newest, kept)
     asked = Asked((np.cumsum(kept) - 1)[rows.user], rows.item, rows.features, rows.labels, int(kept.sum()))
     threads = parameters.ranker_threads
@@ -168,7 +168,7 @@ def _of_users(examples: Examples, kept_users: npt.NDArray[np.bool_]) -> Examples
     )
 
 
-def _outcome(window: Window, user_id: pa.Array, catalogue: Catalogue) -> Outcome:
+def outcome_of(window: Window, user_id: pa.Array, catalogue: Catalogue) -> Outcome:
     """Return what the users did by the window's labels: purchases, or anything where nothing was bought."""
     lake, ds = window.lake, window.ds
     labels = lake.arrow(LABELS, ds)

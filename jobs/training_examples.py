@@ -40,6 +40,8 @@ class ExampleShard:
     ds: date
     candidates_per_user: int
     taste_decay_days: float
+    without: str | None = None
+    """A source that is left out, to learn what it is worth."""
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users that have a label."""
@@ -49,7 +51,7 @@ class ExampleShard:
         sources = load_sources(self.lake, self.ds, self.taste_decay_days)
         users = pc.unique(labels["user_id"])
         for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue), only=users).batches():
-            found = candidates(batch, sources, self.candidates_per_user)
+            found = candidates(batch, sources, self.candidates_per_user, self.without)
             matrix = ranking_features(batch, found, sources)
             yield pa.RecordBatch.from_pydict(
                 {
@@ -156,7 +158,12 @@ def load_examples(lake: Lake, ds: date) -> Examples:
     Raises:
         MissingPartitionError: they were not built.
     """
-    table = pa.concat_tables([lake.shard(TABLE, ds, shard) for shard in range(SHARDS)]).combine_chunks()
+    return examples_of(pa.concat_tables([lake.shard(TABLE, ds, shard) for shard in range(SHARDS)]))
+
+
+def examples_of(rows: pa.Table) -> Examples:
+    """Return rows of `marts/examples` as flat arrays."""
+    table = rows.combine_chunks()
     encoded = table["user_id"].combine_chunks().dictionary_encode()
     return Examples(
         user=encoded.indices.to_numpy().astype(np.int64),

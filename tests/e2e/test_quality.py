@@ -1,14 +1,16 @@
 """What a night's shelves are worth, as far as its own small shop can tell, and the report that shows it."""
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from jobs.ablation import AblationError, ablation, print_ablation
 from jobs.holdout import holdout_path
 from jobs.report import build
 from jobs.true_value import K, print_true_value, true_value
-from tests.e2e.conftest import DAY, Shop
+from tests.e2e.conftest import DAY, PARAMETERS, Shop
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +42,40 @@ def test_the_table_of_true_values_names_every_list(worth: dict, capsys: pytest.C
 def test_the_night_tells_what_its_sources_and_its_heads_were_good_for(shop: Shop) -> None:
     held = shop.lake.get_json(holdout_path(DAY))
     found = held["sources"]["by_source"]
-    assert sum(of["recall"] for of in found.values()) == pytest.approx(held["sources"]["recall"], abs=1e-4)
+    recalls = [of["recall"] for of in found.values()]
+    assert max(recalls) < held["sources"]["recall"] < sum(recalls)  # several sources bring the same item
+    assert sum(of["shelf_hits"] for of in found.values()) == pytest.approx(1, abs=1e-4)
     assert held["metrics"]["all"]["recall@20"] < held["sources"]["recall"] < 1
     assert {"shelf", "als", "item_item", "bought_before", "popular"} <= set(held["alone"])
     assert held["alone"]["shelf"] == held["metrics"]  # so small a shop is asked whole
     for head in held["heads"].values():
         assert sum(row["examples"] for row in head["bins"]) == head["examples"]
         assert 0.5 < head["ratio"] < 2
+
+
+def test_the_ablation_starts_from_the_ranker_that_the_night_was_judged_by(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ablation(shop.lake, DAY, PARAMETERS, seeds=1)
+    held = shop.lake.get_json(holdout_path(DAY))
+    for kind in ("all", "new"):
+        for name, value in said["metrics"][kind].items():
+            assert value == pytest.approx(held["metrics"][kind][name], abs=1e-5), (kind, name)
+    assert set(said["without"]) == {"source", "features", "head", "blend"}
+    assert set(said["without"]["head"]) == {"purchase", "interaction", "order"}
+    cost = {name: of["all"][f"ndcg@{K}"] for name, of in said["without"]["features"].items()}
+    assert cost["pair"] < 0 and cost["scores"] < 0  # a ranker that knows neither is a worse one
+    assert said["without"]["source"]["bought_before"]["all"][f"recall@{K}"] < 0
+    (varied,) = said["without"]["blend"].values()
+    assert varied["diversity"] > 0
+    print_ablation(said)
+    printed = capsys.readouterr().out
+    assert all(name in printed for pieces in said["without"].values() for name in pieces)
+
+
+def test_an_ablation_of_a_night_that_was_not_run_says_what_to_run(shop: Shop) -> None:
+    with pytest.raises(AblationError, match="topshelf nightly --ds 2026-03-01"):
+        ablation(shop.lake, date(2026, 3, 1), PARAMETERS)
 
 
 def test_the_report_of_the_night_shows_its_snapshot_and_shelves_with_titles(shop: Shop) -> None:
