@@ -1,7 +1,8 @@
 """What candidates are drawn from and scored by, as of one day: the catalogue's lists, CF and content artifacts.
 
-A shopper is read in three ways: `all` (the strength of every pair), `faded` (pairs by the age of their last event:
-the taste of today) and `last` (what was touched on the last day of activity: the basket of today).
+A shopper is read in four ways: `all` (the strength of every pair), `touched` (every pair alike), `faded` (pairs by
+the age of their last event: the taste of today) and `last` (what was touched on the last day of activity: the basket of
+today).
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ from jobs.train_cf import ARTIFACT as CF
 from jobs.train_cf import CfParameters, faded
 from jobs.train_content import ARTIFACT as CONTENT
 
-NEIGHBOURS = {"item_item": CF, "ease": CF, "recent": CF, "content": CONTENT}
+NEIGHBOURS = {"item_item": CF, "ease": CF, "ease_whole": CF, "recent": CF, "content": CONTENT}
 """Item-item matrices, and the artifact that each stands in."""
 BY_NEIGHBOURS = {
     "item_item": ("all", "item_item"),
     "ease": ("faded", "ease"),
+    "ease_whole": ("touched", "ease_whole"),
     "recent": ("faded", "recent"),
     "recent_last": ("last", "recent"),
     "content": ("faded", "content"),
@@ -125,13 +127,14 @@ def score(shoppers: Shoppers, sources: Sources) -> Scored:
 
 
 def readings(shoppers: Shoppers, decay_days: float) -> dict[str, sp.csr_matrix]:
-    """Return users x items in the three readings; a pair without weight (an impression) is in none."""
+    """Return users x items in the four readings; a pair without weight (an impression) is in none."""
     strength = shoppers.matrix()
     touched = strength.data > 0
     days = shoppers.history["days_since_last_event"].astype(np.float32)
     latest = np.full(len(shoppers), np.inf, dtype=np.float32)
     np.minimum.at(latest, shoppers.history_user()[touched], days[touched])
     values = {
+        "touched": touched,
         "faded": np.where(touched, faded(days, decay_days), 0),
         "last": touched & (days == latest[shoppers.history_user()]),
     }

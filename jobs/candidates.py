@@ -48,7 +48,7 @@ LISTED = ("item_item", "ease", "content")
 SCORES_OF = {
     "als": ("als",),
     "item_item": ("item_item",),
-    "ease": ("ease",),
+    "ease": ("ease", "ease_whole"),
     "content": ("content", "taste", "taste_last"),
 }
 """The scores that go where their source goes; the others are no source's own."""

@@ -76,6 +76,8 @@ class Parameters:
     recent_days: int = 60
     ease_lambda: float = 200.0
     ease_decay_days: float = 120.0
+    ease_whole_lambda: float = 500.0
+    """Of the EASE that does not fade."""
     ease_max_items: int = 6_000
 
     content_neighbours: int = 60

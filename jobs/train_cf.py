@@ -44,6 +44,7 @@ class CfParameters:
     recent_days: int
     ease_lambda: float
     ease_decay_days: float
+    ease_whole_lambda: float
     ease_max_items: int
     """EASE inverts a dense items x items matrix: above this size it is left out, and the manifest says so."""
     seed: int
@@ -60,6 +61,7 @@ class CfParameters:
             recent_days=parameters.recent_days,
             ease_lambda=parameters.ease_lambda,
             ease_decay_days=parameters.ease_decay_days,
+            ease_whole_lambda=parameters.ease_whole_lambda,
             ease_max_items=parameters.ease_max_items,
             seed=parameters.seed,
         )
@@ -94,6 +96,7 @@ def train_cf(pairs: Pairs, parameters: CfParameters) -> Arrays:
     - `recent_*`: the same by plain cosine over the pairs of the last `recent_days`: what goes together this season.
     - `ease_*`: CSR of the strongest weights of each item's row in EASE (Steck 2019), fitted to pairs that fade with
       `ease_decay_days`; or empty.
+    - `ease_whole_*`: the same of pairs that do not fade, the whole history counting alike.
     """
     user_items = pairs.strength[: pairs.n_users]
     n_items = pairs.strength.shape[1]
@@ -110,12 +113,16 @@ def train_cf(pairs: Pairs, parameters: CfParameters) -> Arrays:
     recent.data = (recent.data <= parameters.recent_days).astype(np.float32)
     recent.eliminate_zeros()
     most = parameters.neighbours
-    ease = _ease(pairs.days_since, parameters) if n_items <= parameters.ease_max_items else None
+    nothing = sp.csr_matrix((n_items, n_items))
+    has_ease = n_items <= parameters.ease_max_items
+    faded_ease = (parameters.ease_decay_days, parameters.ease_lambda)
+    whole_ease = (np.inf, parameters.ease_whole_lambda)
     return {
         "item_factors": model.item_factors.astype(np.float32),
         **_csr_arrays("item_item", _neighbours(TFIDFRecommender, pairs.strength, most), most),
         **_csr_arrays("recent", _neighbours(CosineRecommender, recent, most), most),
-        **_csr_arrays("ease", ease if ease is not None else sp.csr_matrix((n_items, n_items)), most * 2),
+        **_csr_arrays("ease", _ease(pairs.days_since, *faded_ease) if has_ease else nothing, most * 2),
+        **_csr_arrays("ease_whole", _ease(pairs.days_since, *whole_ease) if has_ease else nothing, most * 2),
     }
 
 
@@ -134,12 +141,12 @@ def faded(days_since: npt.NDArray[Any], decay_days: float) -> npt.NDArray[np.flo
     return np.asarray(np.exp(-np.asarray(days_since, dtype=np.float32) / np.float32(decay_days)), dtype=np.float32)
 
 
-def _ease(days_since: sp.csr_matrix, parameters: CfParameters) -> sp.csr_matrix:
+def _ease(days_since: sp.csr_matrix, decay_days: float, ridge: float) -> sp.csr_matrix:
     """Return EASE's item-item weights (Steck 2019, "Embarrassingly Shallow Autoencoders"), positive ones only."""
     baskets = days_since.astype(np.float64)
-    baskets.data = faded(days_since.data - 1, parameters.ease_decay_days).astype(np.float64)
+    baskets.data = faded(days_since.data - 1, decay_days).astype(np.float64)
     gram = (baskets.T @ baskets).toarray()
-    gram[np.diag_indices_from(gram)] += parameters.ease_lambda
+    gram[np.diag_indices_from(gram)] += ridge
     inverse = scipy.linalg.inv(gram, overwrite_a=True, check_finite=False)
     weights = inverse / -np.diag(inverse)[None, :]
     np.fill_diagonal(weights, 0.0)

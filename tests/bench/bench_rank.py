@@ -83,7 +83,7 @@ def sources(n: int) -> Sources:
 
     chosen = Parameters()
     empty = sp.csr_matrix((n, n), dtype=np.float32)  # EASE is left out of catalogues as large as these
-    neighbours = {name: empty if name == "ease" else near(60 if name == "content" else 100) for name in NEIGHBOURS}
+    neighbours = {name: empty if "ease" in name else near(60 if name == "content" else 100) for name in NEIGHBOURS}
     return Sources(catalogue(n), vectors(), vectors(), neighbours, CfParameters.of(chosen), chosen.taste_decay_days)
 
 

@@ -18,7 +18,7 @@ SEEDS = st.integers(0, 2)  # each one a shop that is trained once
 
 def readings(shop) -> dict[str, np.ndarray]:
     """Users x items, said the slow way: strength, faded by age, and what was touched last."""
-    found = {name: np.zeros((len(shop), shop.n_items)) for name in ("all", "faded", "last")}
+    found = {name: np.zeros((len(shop), shop.n_items)) for name in ("all", "touched", "faded", "last")}
     for user in range(len(shop)):
         rows = range(shop.indptr[user], shop.indptr[user + 1])
         rows = [row for row in rows if shop.history["weight_milli"][row] > 0]
@@ -26,6 +26,7 @@ def readings(shop) -> dict[str, np.ndarray]:
         for row in rows:
             item, days = shop.history["item_pos"][row], shop.history["days_since_last_event"][row]
             found["all"][user, item] = np.log1p(shop.history["weight_milli"][row] / 1000)
+            found["touched"][user, item] = 1
             found["faded"][user, item] = np.exp(-days / DECAY_DAYS)
             found["last"][user, item] = days == latest
     return found

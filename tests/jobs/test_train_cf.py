@@ -18,7 +18,7 @@ from jobs.train_cf import INPUTS, CfParameters, Pairs, TooFewInteractionsError, 
 from tests.jobs.small_shop import CF, csr, drawn_history, lay, pairs_of
 
 DS = date(2026, 1, 31)
-MATRICES = ("item_item", "recent", "ease")
+MATRICES = ("item_item", "recent", "ease", "ease_whole")
 SHOP = pairs_of(drawn_history(5, 40, 30))
 DAYS_AGO = arrays(np.int64, (9, 7), elements=st.integers(-40, 200))  # below zero: never touched
 CLOSE = {"rtol": 1e-4, "atol": 2e-4}  # EASE leaves out weights below 1e-4
@@ -51,21 +51,25 @@ def test_no_item_is_its_own_neighbour_and_neighbours_descend_with_ties_by_positi
         for item, row in enumerate(rows):
             assert item not in [other for other, _ in row], name
             assert row == sorted(row, key=lambda pair: (-pair[1], pair[0])), name
-            assert len(row) <= (2 * most if name == "ease" else most), name
+            assert len(row) <= (2 * most if "ease" in name else most), name
 
 
 @settings(max_examples=20, deadline=None)
 @given(DAYS_AGO)
 def test_ease_is_the_ridge_regression_of_each_item_on_all_others(days_ago: np.ndarray) -> None:
     days_ago[0] = 0
-    found = csr(train_cf(pairs(days_ago), replace(CF, neighbours=7)), "ease", 7).toarray()
-    met = np.where(days_ago >= 0, np.exp(-days_ago / CF.ease_decay_days), 0)
-    wanted = np.zeros((7, 7))
-    for item in range(7):
-        others = np.delete(np.arange(7), item)
-        left = met[:, others].T @ met[:, others] + CF.ease_lambda * np.eye(6)
-        wanted[others, item] = np.linalg.solve(left, met[:, others].T @ met[:, item])
-    np.testing.assert_allclose(found, np.maximum(wanted, 0), **CLOSE)
+    parameters = replace(CF, neighbours=7, ease_whole_lambda=1.5)
+    arrays = train_cf(pairs(days_ago), parameters)
+    fading = np.exp(-days_ago / CF.ease_decay_days)
+    for name, strength, ridge in (("ease", fading, CF.ease_lambda), ("ease_whole", 1.0, 1.5)):
+        met = np.where(days_ago >= 0, strength, 0)
+        wanted = np.zeros((7, 7))
+        for item in range(7):
+            others = np.delete(np.arange(7), item)
+            left = met[:, others].T @ met[:, others] + ridge * np.eye(6)
+            wanted[others, item] = np.linalg.solve(left, met[:, others].T @ met[:, item])
+        wanted[wanted < 1e-4] = 0
+        np.testing.assert_allclose(csr(arrays, name, 7).toarray(), wanted, **CLOSE)
 
 
 def test_ease_of_a_whole_shop_is_the_direct_solution() -> None:
@@ -86,7 +90,7 @@ def test_of_eases_rows_only_the_strongest_are_kept() -> None:
 
 def test_ease_is_left_out_of_catalogues_that_are_too_large_for_it() -> None:
     found = train_cf(SHOP, replace(CF, ease_max_items=29))
-    assert len(found["ease_data"]) == 0
+    assert len(found["ease_data"]) == len(found["ease_whole_data"]) == 0
     assert found["ease_indptr"].tolist() == [0] * 31
     assert len(train_cf(SHOP, replace(CF, ease_max_items=30))["ease_data"]) > 0
 
