@@ -1,8 +1,8 @@
 """What candidates are drawn from and scored by, as of one day: the catalogue's lists, CF and content artifacts.
 
 A shopper is read in four ways: `all` (the strength of every pair), `touched` (every pair alike), `faded` (pairs by
-the age of their last event: the taste of today) and `last` (what was touched on the last day of activity: the basket of
-today).
+the age of their last event: the taste of today) and `last` (what was touched on the last day of activity: the basket
+of today).
 """
 
 from dataclasses import dataclass
