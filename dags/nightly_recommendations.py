@@ -84,7 +84,7 @@ with DAG(
 ):
     ingest = stages("ingest", "ingest")
     features = stages("features", "features", "label_windows")
-    models = [stages("train_cf", "train_cf", "train_content"), stages("train_ranker", "train_ranker")]
+    models = [stages("train_cf", "train_cf", "train_content", "train_towers"), stages("train_ranker", "train_ranker")]
     shelves = stages("shelves", "candidates", "rank", "fallback", "exploration")
     validate = stages("validate", "validate")
     publish = stages(

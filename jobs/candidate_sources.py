@@ -1,4 +1,4 @@
-"""What candidates are drawn from and scored by, as of one day: the catalogue's lists, CF and content artifacts.
+"""What candidates are drawn from and scored by, as of one day: the catalogue's lists, CF, content and towers.
 
 A shopper is read in four ways: `all` (the strength of every pair), `touched` (every pair alike), `faded` (pairs by
 the age of their last event: the taste of today) and `last` (what was touched on the last day of activity: the basket
@@ -22,6 +22,7 @@ from jobs.shoppers import Shoppers
 from jobs.train_cf import ARTIFACT as CF
 from jobs.train_cf import CfParameters, faded
 from jobs.train_content import ARTIFACT as CONTENT
+from jobs.two_tower import Towers, load_towers
 
 NEIGHBOURS = {"item_item": CF, "ease": CF, "ease_whole": CF, "recent": CF, "content": CONTENT}
 """Item-item matrices, and the artifact that each stands in."""
@@ -36,8 +37,9 @@ BY_NEIGHBOURS = {
 """Scores that are a reading of the shopper times an item-item matrix."""
 BY_TASTE = {"taste": "faded", "taste_last": "last"}
 """Scores that are the cosine of an item's content vector with the mean of a reading of the shopper."""
-SCORES = ("als", *BY_NEIGHBOURS, *BY_TASTE)
+SCORES = ("als", "two_tower", *BY_NEIGHBOURS, *BY_TASTE)
 MOST_ALS = 300
+MOST_TOWERS = 300
 
 Floats = npt.NDArray[np.float32]
 
@@ -52,12 +54,22 @@ class Sources:
     neighbours: dict[str, sp.csr_matrix]
     cf: CfParameters
     taste_decay_days: float
+    towers: Towers | None = None
+    """None where they were left out."""
 
     @cached_property
     def index(self) -> faiss.Index:
         """The index of the item factors: exact, or where the catalogue is large, of measured recall."""
         faiss.omp_set_num_threads(1)
         return index_of(self.item_factors, self.item_factors, min(MOST_ALS, len(self.catalogue)))[0]
+
+    @cached_property
+    def tower_index(self) -> faiss.Index:
+        """The same of the item tower's vectors, which have to be there."""
+        assert self.towers is not None
+        faiss.omp_set_num_threads(1)
+        vectors = self.towers.item_vectors
+        return index_of(vectors, vectors, min(MOST_TOWERS, len(vectors)))[0]
 
     @cached_property
     def als(self) -> AlternatingLeastSquares:
@@ -76,12 +88,17 @@ class Scored:
     factors: Floats
     by_neighbours: dict[str, sp.csr_matrix]
     profiles: dict[str, Floats]
+    towers: Floats | None = None
+    """The user tower's vectors; None where the towers were left out."""
 
     def at(self, sources: Sources, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]) -> dict[str, Floats]:
         """Return every score of the pairs (user, item), by SCORES."""
         dots = {"als": (self.factors, sources.item_factors)}
         dots |= {name: (profile, sources.item_vectors) for name, profile in self.profiles.items()}
+        if self.towers is not None and sources.towers is not None:
+            dots["two_tower"] = (self.towers, sources.towers.item_vectors)
         found = {name: np.einsum("ij,ij->i", of[user], items[item]) for name, (of, items) in dots.items()}
+        found.setdefault("two_tower", np.zeros(len(user), np.float32))
         found |= {name: _values_at(scores, user, item) for name, scores in self.by_neighbours.items()}
         return {name: found[name].astype(np.float32) for name in SCORES}
 
@@ -110,6 +127,7 @@ def load_sources(lake: Lake, ds: date, taste_decay_days: float) -> Sources:
         neighbours={name: matrix(name) for name in NEIGHBOURS},
         cf=CfParameters(**lake.manifest(CF, ds).parameters),
         taste_decay_days=taste_decay_days,
+        towers=load_towers(lake, ds),
     )
 
 
@@ -123,6 +141,7 @@ def score(shoppers: Shoppers, sources: Sources) -> Scored:
             for name, (reading, matrix) in BY_NEIGHBOURS.items()
         },
         profiles={name: _unit_rows(read[reading] @ sources.item_vectors) for name, reading in BY_TASTE.items()},
+        towers=sources.towers.vectors(shoppers) if sources.towers else None,
     )
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 from pyspark.sql import SparkSession
 
-from jobs.candidate_sources import SCORES, Sources, load_sources, pair_keys, score
+from jobs.candidate_sources import SCORES, Scored, Sources, load_sources, pair_keys, score
 from jobs.lake import Lake
 from jobs.manifest import Manifest
 from jobs.settings import Parameters, stage_arguments
@@ -25,10 +26,11 @@ from jobs.shoppers import Shoppers, load_shoppers
 from jobs.spark import session
 from jobs.train_cf import ARTIFACT as CF
 from jobs.train_content import ARTIFACT as CONTENT
+from jobs.two_tower import ARTIFACT as TOWERS
 from serving.record import SOURCES
 
 TABLE = "marts/candidates"
-INPUTS = ("features/item", "features/user", "features/user_item", CF, CONTENT)
+INPUTS = ("features/item", "features/user", "features/user_item", CF, CONTENT, TOWERS)
 SOURCE_CODE = {source: code for code, source in enumerate(SOURCES)}
 
 # How many items a source may bring a user. Shelves draw on a few hundred, so each brings more than it will place.
@@ -36,6 +38,7 @@ QUOTA = {
     "bought_before": 200,
     "session": 100,
     "als": 100,
+    "two_tower": 100,
     "item_item": 100,
     "ease": 100,
     "content": 50,
@@ -93,7 +96,8 @@ def candidates(shoppers: Shoppers, sources: Sources, per_user: int, without: str
     lists = {
         "bought_before": _bought_before(shoppers),
         "session": _viewed(shoppers),
-        "als": _nearest(scored.factors, sources, seen),
+        "als": _nearest(sources.index, scored.factors, seen, n_items, QUOTA["als"]),
+        "two_tower": _by_towers(scored, sources, seen),
         **{name: _strongest(scored.by_neighbours[name], seen, QUOTA[name]) for name in LISTED},
         "popular": _for_everyone(sources.catalogue.by_popularity[: QUOTA["popular"]], len(shoppers)),
         "trending": _for_everyone(sources.catalogue.trending[: QUOTA["trending"]], len(shoppers)),
@@ -146,15 +150,24 @@ def _viewed(shoppers: Shoppers) -> Triple:
     return _ranked(user[order], history["item_pos"][order], QUOTA["session"])
 
 
-def _nearest(factors: npt.NDArray[np.float32], sources: Sources, seen: npt.NDArray[np.int64]) -> Triple:
+def _nearest(
+    index: faiss.Index, factors: npt.NDArray[np.float32], seen: npt.NDArray[np.int64], n_items: int, quota: int
+) -> Triple:
     """Unseen items with the largest inner product with the user's factors; above zero, as others say nothing."""
-    n_items = len(sources.catalogue)
-    most = min(n_items, QUOTA["als"] * 3)
-    product, found = sources.index.search(np.ascontiguousarray(factors), most)
+    most = min(n_items, quota * 3)
+    product, found = index.search(np.ascontiguousarray(factors), most)
     user = np.repeat(np.arange(len(factors)), most)
     item = found.ravel()
     unseen = (product.ravel() > 0) & ~_is_in(pair_keys(user, item, n_items), seen)
-    return _ranked(user[unseen], item[unseen].astype(np.int32), QUOTA["als"])
+    return _ranked(user[unseen], item[unseen].astype(np.int32), quota)
+
+
+def _by_towers(scored: Scored, sources: Sources, seen: npt.NDArray[np.int64]) -> Triple:
+    """The same by the two towers' vectors; nothing where they were left out."""
+    if scored.towers is None:
+        empty = np.empty(0, dtype=np.int64)
+        return empty, empty.astype(np.int32), empty
+    return _nearest(sources.tower_index, scored.towers, seen, len(sources.catalogue), QUOTA["two_tower"])
 
 
 def _strongest(scores: sp.csr_matrix, seen: npt.NDArray[np.int64], quota: int) -> Triple:

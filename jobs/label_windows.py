@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
-from jobs import features, train_cf, train_content, training_examples
+from jobs import features, train_cf, train_content, train_towers, training_examples
 from jobs.lake import Lake
 from jobs.manifest import Manifest, digest_of
 from jobs.settings import Parameters
@@ -80,6 +80,7 @@ def build_window(
     features.build_if_stale(spark, lake, day, parameters, interactions)
     train_cf.build(lake, day, parameters)
     train_content.build(lake, day, parameters)
+    train_towers.build(lake, day, parameters)
     landed = [known for known in lake.days(INTERACTIONS) if day < known <= until]
     inputs = {
         **lake.fingerprints(day, "features/item"),
@@ -119,6 +120,7 @@ def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame
     features.build_if_stale(spark, rest, ds, parameters)
     train_cf.build(rest, ds, parameters)
     train_content.build(rest, ds, parameters)
+    train_towers.build(rest, ds, parameters)
     label_inputs = {
         **rest.fingerprints(ds, "features/item"),
         INTERACTIONS: digest_of(lake.manifest(INTERACTIONS, day).fingerprint for day in days),

@@ -32,6 +32,7 @@ from jobs import (
     train_cf,
     train_content,
     train_ranker,
+    train_towers,
 )
 from jobs.contracts import tables
 from jobs.ingest import ingest
@@ -45,8 +46,11 @@ from jobs.run_identity import run_id
 from jobs.settings import Parameters, Settings, stage_arguments
 from jobs.spark import session
 from jobs.training_examples import TABLE as EXAMPLES
+from jobs.two_tower import ARTIFACT as TOWERS
 from jobs.validate import validate
 
+SHARED_BY_NIGHTS = ("features", "train_cf", "train_towers", "label_windows", "train_ranker")
+"""Stages that write what other days' nights read and write as well."""
 REFUSED_STATUS = 3
 """Exit status of a command whose publish was held back by a gate: nothing broke, and nothing went live."""
 
@@ -129,7 +133,7 @@ def _lock_of(stage: str, ds: date) -> str:
     """Return the lock of what a stage writes: staging, what nights share of features and models, or a day's own."""
     if stage == "ingest":
         return "staging"
-    return "features" if stage in ("features", "train_cf", "label_windows", "train_ranker") else f"ds={ds}"
+    return "features" if stage in SHARED_BY_NIGHTS else f"ds={ds}"
 
 
 def tables_of_a_night() -> list[str]:
@@ -161,6 +165,12 @@ def _train_cf(run: _Run) -> str:
 def _train_content(run: _Run) -> str:
     before = run.lake.find_manifest(train_content.ARTIFACT, run.ds)
     after = train_content.build(run.lake, run.ds, run.parameters)
+    return _kept(before, after) + ", ".join(f"{name} {value}" for name, value in after.metrics.items())
+
+
+def _train_towers(run: _Run) -> str:
+    before = run.lake.find_manifest(TOWERS, run.ds)
+    after = train_towers.build(run.lake, run.ds, run.parameters)
     return _kept(before, after) + ", ".join(f"{name} {value}" for name, value in after.metrics.items())
 
 
@@ -274,6 +284,7 @@ STAGES: dict[str, Callable[[_Run], str]] = {
     "features": _features,
     "train_cf": _train_cf,
     "train_content": _train_content,
+    "train_towers": _train_towers,
     "label_windows": _label_windows,
     "train_ranker": _train_ranker,
     "candidates": _candidates,
@@ -284,7 +295,15 @@ STAGES: dict[str, Callable[[_Run], str]] = {
     "publish": _publish,
     "report": _report,
 }
-ON_SPARK = frozenset(STAGES) - {"train_cf", "train_content", "train_ranker", "validate", "publish", "report"}
+ON_SPARK = frozenset(STAGES) - {
+    "train_cf",
+    "train_content",
+    "train_towers",
+    "train_ranker",
+    "validate",
+    "publish",
+    "report",
+}
 """The stages that always need Spark; `validate` and `publish` start it for large tables by themselves."""
 
 

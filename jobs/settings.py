@@ -83,6 +83,8 @@ class Parameters:
     content_neighbours: int = 60
     taste_decay_days: float = 60.0
     """A shopper's taste of today fades with their events: to e^-1 after this many days."""
+    two_tower: bool = True
+    """Train the two towers where JAX is installed; without them the night has a source less, and says so."""
     candidates_per_user: int = 400
     horizon_days: int = 14
     label_windows: int = 4

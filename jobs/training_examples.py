@@ -26,10 +26,11 @@ from jobs.settings import SHARDS, Parameters, stage_arguments
 from jobs.shards import map_shards
 from jobs.shoppers import load_shoppers
 from jobs.spark import session
+from jobs.two_tower import ARTIFACT as TOWERS
 
 TABLE = "marts/examples"
 LABELS = "marts/labels"
-INPUTS = ("features/item", "features/user", "features/user_item", "artifacts/cf", "artifacts/content")
+INPUTS = ("features/item", "features/user", "features/user_item", "artifacts/cf", "artifacts/content", TOWERS)
 
 
 @dataclass(frozen=True)

@@ -36,20 +36,23 @@ def touch(item: int, *, bought: int = 0, viewed: int = 0, carted: int = 0, days_
     return (
         bare
         | {name: gone[name] for name in ("days_since_last_purchase", "days_since_first_purchase")}
-        | {"mean_gap_days": np.nan, "gap_sd_days": np.nan, "days_since_last_event": days_ago, "item_pos": item}
+        | {"mean_gap_days": np.nan, "gap_sd_days": np.nan, "item_pos": item}
+        | {"days_since_last_event": days_ago, "days_since_first_event": days_ago}
         | {"purchase_count": bought, "purchase_day_count": bought, "view_count": viewed, "cart_count": carted}
         | {"event_count": bought + viewed + carted, "weight_milli": 5000 * bought + 1000 * viewed + 3000 * carted}
     )
 
 
-def shoppers(n_items: int, *histories: Sequence[Mapping[str, float]], **users: Sequence[float]) -> Shoppers:
-    """Shoppers with these histories; a column of features/user that is not given is 0."""
+def shoppers(n_items: int, *histories: Sequence[Mapping[str, float]], **users: Sequence[Any]) -> Shoppers:
+    """Shoppers with these histories; a column of features/user that is not given is 0, or None where it is a name."""
     rows = [row for history in histories for row in sorted(history, key=lambda row: row["item_pos"])]
     history = {name: np.array([row[name] for row in rows]) for name in touch(0)}
     whole = {"item_pos": np.int64, "weight_milli": np.int64}
+    nobody = np.full(len(histories), None)
     return Shoppers(
         user_id=pa.array([f"user-{number:04d}" for number in range(len(histories))]),
-        users={name: np.array(users.get(name, [0.0] * len(histories)), float) for name in USER_FEATURES},
+        users={name: np.array(users.get(name, [0.0] * len(histories)), float) for name in USER_FEATURES}
+        | {name: np.array(users.get(name, nobody), object) for name in ("region", "age_band")},
         history={name: values.astype(whole.get(name, np.float64)) for name, values in history.items()},
         indptr=np.cumsum([0, *(len(history) for history in histories)]),
         n_items=n_items,
@@ -88,7 +91,7 @@ def sources(of: Catalogue, factors: Any = None, vectors: Any = None, **neighbour
     )
 
 
-def drawn_history(seed: int, n_users: int, n_items: int) -> Shoppers:
+def drawn_history(seed: int, n_users: int, n_items: int, nobody_has: int = -1) -> Shoppers:
     """Shoppers who keep to a half of the catalogue, some with much history, some with none, some who only looked."""
     draw = np.random.default_rng(seed)
     histories = []
@@ -102,10 +105,13 @@ def drawn_history(seed: int, n_users: int, n_items: int) -> Shoppers:
             [
                 touch(int(item), days_ago=int(draw.integers(1, 90)), **{str(kind): int(draw.integers(1, 4))})
                 for item, kind in zip(items, kinds, strict=True)
+                if item != nobody_has
             ]
         )
     gaps = {name: draw.integers(0, 50, n_users) for name in USER_FEATURES}
-    return shoppers(n_items, *histories, **gaps)
+    regions = [("north", "south")[user % 2] for user in range(n_users)]
+    ages = [("18-29", "30-44", None)[user % 3] for user in range(n_users)]
+    return shoppers(n_items, *histories, **gaps, region=regions, age_band=ages)
 
 
 def drawn_catalogue(seed: int, n_items: int) -> Catalogue:
@@ -181,6 +187,7 @@ def lay_shop(lake: Lake, ds: date, shop: Shoppers, of: Catalogue) -> None:
     cf, content = artifacts(shop)
     lake.write_artifact("artifacts/cf", ds, cf, inputs={}, parameters=vars(CF))
     lake.write_artifact("artifacts/content", ds, content, inputs={})
+    lake.write_artifact("artifacts/towers", ds, {}, inputs={})
 
 
 def _arrow(columns: Mapping[str, Any]) -> dict[str, pa.Array]:
