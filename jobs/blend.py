@@ -9,6 +9,7 @@ similarity the largest cosine with an item that is placed already. All shoppers 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,34 @@ class Blend:
     def by_value(self) -> bool:
         """Whether the order by value stays as it is."""
         return self.mmr_lambda == 1 and not self.most_of
+
+
+@dataclass(frozen=True)
+class NewItemBoost:
+    """How far new items are raised; as it stands, not at all."""
+
+    new_item_boost: float = 0.0
+    """The share that the value of an item on its first day is raised by."""
+    new_item_boost_days: int = 30
+    """The age at which nothing is left of it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            BlendError: a boost below 0, or one that is over before the first day is.
+        """
+        if self.new_item_boost < 0:
+            raise BlendError(f"new_item_boost is {self.new_item_boost}; give a share such as 0.2, or 0 for none")
+        if self.new_item_boost_days < 1:
+            raise BlendError(f"new_item_boost_days is {self.new_item_boost_days}; give 1 day or more")
+
+    def boosted(self, value: npt.NDArray[np.float64], age_days: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return the values of items of these ages, raised by a share that falls to 0 evenly, day by day."""
+        if not self.new_item_boost:
+            return value
+        left = np.clip(1 - age_days.astype(np.float64) / self.new_item_boost_days, 0, 1)
+        return np.asarray(value * (1 + self.new_item_boost * left))
 
 
 class BlendError(ValueError):

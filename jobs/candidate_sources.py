@@ -5,7 +5,7 @@ the age of their last event: the taste of today) and `last` (what was touched on
 of today).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
@@ -56,6 +56,10 @@ class Sources:
     taste_decay_days: float
     towers: Towers | None = None
     """None where they were left out."""
+
+    def without(self, withheld: npt.NDArray[np.bool_]) -> "Sources":
+        """Return the same with items [n_items] kept off the lists that are drawn from the catalogue."""
+        return replace(self, catalogue=replace(self.catalogue, withheld=withheld))
 
     @cached_property
     def index(self) -> faiss.Index:

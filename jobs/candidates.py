@@ -5,8 +5,8 @@
 One row a user, its candidates as arrays in order of item position: what the ranker reads as flat columns.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -27,6 +27,7 @@ from jobs.spark import session
 from jobs.train_cf import ARTIFACT as CF
 from jobs.train_content import ARTIFACT as CONTENT
 from jobs.two_tower import ARTIFACT as TOWERS
+from jobs.withheld import Withheld, load_withheld
 from serving.record import SOURCES
 
 TABLE = "marts/candidates"
@@ -84,27 +85,37 @@ class Candidates:
         """Return where each user's candidates start and end."""
         return np.searchsorted(self.user, np.arange(n_users + 1)).astype(np.int64)
 
+    def where(self, kept: npt.NDArray[np.bool_]) -> "Candidates":
+        """Return those that `kept` is true of."""
+        scores = {name: values[kept] for name, values in self.scores.items()}
+        return Candidates(self.user[kept], self.item[kept], self.source[kept], self.sources[kept], scores)
 
-def candidates(shoppers: Shoppers, sources: Sources, per_user: int, without: str | None = None) -> Candidates:
+
+def candidates(
+    shoppers: Shoppers,
+    sources: Sources,
+    per_user: int,
+    without: str | None = None,
+    *,
+    withheld: Withheld | None = None,
+) -> Candidates:
     """Return up to `per_user` candidates a user, those that most sources rank highest (reciprocal rank fusion).
 
-    `without` names a source that is left out, with its scores, to learn what it is worth (`jobs.ablation`).
+    `without` names a source that is left out, with its scores, to learn what it is worth (`jobs.ablation`). What rules
+    withhold from a user is taken from the sources' lists, so that others come up in its place.
     """
     n_items = len(sources.catalogue)
     scored = score(shoppers, sources)
     seen = pair_keys(shoppers.history_user(), shoppers.history["item_pos"], n_items)
     lists = {
-        "bought_before": _bought_before(shoppers),
-        "session": _viewed(shoppers),
+        **plain_lists(shoppers, sources),
         "als": _nearest(sources.index, scored.factors, seen, n_items, QUOTA["als"]),
         "two_tower": _by_towers(scored, sources, seen),
         **{name: _strongest(scored.by_neighbours[name], seen, QUOTA[name]) for name in LISTED},
-        "popular": _for_everyone(sources.catalogue.by_popularity[: QUOTA["popular"]], len(shoppers)),
-        "trending": _for_everyone(sources.catalogue.trending[: QUOTA["trending"]], len(shoppers)),
-        "new_item": _for_everyone(sources.catalogue.new_items[: QUOTA["new_item"]], len(shoppers)),
-        "popular_in_category": _popular_in_category(shoppers, sources),
     }
     lists.pop(without or "", None)
+    if withheld is not None:
+        lists = {name: _kept(withheld, shoppers, found) for name, found in lists.items()}
     user, item, source, brought = _merge(lists, n_items, per_user)
     scores = scored.at(sources, user, item)
     silent = {name: np.zeros_like(scores[name]) for name in SCORES_OF.get(without or "", ())}
@@ -115,6 +126,23 @@ def candidates(shoppers: Shoppers, sources: Sources, per_user: int, without: str
         sources=brought,
         scores=scores | silent,
     )
+
+
+def plain_lists(shoppers: Shoppers, sources: Sources) -> dict[str, Triple]:
+    """Return the lists that no score is computed for."""
+    return {
+        "bought_before": _bought_before(shoppers),
+        "session": _viewed(shoppers),
+        "popular": _for_everyone(sources.catalogue.by_popularity[: QUOTA["popular"]], len(shoppers)),
+        "trending": _for_everyone(sources.catalogue.trending[: QUOTA["trending"]], len(shoppers)),
+        "new_item": _for_everyone(sources.catalogue.new_items[: QUOTA["new_item"]], len(shoppers)),
+        "popular_in_category": _popular_in_category(shoppers, sources),
+    }
+
+
+def _kept(withheld: Withheld, shoppers: Shoppers, found: Triple) -> Triple:
+    kept = withheld.kept(shoppers, found[0], found[1])
+    return found[0][kept], found[1][kept], found[2][kept]
 
 
 def _is_in(keys: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -245,12 +273,20 @@ class CandidateShard:
     ds: date
     candidates_per_user: int
     taste_decay_days: float
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    dormant_days: int = 0
+    """Shoppers without an event for more days get none; 0 for nobody."""
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
         sources = load_sources(self.lake, self.ds, self.taste_decay_days)
+        withheld = load_withheld(self.lake, self.ds, self.rules)
+        if withheld is not None:
+            sources = sources.without(withheld.from_everybody)
         for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue)).batches():
-            found = candidates(batch, sources, self.candidates_per_user)
+            awake = batch.awake(self.dormant_days)
+            found = candidates(batch.where(awake), sources, self.candidates_per_user, withheld=withheld)
+            found = replace(found, user=np.flatnonzero(awake)[found.user])
             yield to_arrow(batch.user_id, found)
 
 
@@ -298,6 +334,7 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
         MissingPartitionError: the day's features or CF artifact were not built.
     """
     inputs, chosen = lake.fingerprints(ds, *INPUTS), candidate_parameters(parameters)
+    chosen |= {"rules": parameters.rules, "dormant_days": parameters.dormant_days}
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found

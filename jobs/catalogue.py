@@ -28,6 +28,8 @@ class Catalogue:
     category_names: tuple[str, ...]
     owners: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     """By `brand` and `seller_id`: each item's, as an index, -1 for none."""
+    withheld: npt.NDArray[np.bool_] | None = None
+    """[n_items] what a shop's rules keep off the lists below."""
 
     def groups(self, name: str) -> npt.NDArray[np.int32]:
         """Return each item's `category`, `brand` or `seller_id` as an index, -1 for none."""
@@ -46,19 +48,24 @@ class Catalogue:
         stock = self.columns["stock"].astype(np.float64)
         return np.isnan(stock) | (stock > 0)
 
+    @cached_property
+    def listed(self) -> npt.NDArray[np.bool_]:
+        """Which items may stand on the lists below: those in stock that no rule withholds."""
+        return self.in_stock if self.withheld is None else self.in_stock & ~self.withheld
+
     def top(self, *by: str, keep: npt.NDArray[np.bool_] | None = None, most: int) -> npt.NDArray[np.int32]:
-        """Return positions of the `most` items in stock, largest first by the named columns, ties by position.
+        """Return positions of the `most` listed items, largest first by the named columns, ties by position.
 
         Items that are zero in the first column are left out.
         """
         keys = [-np.nan_to_num(self.columns[name].astype(np.float64)) for name in by]
         order = np.lexsort([np.arange(len(self)), *reversed(keys)])
-        good = self.in_stock & (keys[0] < 0) & (keep if keep is not None else True)
+        good = self.listed & (keys[0] < 0) & (keep if keep is not None else True)
         return order[good[order]][:most].astype(np.int32)
 
     @cached_property
     def by_popularity(self) -> npt.NDArray[np.int32]:
-        """All items in stock, by this month's buyers, then this month's and all weight."""
+        """All listed items, by this month's buyers, then this month's and all weight."""
         first = "purchaser_count_30d" if self.columns["purchaser_count_30d"].any() else "weight_30d"
         return self.top(first, "weight_30d", "weight_total", most=len(self))
 
@@ -69,7 +76,7 @@ class Catalogue:
         expected = self.columns["weight_90d"].astype(np.float64) * 7 / 90
         lift = (week - expected) / np.sqrt(np.maximum(expected, 1000.0))
         order = np.lexsort([np.arange(len(self)), -lift])
-        return order[(self.in_stock & (lift > 0))[order]].astype(np.int32)
+        return order[(self.listed & (lift > 0))[order]].astype(np.int32)
 
     @cached_property
     def new_items(self) -> npt.NDArray[np.int32]:
@@ -77,7 +84,7 @@ class Catalogue:
         age = self.columns["age_days"].astype(np.float64)
         week = self.columns["weight_7d"].astype(np.float64)
         order = np.lexsort([np.arange(len(self)), age, -week])
-        return order[(self.in_stock & (age <= NEW_ITEM_DAYS))[order]].astype(np.int32)
+        return order[(self.listed & (age <= NEW_ITEM_DAYS))[order]].astype(np.int32)
 
     @cached_property
     def popular_in_category(self) -> npt.NDArray[np.int32]:

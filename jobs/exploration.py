@@ -9,8 +9,8 @@ exposures and what followed them, and never carried on. The endpoint picks an or
 """
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from jobs.manifest import Manifest, digest_of
 from jobs.settings import Parameters, stage_arguments
 from jobs.spark import session
 from jobs.sql import query
+from jobs.withheld import load_withheld
 from serving.stores.contents import ORDERINGS, Pool
 
 TABLE = "marts/exploration"
@@ -92,7 +93,7 @@ def _pool(catalogue: Catalogue, pool: str, rows: Rows, exposures: Counts, clicks
     deviation = np.sqrt(mean * (1 - mean) / (alpha + beta + 1))
     age = catalogue.columns["age_days"][rows]
     new = age <= NEW_ITEM_DAYS
-    open_question = catalogue.in_stock[rows] & (deviation >= KNOWN_WITHIN * mean)
+    open_question = catalogue.listed[rows] & (deviation >= KNOWN_WITHIN * mean)
     wanted = np.nan_to_num(catalogue.columns["weight_30d"][rows].astype(np.float64))
     order = np.lexsort((rows, age, -wanted, -(mean + 2 * deviation)))
     order = order[open_question[order]]
@@ -171,18 +172,25 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
         for table, of in days.items()
     }
     chosen: dict[str, Any] = {"seed": parameters.seed, "window_days": WINDOW_DAYS, "pool_items": POOL_ITEMS}
+    chosen |= {"rules": parameters.rules} if parameters.rules else {}
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found
     frames = {table.split("/")[1]: lake.read_days(spark, table, of) for table, of in days.items()}
     limits = {"window_days": WINDOW_DAYS, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
     outcomes = query(spark, "marts/exposure_outcomes", frames, {"ds": ds, **limits}).toArrow()
-    table = exploration(load_catalogue(lake, ds), outcomes, parameters.seed, ds)
+    table = exploration(_shown_to_anybody(lake, ds, parameters.rules), outcomes, parameters.seed, ds)
     metrics = {
         "pools": pc.count_distinct(table["pool"]).as_py(),
         "exposures": pc.sum(outcomes["exposure_count"]).as_py(),
     }
     return lake.write(spark.createDataFrame(table), TABLE, ds, inputs=inputs, parameters=chosen, metrics=metrics)
+
+
+def _shown_to_anybody(lake: Lake, ds: date, rules: Mapping[str, Any]) -> Catalogue:
+    """Return the catalogue without what rules withhold from strangers: a pool is made for nobody in particular."""
+    catalogue, withheld = load_catalogue(lake, ds), load_withheld(lake, ds, rules)
+    return catalogue if withheld is None else replace(catalogue, withheld=withheld.from_strangers)
 
 
 def _window(lake: Lake, table: str, ds: date) -> list[date]:

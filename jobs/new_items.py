@@ -9,7 +9,7 @@ in its catalogue.
 """
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -22,19 +22,23 @@ from jobs.lake import Lake
 from jobs.nearest_items import nearest
 from jobs.overlay import write_overlay
 from jobs.recent_landing import recent_rows
+from jobs.rules import Rules, category_path
 from jobs.settings import Settings
 from jobs.train_content import ARTIFACT, tf_idf, words_of
+from jobs.withheld import withheld_of
 from serving.stores import open_store
 from serving.stores.overlay import MAX_NEW_ITEMS, OverlayItem
 
-COLUMNS = ("item_id", "title", "category", "brand", "price", "stock", "created_at", "deleted")
+COLUMNS = ("item_id", "title", "category", "brand", "seller_id", "price", "stock", "created_at", "deleted")
 NEIGHBOURS = 50
+NO_RULES = Rules()
 Vectors = npt.NDArray[np.float32]
 
 
-def new_products(rows: pa.Table, known: Collection[str]) -> list[dict[str, str]]:
+def new_products(rows: pa.Table, known: Collection[str], rules: Rules = NO_RULES) -> list[dict[str, str]]:
     """Return the landed products that are not `known`: the last row of each, deleted ones left out, the newest first.
 
+    Left out as well are those that rules withhold from anybody: an overlay is laid over everybody's shelves.
     `rows` has COLUMNS as text, in the order that they landed in. Without a `created_at`, a product is as new as its
     place in that order; equal ones stand in byte order of their ids.
     """
@@ -44,9 +48,23 @@ def new_products(rows: pa.Table, known: Collection[str]) -> list[dict[str, str]]
         if item_id and item_id not in known:
             last[item_id] = (place, {name: value or "" for name, value in row.items()})
     found = [(place, row) for place, row in last.values() if row["deleted"].lower() not in ("true", "1")]
+    withheld = _withheld([row for _, row in found], rules)
+    found = [pair for pair, held in zip(found, withheld, strict=True) if not held]
     found.sort(key=lambda pair: pair[1]["item_id"])
     found.sort(key=lambda pair: (pair[1]["created_at"], pair[0]), reverse=True)
     return [row for _, row in found[:MAX_NEW_ITEMS]]
+
+
+def _withheld(rows: Sequence[Mapping[str, str]], rules: Rules) -> list[bool]:
+    """Tell of each landed row whether rules withhold it; rows come with empty texts for what they do not have."""
+    columns = {name: [row[name] or None for row in rows] for name in ("item_id", "brand", "seller_id")}
+    category = [category_path(row["category"]) for row in rows]
+    of_rules = pa.table(
+        {name: pa.array(values, pa.string()) for name, values in {**columns, "category": category}.items()}
+        | {"mean_gap_days": pa.nulls(len(rows), pa.float64())}
+    )
+    found: list[bool] = withheld_of(of_rules, rules).from_strangers.tolist()
+    return found
 
 
 def folded_in(base_words: Sequence[set[str]], base: Vectors, new_words: Sequence[set[str]]) -> Vectors:
@@ -84,7 +102,7 @@ def _overlay_item(row: dict[str, str], near: list[tuple[str, float]]) -> Overlay
     return OverlayItem(
         item_id=row["item_id"],
         title=row["title"],
-        category=row["category"].strip("/"),
+        category=category_path(row["category"]),
         price_minor=_minor(row["price"]),
         stock=int(stock) if stock.isdecimal() else -1,
         neighbours=near,
@@ -120,12 +138,13 @@ def bring_in(settings: Settings, today: date) -> str:
     items = lake.arrow("features/item", day, ["item_pos", "item_id", "title", "category", "brand", "price_minor"])
     items = items.sort_by("item_pos")
     ids = items["item_id"].to_pylist()
-    fresh = new_products(rows, set(ids))
+    rules = Rules.of(lake.manifest("marts/top_n", day).parameters.get("rules", {}))
+    fresh = new_products(rows, set(ids), rules)
     vectors = lake.array(ARTIFACT, day, "item_vectors")
     texts = [items[name].fill_null("").to_pylist() for name in ("title", "category", "brand")]
     base_words = [words_of(*row) for row in zip(*texts, items["price_minor"].to_pylist(), strict=True)]
     new_words = [
-        words_of(row["title"], row["category"].strip("/"), row["brand"], max(_minor(row["price"]), 0))
+        words_of(row["title"], category_path(row["category"]), row["brand"], max(_minor(row["price"]), 0))
         for row in fresh
     ]
     new = folded_in(base_words, vectors, new_words)

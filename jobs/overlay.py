@@ -6,11 +6,15 @@ The command line shows what the live overlay holds; `write_overlay` is for the j
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 
+import msgspec
+
+from jobs.publish_gates import item_ids_of
 from jobs.settings import DEFAULT_STORE
-from serving.stores import Manifest, Store, StoreError, open_store
+from serving.stores import Manifest, Store, StoredVersion, StoreError, open_store
+from serving.stores.blobs import unpack
 from serving.stores.overlay import (
     OverlayContents,
     OverlayItem,
@@ -24,6 +28,7 @@ from serving.stores.pointer import promoted, published, retained
 
 KEEP = 3
 _ATTEMPTS = 20
+Scored = tuple[str, float]
 
 
 class StaleBaseError(StoreError):
@@ -40,7 +45,8 @@ def write_overlay(
     """Make an overlay of `base_version` live and return its version. Repeating it changes nothing.
 
     What is None stays as the live overlay of the same base has it, so that two jobs may each write their part. Items
-    come in their order: the most trending first, the newest first.
+    come in their order: the most trending first, the newest first. What the rules of the base withhold is left out,
+    of what trends and of neighbours.
 
     Raises:
         StaleBaseError: another snapshot is live.
@@ -53,9 +59,15 @@ def write_overlay(
                 raise StaleBaseError(f"{base_version} is not live, {live} is; make the overlay for that one")
             old = store.pointer()
             before = read_live(store, base_version)
+            with closing(base.open(base_version)) as stored:
+                shown = _shown_by(stored)
             contents = OverlayContents(
-                before.trending if trending is None else [(item_id, float(score)) for item_id, score in trending],
-                before.new_items if new_items is None else list(new_items),
+                before.trending
+                if trending is None
+                else shown((item_id, float(score)) for item_id, score in trending),
+                before.new_items
+                if new_items is None
+                else [msgspec.structs.replace(item, neighbours=shown(item.neighbours)) for item in new_items],
             )
             name = _load(store, base_version, contents)
             new = promoted(published(old, name), name, base_version[:10])
@@ -63,6 +75,15 @@ def write_overlay(
                 _sweep(store)
                 return name
     raise StoreError(f"other writers kept moving the overlay's pointer in {store_url}; run it again")
+
+
+def _shown_by(stored: StoredVersion) -> Callable[[Iterable[Scored]], list[Scored]]:
+    """What leaves out of scored items those that a base's rules withhold."""
+    if "withheld" not in stored.manifest.blobs:
+        return list
+    withheld, ids = unpack(stored.blob("withheld")), item_ids_of(stored)
+    barred = set(withheld.tolist())
+    return lambda rows: [row for row in rows if ids.find(row[0]) not in barred]
 
 
 def read_live(store: Store, base_version: str) -> OverlayContents:

@@ -37,10 +37,12 @@ from jobs.snapshot_columns import (
     Segments,
     catalogue_of,
     fallback_shelves,
+    neighbours_shown,
     segments_of,
 )
 from jobs.snapshot_versions import KEEP, make_way, manifest_of, promote_published, sweep, verify
 from jobs.spark import session
+from jobs.withheld import load_withheld
 from serving.stores import Loading, Manifest, Store, StoreError, open_store
 from serving.stores.archive import Archive
 from serving.stores.contents import (
@@ -81,6 +83,9 @@ class Night:
     expected_users: int = 0  # roughly; a sample is drawn by it
     metrics: Mapping[str, Any] = field(default_factory=dict)
     exploration: pa.Table | None = None
+    withheld: NDArray[np.bool_] | None = (
+        None  # [items] what rules keep off lists that are made for nobody in particular
+    )
 
     @property
     def version(self) -> str:
@@ -136,7 +141,8 @@ def publish(
 
 def _load(night: Night, loading: Loading, load: Load) -> tuple[Manifest, dict[bytes, bytes], Sequence[str]]:
     """Load all of a night: what its manifest says so far, a sample of its records, and its items."""
-    catalogue = catalogue_of(night.items)
+    catalogue = catalogue_of(night.items, night.withheld)
+    withheld = {} if night.withheld is None else {"withheld_items": int(night.withheld.sum())}
     segments = segments_of(night.users(shard) for shard in range(night.n_shards))
     blobs, blob_bytes = {}, 0
     for name, data in _blobs(night, catalogue, segments):
@@ -163,6 +169,7 @@ def _load(night: Night, loading: Loading, load: Load) -> tuple[Manifest, dict[by
         blob_bytes=blob_bytes,
         metrics={
             **night.metrics,
+            **withheld,
             "coverage": float(seen.mean()) if len(seen) else 0.0,
             "global_shelf_items": shelves["global"],
         },
@@ -174,7 +181,7 @@ def _load(night: Night, loading: Loading, load: Load) -> tuple[Manifest, dict[by
 def _blobs(night: Night, catalogue: Catalogue, segments: Segments) -> Iterator[tuple[str, bytes]]:
     yield from catalogue_blobs(catalogue)
     yield from shelf_blobs(fallback_shelves(night.fallback, catalogue.item_ids))
-    yield from neighbour_blobs(*night.neighbours, len(catalogue.item_ids))
+    yield from neighbour_blobs(*neighbours_shown(night.neighbours, night.withheld), len(catalogue.item_ids))
     yield from segment_blobs(list(segments))
     pools = [] if night.exploration is None else pools_of(night.exploration, catalogue.item_ids)
     yield from pool_blobs(pools, len(catalogue.item_ids))
@@ -207,6 +214,7 @@ def night_of(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Night
     top = int(top_n.parameters.get("top_n", 100))
     stones = erased_users(landing) if landing else Tombstones()
     erased = stones.after(redacted_until(lake, ds)) if len(stones) else stones
+    withheld = load_withheld(lake, ds, top_n.parameters.get("rules", {}))
     metrics: dict[str, Any] = {"holdout": holdout["metrics"] | {"n_users": holdout["n_users"]}} if holdout else {}
     if len(stones):
         metrics["erasures_until"] = datetime.fromtimestamp(stones.newest(), UTC).isoformat(timespec="milliseconds")
@@ -225,6 +233,7 @@ def night_of(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Night
         expected_users=(top_n.row_count or 0) // max(1, top),
         metrics=metrics,
         exploration=lake.arrow("marts/exploration", ds),
+        withheld=None if withheld is None else withheld.from_strangers,
     )
 
 

@@ -46,7 +46,7 @@ def gates(
     budget = limits.record_bytes + 7 * max(0, new.top_n - 100)
     largest = max((shard.max_record_bytes for shard in new.shards), default=0)
     global_items = int(new.metrics.get("global_shelf_items", 0))
-    wanted = min(limits.min_fallback, new.items)
+    wanted = min(limits.min_fallback, new.items - int(new.metrics.get("withheld_items", 0)))
     results = [
         _judge("not_empty", new.users > 0 and new.items > 0, f"{new.users:,} users, {new.items:,} items"),
         _judge("record_budget", largest <= budget, f"the largest record has {largest} bytes of {budget}"),

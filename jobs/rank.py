@@ -3,16 +3,17 @@
 python -m jobs.rank --ds 2026-01-31 --top-n 100
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from jobs.blend import Blend, blended
+from jobs.blend import Blend, NewItemBoost, blended
 from jobs.candidate_sources import Sources, load_sources
 from jobs.candidates import TABLE as CANDIDATES
 from jobs.candidates import Candidates, from_arrow
@@ -25,8 +26,10 @@ from jobs.settings import Parameters, stage_arguments
 from jobs.shards import map_shards
 from jobs.shoppers import Shoppers, load_shoppers
 from jobs.spark import session
+from jobs.tiers import Shelves, Tiers, fused_shelves
 from jobs.train_ranker import ARTIFACT as RANKER
 from jobs.train_ranker import Ranker, load_ranker
+from jobs.withheld import Withheld, load_withheld
 from serving.record import REASON_CODES, SOURCES
 
 TABLE = "marts/top_n"
@@ -34,16 +37,26 @@ FEATURES = ("features/item", "features/user", "features/user_item")
 INPUTS = (*FEATURES, "artifacts/cf", "artifacts/content", CANDIDATES, RANKER)
 VARIANT = "base"
 BY_VALUE = Blend()
+NO_BOOST = NewItemBoost()
+EVERYBODY_AWAKE = Tiers()
 
 
 def top_n(
-    shoppers: Shoppers, found: Candidates, sources: Sources, ranker: Ranker, n: int, blend: Blend = BY_VALUE
+    shoppers: Shoppers,
+    found: Candidates,
+    sources: Sources,
+    ranker: Ranker,
+    n: int,
+    blend: Blend = BY_VALUE,
+    boost: NewItemBoost = NO_BOOST,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return (row of `found`, rank from 1, value) of each user's best `n`, in order of (user, rank).
 
-    Rows rank by value, equal ones by item position, and then as `blend` orders their head: the value of a row stays.
+    Rows rank by value, the boost of new items in it, equal ones by item position, and then as `blend` orders their
+    head: the value of a row stays.
     """
     value = ranker.value(ranking_features(shoppers, found, sources))
+    value = boost.boosted(value, sources.catalogue.columns["age_days"][found.item])
     order = np.lexsort((found.item, -value, found.user))
     order = blended(found.user, found.item, value, order, sources.catalogue, sources.item_vectors, blend)
     rank = np.arange(len(order)) - np.searchsorted(found.user[order], found.user[order]) + 1
@@ -62,10 +75,16 @@ class RankShard:
     rows: int
     """Candidates of all shards."""
     blend: Blend
+    boost: NewItemBoost = NO_BOOST
+    tiers: Tiers = EVERYBODY_AWAKE
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
         sources = load_sources(self.lake, self.ds, self.taste_decay_days)
+        withheld = load_withheld(self.lake, self.ds, self.rules)
+        if withheld is not None:
+            sources = sources.without(withheld.from_everybody)
         ranker = load_ranker(self.lake, self.ds, self.rows)
         shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
         listed = self.lake.shard(CANDIDATES, self.ds, shard)
@@ -73,21 +92,42 @@ class RankShard:
         for batch in shoppers.batches():
             found = from_arrow(listed.slice(start, len(batch)))
             start += len(batch)
-            row, rank, value = top_n(batch, found, sources, ranker, self.n, self.blend)
-            user, item, source = found.user[row], found.item[row], found.source[row]
-            code, behind = reasons(batch, sources, user, item, source)
-            yield pa.RecordBatch.from_pydict(
-                {
-                    "variant": pa.repeat(VARIANT, len(row)),
-                    "user_id": batch.user_id.take(pa.array(user)),
-                    "rank": pa.array(rank, pa.int32()),
-                    "item_id": sources.catalogue.item_id.take(pa.array(item)),
-                    "score": pa.array(value),
-                    "source": pa.array(SOURCES).take(pa.array(source)),
-                    "reason_code": pa.array(REASON_CODES).take(pa.array(code)),
-                    "reason_item_id": sources.catalogue.item_id.take(pa.array(behind, mask=behind < 0)),
-                }
-            )
+            shelves = self.shelves(batch, found, sources, ranker, withheld)
+            yield _to_arrow(batch, shelves, sources, withheld)
+
+    def shelves(
+        self, batch: Shoppers, found: Candidates, sources: Sources, ranker: Ranker, withheld: Withheld | None
+    ) -> Shelves:
+        """Return the shelves of a batch of users, each as their tier has it, without what rules withhold."""
+        awake = batch.awake(self.tiers.dormant_days)
+        if not awake.all():
+            found = found.where(awake[found.user])
+        if withheld is not None:
+            found = found.where(withheld.kept(batch, found.user, found.item))
+        row, rank, value = top_n(batch, found, sources, ranker, self.n, self.blend, self.boost)
+        ranked = Shelves(found.user[row], found.item[row], rank, value, found.source[row])
+        if awake.all() or self.tiers.dormant_shelf == "segment":
+            return ranked
+        return ranked.beside(fused_shelves(batch, sources, ~awake, self.n, withheld))
+
+
+def _to_arrow(batch: Shoppers, on: Shelves, sources: Sources, withheld: Withheld | None) -> pa.RecordBatch:
+    """Return shelves as rows of the table, with a reason each that names nothing which rules withhold."""
+    code, behind = reasons(batch, sources, on.user, on.item, on.source)
+    if withheld is not None:
+        behind = np.where(withheld.of_age(batch, on.user, np.maximum(behind, 0)), behind, -1)
+    return pa.RecordBatch.from_pydict(
+        {
+            "variant": pa.repeat(VARIANT, len(on.user)),
+            "user_id": batch.user_id.take(pa.array(on.user)),
+            "rank": pa.array(on.rank, pa.int32()),
+            "item_id": sources.catalogue.item_id.take(pa.array(on.item)),
+            "score": pa.array(on.value),
+            "source": pa.array(SOURCES).take(pa.array(on.source)),
+            "reason_code": pa.array(REASON_CODES).take(pa.array(code)),
+            "reason_item_id": sources.catalogue.item_id.take(pa.array(behind, mask=behind < 0)),
+        }
+    )
 
 
 def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, identity: str) -> Manifest:
@@ -95,15 +135,19 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, ide
 
     Raises:
         MissingPartitionError: the day's candidates or ranker were not built.
+        BlendError, TierError: a parameter that cannot be meant.
     """
     blend = Blend(parameters.mmr_lambda, parameters.blend_places, parameters.most_of)
-    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": identity, **asdict(blend)}
+    boost = NewItemBoost(parameters.new_item_boost, parameters.new_item_boost_days)
+    tiers, rules = Tiers(parameters.dormant_days, parameters.dormant_shelf), parameters.rules
+    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": identity, "rules": rules}
+    chosen |= asdict(blend) | asdict(boost) | asdict(tiers)
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found
     rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates_per_user
     load_ranker(lake, ds, rows)  # compiled here, once, and not by each worker of this machine at the same time
-    shard = RankShard(lake, ds, parameters.top_n, parameters.taste_decay_days, rows, blend)
+    shard = RankShard(lake, ds, parameters.top_n, parameters.taste_decay_days, rows, blend, boost, tiers, rules)
     frame = map_shards(spark, TABLE, shard)
     return lake.write(frame, TABLE, ds, inputs=inputs, parameters=chosen, in_shards=True)
 

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
+
+from jobs.rules import checked_rules, read_rules
 
 DEFAULT_LANDING = "data/landing"
 DEFAULT_LAKE = "data/lake"
@@ -111,6 +114,16 @@ class Parameters:
     """So many first places are the head."""
     most_of: dict[str, int] = field(default_factory=dict)
     """At most so many places of the head go to one `category`, `brand` or `seller_id`; unnamed ones are free."""
+    dormant_days: int = 0
+    """Shoppers without an event for more days are dormant, and get `dormant_shelf`; 0 for nobody."""
+    dormant_shelf: str = "segment"
+    """`segment` for none of their own, or `fused` for a few candidates in the order that lists rank them."""
+    new_item_boost: float = 0.0
+    """The value of an item on its first day is raised by this share, of older ones by less; 0 for not at all."""
+    new_item_boost_days: int = 30
+    """The age at which nothing is left of the boost."""
+    rules: dict[str, Any] = field(default_factory=dict)
+    """What the file that TOPSHELF_RULES names says; see jobs.rules."""
     max_quarantine_share: float = 0.05
 
     def digest(self) -> str:
@@ -121,8 +134,11 @@ class Parameters:
 def parameters_from_environment(top_n: int | None = None) -> Parameters:
     """Return `Parameters`, with what the JSON file named by TOPSHELF_PARAMETERS says laid over the defaults.
 
+    `rules` are those of the YAML file named by TOPSHELF_RULES, where there is one.
+
     Raises:
         UnknownParameterError: the file names a parameter that does not exist.
+        RulesError: the rules cannot be read or meant.
     """
     path = os.environ.get("TOPSHELF_PARAMETERS")
     chosen: dict[str, object] = json.loads(Path(path).read_text()) if path else {}
@@ -134,6 +150,10 @@ def parameters_from_environment(top_n: int | None = None) -> Parameters:
         )
     if top_n is not None:
         chosen["top_n"] = top_n
+    if rules := os.environ.get("TOPSHELF_RULES"):
+        chosen["rules"] = read_rules(rules)
+    elif "rules" in chosen:
+        chosen["rules"] = checked_rules(chosen["rules"], f"`rules` in {path}")
     return Parameters(**chosen)  # type: ignore[arg-type]
 
 

@@ -60,6 +60,25 @@ class Shoppers:
             n_items=self.n_items,
         )
 
+    def where(self, kept: npt.NDArray[np.bool_]) -> "Shoppers":
+        """Return the users that `kept` is true of."""
+        if kept.all():
+            return self
+        rows = kept[self.history_user()]
+        return Shoppers(
+            user_id=self.user_id.filter(pa.array(kept)),
+            users={name: column[kept] for name, column in self.users.items()},
+            history={name: column[rows] for name, column in self.history.items()},
+            indptr=np.append(0, np.cumsum(np.diff(self.indptr)[kept])),
+            n_items=self.n_items,
+        )
+
+    def awake(self, dormant_days: int) -> npt.NDArray[np.bool_]:
+        """Tell whose last event is at most `dormant_days` ago; with 0, that counts for everybody."""
+        if not dormant_days:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.asarray(self.users["days_since_last_event"] <= dormant_days)
+
     def batches(self) -> Iterator["Shoppers"]:
         """Walk the users, BATCH_USERS at a time; the size is fixed, as it decides the order of float sums."""
         for start in range(0, len(self), BATCH_USERS):

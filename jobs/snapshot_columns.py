@@ -28,13 +28,18 @@ class PublishError(RuntimeError):
     """A night that makes no snapshot; what is live stays."""
 
 
-def catalogue_of(items: pa.Table) -> Catalogue:
-    """The snapshot's catalogue from features/item, in the order of `item_pos`. Raises PublishError."""
+def catalogue_of(items: pa.Table, withheld: NDArray[np.bool_] | None = None) -> Catalogue:
+    """The snapshot's catalogue from features/item, in the order of `item_pos`. Raises PublishError.
+
+    Items that are `withheld` stay in it, as records may name them, and come into none of its lists.
+    """
     items = items.sort_by("item_pos")
     if not np.array_equal(items["item_pos"].to_numpy(), np.arange(len(items))):
         raise PublishError("features/item: item_pos does not count 0 to n-1; run jobs.features again")
     keys = [-np.nan_to_num(_numbers(items, name, 0)) for name in reversed(POPULARITY) if name in items.column_names]
     popularity = np.lexsort([np.arange(len(items)), *keys]) if keys else np.arange(len(items))
+    if withheld is not None:
+        popularity = popularity[~withheld[popularity]]
     text = {name: items[name].fill_null("").to_pylist() for name in ("title", "category", "brand", "seller_id")}
     return Catalogue(
         items["item_id"].to_pylist(),
@@ -46,6 +51,17 @@ def catalogue_of(items: pa.Table) -> Catalogue:
         np.minimum(_numbers(items, "stock", UNKNOWN), 2**31 - 1).astype(np.int32),
         popularity.astype(np.uint32),
     )
+
+
+def neighbours_shown(
+    neighbours: tuple[NDArray[Any], NDArray[Any], NDArray[Any]], withheld: NDArray[np.bool_] | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Item neighbours (CSR: indptr, positions, scores) without those that are withheld."""
+    if withheld is None:
+        return neighbours
+    indptr, positions, scores = neighbours
+    kept = ~withheld[positions]
+    return np.append(0, np.cumsum(kept))[indptr], positions[kept], scores[kept]
 
 
 def _numbers(table: pa.Table, name: str, missing: int) -> NDArray[Any]:

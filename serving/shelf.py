@@ -258,7 +258,7 @@ class Filling:
         for level in fill_levels(snapshot, limit=limit, category=ask.category, prices=prices, segment=segment):
             yield self._of(level)
         if self._waiting:
-            held = np.array(self._waiting, np.int64)
+            held = snapshot.listed(np.array(self._waiting, np.int64))
             rows = self._filters.eligible(snapshot, self._live, held).nonzero()[0]
             yield plain_run(Level(POSTINGS, SOURCE["popular"], REASON["popular"], held), rows, len(rows))
 

@@ -69,6 +69,7 @@ class Snapshot:
         self.price_minor: NDArray[np.int64] = self._array("price_minor")
         self.stock: NDArray[np.int32] = self._array("stock")
         self.popularity: NDArray[np.uint32] = self._array("popularity")
+        self._withheld = self._array("withheld") if "withheld" in self.manifest.blobs else self.popularity[:0]
         self._category_end, self._postings = self._array("category_end"), self._array("postings")
         self._postings_indptr = self._array("postings_indptr")
         self._shelf_positions, self._shelf_scores = self._array("shelf_positions"), self._array("shelf_scores")
@@ -217,6 +218,10 @@ class Snapshot:
             return self.popularity[:0]
         found: Positions = self._postings[self._postings_indptr[row] : self._postings_indptr[row + 1]]
         return found
+
+    def listed(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the positions that rules do not withhold from who is not known to be of age."""
+        return positions[~np.isin(positions, self._withheld)] if len(self._withheld) else positions
 
     def added(self, category: str | None = None) -> Positions:
         """The items that an overlay added to the catalogue, or to a path and all below it, the newest first."""

@@ -9,7 +9,8 @@ Positions are rows of the catalogue, which is sorted by the bytes of `item_id`. 
 | `categories` (strings), `category_end` int32 | every path and each above it; the subtree of `i` is `i:end` |
 | `item_category` int32 [items] | the item's node, -1 for none |
 | `price_minor` int64, `stock` int32 [items] | as of the night, -1 for unknown |
-| `popularity` uint32 [items] | every position, the most popular first |
+| `popularity` uint32 [listed] | every position that is not withheld, the most popular first |
+| `withheld` uint32, where there are any | positions that rules keep off all lists but those for users of age |
 | `postings_indptr` int64 [nodes + 1], `postings` uint32 | for each node, its subtree's items, most popular first |
 | `shelves` (JSON: pairs of shelf and key), with | the fallback shelves, in the order of rank |
 | `shelf_indptr`, `shelf_positions`, `shelf_scores` | |
@@ -58,7 +59,7 @@ class Catalogue:
     sellers: Sequence[str]
     price_minor: NDArray[np.int64]  # UNKNOWN for none
     stock: NDArray[np.int32]  # UNKNOWN for none
-    popularity: NDArray[np.uint32]  # every position, the most popular first
+    popularity: NDArray[np.uint32]  # positions, the most popular first; what is not among them is withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,9 @@ def catalogue_blobs(catalogue: Catalogue) -> Iterator[tuple[str, bytes]]:
     yield "price_minor", pack(np.asarray(catalogue.price_minor, np.int64))
     yield "stock", pack(np.asarray(catalogue.stock, np.int32))
     yield "popularity", pack(np.asarray(catalogue.popularity, np.uint32))
+    withheld = np.setdiff1d(np.arange(len(catalogue.item_ids), dtype=np.uint32), catalogue.popularity)
+    if len(withheld):
+        yield "withheld", pack(withheld.astype(np.uint32))
     yield from _category_blobs(catalogue)
 
 
@@ -100,11 +104,12 @@ def _check(catalogue: Catalogue) -> None:
         if previous is not None and encoded <= previous:
             raise ContentsError(f"item_id {item_id!r} is out of order; a catalogue is sorted by the bytes of its ids")
         previous = encoded
-    for name in ("titles", "categories", "brands", "sellers", "price_minor", "stock", "popularity"):
+    for name in ("titles", "categories", "brands", "sellers", "price_minor", "stock"):
         if len(getattr(catalogue, name)) != n:
             raise ContentsError(f"{name} has {len(getattr(catalogue, name))} rows, the catalogue {n}")
-    if not np.array_equal(np.sort(catalogue.popularity), np.arange(n)):
-        raise ContentsError("popularity does not name every position once")
+    named = np.sort(catalogue.popularity)
+    if len(named) and (named[0] < 0 or named[-1] >= n or (named[1:] == named[:-1]).any()):
+        raise ContentsError(f"popularity names a position twice, or one that is not among the {n} items")
 
 
 def _strings(name: str, values: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -144,7 +149,7 @@ def _category_blobs(catalogue: Catalogue) -> Iterator[tuple[str, bytes]]:
         at = parent[at]
     node, position = np.concatenate(owners), np.concatenate(members)
     rank = np.empty(len(catalogue.item_ids), np.int64)
-    rank[catalogue.popularity] = np.arange(len(rank))
+    rank[catalogue.popularity] = np.arange(len(catalogue.popularity))  # what is withheld is in no list and needs none
     by_node = np.lexsort((rank[position], node))
     indptr = np.concatenate(([0], np.cumsum(np.bincount(node, minlength=len(nodes))))).astype(np.int64)
     postings = position[by_node]

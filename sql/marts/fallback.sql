@@ -3,12 +3,13 @@
 -- trending: the day and the week against the rate of the 83 days before (or since the item came), in standard deviations of a
 -- count. new: on sale for :new_item_days or less. region, age_band: most weight in 30 days among their shoppers.
 -- category: as global, for each path and each path above it. Only items in stock, or of unknown stock.
+-- An item of a least age (least_ages) stands only on shelves of age bands that begin at it or above (band_ages).
 -- What is left to break is broken by item_id.
 --
 -- Params: :ds             DATE  the day
 --         :shelf_length   INT   most items of a shelf
 --         :new_item_days  INT   age in days up to which an item is new
--- Reads:  item, user, user_item
+-- Reads:  item, user, user_item, least_ages, band_ages
 WITH
 sold AS (
   SELECT
@@ -86,6 +87,13 @@ places AS (
   FROM category_items AS c
   JOIN sold ON sold.item_id = c.item_id
 ),
+shown AS (
+  SELECT p.shelf, p.shelf_key, p.item_id, p.score, p.weight_total, p.untouched, p.untouched_age_days
+  FROM places AS p
+  LEFT JOIN least_ages ON least_ages.item_id = p.item_id
+  LEFT JOIN band_ages ON p.shelf = 'age_band' AND band_ages.age_band = p.shelf_key
+  WHERE COALESCE(least_ages.least_age, 0) <= COALESCE(band_ages.age, 0)
+),
 ranked AS (
   SELECT
     shelf,
@@ -96,7 +104,7 @@ ranked AS (
     ) AS INT) AS rank,
     item_id,
     score
-  FROM places
+  FROM shown
 )
 SELECT shelf, shelf_key, rank, item_id, score
 FROM ranked

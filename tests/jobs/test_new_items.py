@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.new_items import COLUMNS, folded_in, neighbours, new_products
+from jobs.rules import AgeLimit, Rules
 from jobs.train_content import item_vectors, tf_idf, words_of
 
 
@@ -54,3 +55,18 @@ def test_a_new_product_is_nearest_to_its_likes_of_the_night_and_to_new_ones_like
     assert odd == []
     scores = [score for _, score in mug]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_what_the_rules_withhold_from_anybody_is_not_brought_in_and_takes_no_place() -> None:
+    rules = Rules(
+        {"brand": ["Acme"], "seller_id": ["s-2"], "item_id": ["recalled"]}, [AgeLimit("category", "drinks", 18, {})]
+    )
+    rows = landed(
+        {"item_id": "whisky", "category": "/drinks / spirits/"},
+        {"item_id": "anvil", "brand": "Acme"},
+        {"item_id": "fake", "seller_id": "s-2"},
+        {"item_id": "recalled"},
+        {"item_id": "tea", "category": "drinksware", "brand": "Leaf", "seller_id": "s-1"},
+    )
+    assert [row["item_id"] for row in new_products(rows, set(), rules)] == ["tea"]
+    assert len(new_products(rows, set())) == 5

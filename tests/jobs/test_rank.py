@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.blend import NewItemBoost
 from jobs.candidate_sources import SCORES, Sources
 from jobs.candidates import Candidates, candidates
 from jobs.rank import top_n
@@ -114,3 +115,16 @@ def test_without_heads_what_more_sources_rank_highly_comes_first() -> None:
     row, rank, _ = top_n(shop, found, drawn, NO_HEADS, 50)
     votes = found.votes[row].astype(float)
     assert votes[rank <= 5].mean() > votes[rank > 25].mean() + 1
+
+
+def test_a_boost_of_new_items_is_in_the_value_that_shelves_are_ordered_by() -> None:
+    shop, drawn = drawn_shop()
+    found = candidates(shop, drawn, 50)
+    boost = NewItemBoost(new_item_boost=0.5, new_item_boost_days=30)
+    plain = trained().value(ranking_features(shop, found, drawn))
+    row, _, value = top_n(shop, found, drawn, trained(), 50, boost=boost)
+    left = np.clip(1 - drawn.catalogue.columns["age_days"][found.item[row]] / 30, 0, 1)
+    assert (left > 0).any()
+    np.testing.assert_allclose(value, plain[row] * (1 + 0.5 * left))
+    same_shopper = np.diff(found.user[row]) == 0
+    assert (np.diff(value)[same_shopper] <= 0).all()

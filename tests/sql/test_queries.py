@@ -22,6 +22,7 @@ from jobs.settings import Parameters
 from jobs.sql import QueryBindingError, QueryError, query, read_query
 
 STAGED = {"interactions": "staging/interactions", "items": "staging/items", "users": "staging/users"}
+MADE_BY_RULES = {"least_ages": "item_id string, least_age int", "band_ages": "age_band string, age int"}
 LAYERS = {"features": ("events", "user_item_history", "item", "user", "user_item", "user_category", "session_item")}
 WEIGHTS = Parameters().event_weight_milli
 DEFAULTS: dict[str, Any] = {
@@ -73,6 +74,10 @@ def filled(table: str, row: dict[str, Any], ds: date) -> dict[str, Any]:
 def frame_of(spark: SparkSession, view: str, case: dict[str, Any], built: dict[str, DataFrame]) -> DataFrame:
     """Return a view of a case: its given rows, or what its query makes of the others."""
     ds = case["params"]["ds"]
+    if view in MADE_BY_RULES:
+        return spark.createDataFrame(
+            [tuple(row.values()) for row in case["given"].get(view, [])], MADE_BY_RULES[view]
+        )
     if view not in built:
         given = case["given"].get(view)
         table = STAGED.get(view) or f"features/{view}"
