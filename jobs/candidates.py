@@ -101,8 +101,8 @@ def candidates(
 ) -> Candidates:
     """Return up to `per_user` candidates a user, those that most sources rank highest (reciprocal rank fusion).
 
-    `without` names a source that is left out, with its scores, to learn what it is worth (`jobs.ablation`). What rules
-    withhold from a user is taken from the sources' lists, so that others come up in its place.
+    `without` names a source that is left out, with its scores, to learn what it is worth (`jobs.ablation`). What is
+    withheld from a user by rules is taken from the sources' lists, so that others come up in its place.
     """
     n_items = len(sources.catalogue)
     scored = score(shoppers, sources)
