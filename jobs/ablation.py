@@ -28,15 +28,17 @@ from jobs.candidates import QUOTA, candidate_parameters
 from jobs.catalogue import Catalogue, load_catalogue
 from jobs.diversity_curve import intra_list_diversity
 from jobs.evaluation_tables import HEADINGS, HEADLINE
+from jobs.heads import TERMS, asked_facts
 from jobs.holdout import Outcome, outcome_of
 from jobs.label_windows import HELD_OUT, Window
 from jobs.lake import Lake
 from jobs.metrics import K, ListScores, Values, intervals, rounded
+from jobs.ranker import ORDER, Ranker
 from jobs.ranking_features import CROSS_FEATURES, FEATURES, ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from jobs.settings import SHARDS, Parameters
 from jobs.train_content import ARTIFACT as CONTENT
-from jobs.train_ranker import ORDER, Ranker, train
-from jobs.training_examples import Examples, ExampleShard, examples_of
+from jobs.train_heads import train
+from jobs.training_examples import Examples, ExampleShard, examples_of, load_shown
 
 SEEDS = 2
 SOURCE_NAMES = (*QUOTA, "popular_in_category")
@@ -76,15 +78,22 @@ class _Bench:
 
     def examples(self, without: str | None = None) -> list[Examples]:
         """Return the examples of each window, drawn again."""
-        return [examples_of(self._drawn(window, without)) for window in self.windows]
+        facts = asked_facts(self.parameters.head_weight)
+        return [
+            examples_of(self._drawn(window, without), facts, load_shown(window.lake, window.ds))
+            for window in self.windows
+        ]
 
     def _drawn(self, window: Window, without: str | None) -> pa.Table:
         shard = ExampleShard(window.lake, window.ds, **candidate_parameters(self.parameters), without=without)
         return pa.Table.from_batches([batch for number in range(SHARDS) for batch in shard(number)])
 
     def rankers(self, learned: Sequence[Examples]) -> list[Ranker]:
-        """Return a ranker a seed."""
-        return [train(learned, replace(self.parameters, seed=self.parameters.seed + n)) for n in range(self.seeds)]
+        """Return a ranker a seed; the oldest of the windows calibrates, if the night's does."""
+        calibrates = self.windows[-1].calibrates
+        taught, apart = (learned[:-1], learned[-1]) if calibrates else (learned, None)
+        seeds = range(self.parameters.seed, self.parameters.seed + self.seeds)
+        return [train(taught, replace(self.parameters, seed=seed), apart) for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ def ablation(lake: Lake, ds: date, parameters: Parameters, seeds: int = SEEDS) -
         rounded(
             {
                 "window": {"as_of": str(newest.ds), "horizon_days": parameters.horizon_days},
-                "learned_from": [str(window.ds) for window in bench.windows[1:]],
+                "learned_from": [str(window.ds) for window in bench.windows[1:] if not window.calibrates],
                 "seeds": seeds,
                 "n_users": {kind: len(of[f"recall@{K}"]) for kind, of in whole.values.items()},
                 "metrics": whole.metrics,
@@ -146,7 +155,11 @@ def ablation(lake: Lake, ds: date, parameters: Parameters, seeds: int = SEEDS) -
 def _windows_of(lake: Lake, ds: date) -> list[Window]:
     told = lake.get_json(f"runs/ds={ds}/label_windows.json") or {"windows": []}
     windows = [
-        Window(Lake(f"{lake.root}/{HELD_OUT}") if of["held_out"] else lake, date.fromisoformat(of["ds"]))
+        Window(
+            Lake(f"{lake.root}/{HELD_OUT}") if of["held_out"] else lake,
+            date.fromisoformat(of["ds"]),
+            of.get("calibrates", False),
+        )
         for of in told["windows"]
     ]
     if len(windows) < 2:
@@ -193,7 +206,8 @@ def _without_head(ranker: Ranker, name: str) -> Ranker:
     """Return the ranker without one head; without its last probability, the order head's own score is the value."""
     if name == ORDER:
         return replace(ranker, order=None)
-    return replace(ranker, weights=ranker.weights | {name: 0.0})
+    left = {term: weight for term, weight in ranker.weights.items() if name not in TERMS[term]}
+    return replace(ranker, weights=left)
 
 
 @dataclass(frozen=True)

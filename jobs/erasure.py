@@ -36,6 +36,7 @@ DERIVED = (
     "marts/top_n",
     "marts/examples",
     "marts/labels",
+    "marts/shown",
 )
 _LINE = msgspec.json.Decoder(dict[str, object])
 Gone = Callable[[str | None, str | None], bool]

@@ -178,7 +178,8 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
         return found
     frames = {table.split("/")[1]: lake.read_days(spark, table, of) for table, of in days.items()}
     limits = {"window_days": WINDOW_DAYS, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
-    outcomes = query(spark, "marts/exposure_outcomes", frames, {"ds": ds, **limits}).toArrow()
+    followed = query(spark, "marts/followed_exposures", frames, {"ds": ds, **limits})
+    outcomes = query(spark, "marts/exposure_outcomes", {"followed_exposures": followed}, {}).toArrow()
     table = exploration(_shown_to_anybody(lake, ds, parameters.rules), outcomes, parameters.seed, ds)
     metrics = {
         "pools": pc.count_distinct(table["pool"]).as_py(),

@@ -7,9 +7,9 @@ source of candidates was good for, how each score would have done alone, and how
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,16 @@ from jobs.asked import LIST_LENGTH, Asked
 from jobs.candidate_sources import SCORES
 from jobs.catalogue import Catalogue, load_catalogue
 from jobs.diversity_curve import diversity_curve
+from jobs.heads import SPEND
 from jobs.label_windows import Window
 from jobs.metrics import ListScores, Positions, Values, rounded, score_lists
+from jobs.ranker import Ranker
 from jobs.ranking_features import FEATURES
 from jobs.reliability import reliability
 from jobs.settings import Parameters
 from jobs.source_shares import Judged, source_shares
 from jobs.train_content import ARTIFACT as CONTENT
+from jobs.train_heads import Foreseen, foreseen, of_shoppers
 from jobs.training_examples import LABELS, Examples
 
 ALONE_USERS = 2_000
@@ -36,20 +39,9 @@ OF_THE_PAIR = {"bought_before": "pair_purchase_day_count", "popular": "item_purc
 """Features that could make a shelf by themselves, beside the sources' scores."""
 
 Codes = npt.NDArray[np.int64]
-Features = npt.NDArray[np.float32]
 
 
-class Scorer(Protocol):
-    """What a trained ranker can do."""
-
-    def probabilities(self, features: Features, threads: int = 1) -> dict[str, Values]:
-        """Return each head's probability of each row of features, by name."""
-
-    def value_of(self, probabilities: Mapping[str, Values], features: Features, threads: int = 1) -> Values:
-        """Return the value of each row of features."""
-
-
-Train = Callable[[Sequence[Examples], Parameters], Scorer]
+Train = Callable[[Sequence[Examples], Parameters], Ranker]
 
 
 @dataclass(frozen=True)
@@ -85,21 +77,22 @@ def holdout(
     """Return the metrics of a shadow ranker on labels that it did not see, beside plain popularity's.
 
     `sources` is `jobs.source_shares`, `alone` the metrics of shelves by one score each, the shadow's among them over
-    the same users, `diversity` is `jobs.diversity_curve`, and `heads` is `jobs.reliability` of each head.
+    the same users, `diversity` is `jobs.diversity_curve`, and `heads` is `heads_reliability`.
     """
     newest = examples[0]
     odd = np.arange(len(newest.user_id)) % 2 == 1
     if len(examples) > 1:
         shadow, kept, rule = train(examples[1:], parameters), np.ones_like(odd), "the newest window"
     else:
-        shadow, kept = train([_of_users(newest, ~odd)], parameters), odd
+        shadow, kept = train([of_shoppers(newest, ~odd)], parameters), odd
         rule = "every second shopper of the only window"
     catalogue = load_catalogue(windows[0].lake, windows[0].ds)
     outcome = outcome_of(windows[0], newest.user_id.filter(pa.array(kept)), catalogue)
-    rows = _of_users(newest, kept)
+    rows = of_shoppers(newest, kept)
     asked = Asked((np.cumsum(kept) - 1)[rows.user], rows.item, rows.features, rows.labels, int(kept.sum()))
     threads = parameters.ranker_threads
-    probabilities = shadow.probabilities(asked.features, threads)
+    uncalibrated = shadow.uncalibrated(asked.features, threads)
+    probabilities = {name: shadow.calibrated(name, of) for name, of in uncalibrated.items()}
     value = shadow.value_of(probabilities, asked.features, threads)
     rank = asked.ranks(value)
     shelf = outcome.score(asked.lists(rank))
@@ -122,10 +115,23 @@ def holdout(
                     "mmr_lambda": parameters.mmr_lambda,
                     "curve": _diversity(windows[0], asked, value, outcome, catalogue),
                 },
-                "heads": {name: reliability(of, asked.labels[name]) for name, of in probabilities.items()},
+                "heads": heads_reliability(foreseen(shadow, uncalibrated, asked.labels)),
             }
         )
     )
+
+
+def heads_reliability(heads: Mapping[str, Foreseen]) -> dict[str, Any]:
+    """Return `jobs.reliability` of each head, `before` its calibration too; of money only what was said and paid."""
+    found: dict[str, Any] = {}
+    for name, of in heads.items():
+        if name == SPEND:
+            said, paid = float(of.after.sum()), float(of.happened.sum())
+            ratio = said / paid if paid else 0.0
+            found[name] = {"examples": len(of.happened), "positives": len(of.happened), "ratio": ratio, "bins": []}
+        else:
+            found[name] = reliability(of.after, of.happened) | {"before": reliability(of.before, of.happened)}
+    return found
 
 
 def _alone(asked: Asked, rank: Codes, outcome: Outcome) -> dict[str, dict[str, dict[str, float]]]:
@@ -154,18 +160,6 @@ def _window_days(window: Window, by_time: bool, parameters: Parameters) -> dict[
     first = window.ds + timedelta(days=1) if by_time else window.ds
     last = window.ds + timedelta(days=parameters.horizon_days) if by_time else window.ds
     return {"from": str(first), "until": str(last)}
-
-
-def _of_users(examples: Examples, kept_users: npt.NDArray[np.bool_]) -> Examples:
-    kept = kept_users[examples.user]
-    return replace(
-        examples,
-        user=examples.user[kept],
-        item=examples.item[kept],
-        sources=examples.sources[kept],
-        features=examples.features[kept],
-        labels={name: label[kept] for name, label in examples.labels.items()},
-    )
 
 
 def outcome_of(window: Window, user_id: pa.Array, catalogue: Catalogue) -> Outcome:

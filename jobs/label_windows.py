@@ -6,7 +6,7 @@ so for a week the nights find them built, and the ranker as well. Older ones fol
 Where the shop has too few days for one, each user's pairs are held out by hash and everything is fitted to the rest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
 from jobs import features, train_cf, train_content, train_towers, training_examples
+from jobs.heads import asked_facts
 from jobs.lake import Lake
 from jobs.manifest import Manifest, digest_of
 from jobs.settings import Parameters
@@ -21,7 +22,9 @@ from jobs.settings import Parameters
 HELD_OUT = "held_out"
 HELD_OUT_SHARE = 5
 """One pair in this many is held out."""
-INTERACTIONS = "staging/interactions"
+LEARNED_FIRST = 3
+"""Of more windows than this one can be spared for calibration."""
+INTERACTIONS, EXPOSURES = "staging/interactions", "staging/exposures"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Window:
 
     lake: Lake
     ds: date
+    calibrates: bool = False
+    """Trains nothing: heads are calibrated on it."""
 
 
 def window_days(first_day: date, ds: date, parameters: Parameters) -> list[date]:
@@ -41,7 +46,9 @@ def window_days(first_day: date, ds: date, parameters: Parameters) -> list[date]
 
 
 def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
-    """Build the windows of night `ds`, newest first, until they hold enough labels.
+    """Build the windows of night `ds`, newest first, until they hold enough labels, and one that calibrates.
+
+    The oldest calibrates where three or more train, or where fewer hold enough labels: of so few, none can be spared.
 
     Raises:
         MissingPartitionError: the staging tables have no day `ds`.
@@ -54,10 +61,13 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     labels = 0
     try:
         for day in days:
+            is_enough = labels >= parameters.enough_labels and len(windows) > 1
             labels += build_window(spark, lake, day, parameters, events).row_count or 0
-            windows.append(Window(lake, day))
-            if labels >= parameters.enough_labels and len(windows) > 1:
+            windows.append(Window(lake, day, is_enough))
+            if is_enough:
                 break
+        if len(windows) > LEARNED_FIRST:
+            windows[-1] = replace(windows[-1], calibrates=True)
         return windows if labels else [_build_held_out(spark, lake, ds, events, parameters)]
     finally:
         events.unpersist()
@@ -94,8 +104,32 @@ def build_window(
         events = events.where(F.col("ds").between(F.lit(day + timedelta(days=1)), F.lit(until)))
         labels = training_examples.horizon_labels(events, item, day, parameters.horizon_days)
         found = training_examples.write_labels(lake, labels, day, parameters, inputs)
+    if "place" in asked_facts(parameters.head_weight):
+        _build_shown(spark, lake, day, parameters, interactions)
     training_examples.build(spark, lake, day, parameters)
     return found
+
+
+def _build_shown(
+    spark: SparkSession, lake: Lake, day: date, parameters: Parameters, interactions: DataFrame | None
+) -> None:
+    """Build `marts/shown` of one window, unless it stands already, or nothing was shown in it."""
+    until = day + timedelta(days=parameters.horizon_days)
+    landed = {
+        table: [known for known in lake.days(table) if day < known <= until] for table in (EXPOSURES, INTERACTIONS)
+    }
+    inputs = lake.fingerprints(day, "features/item") | {
+        table: digest_of(lake.manifest(table, known).fingerprint for known in days) for table, days in landed.items()
+    }
+    chosen = {"horizon_days": parameters.horizon_days}
+    found = lake.find_manifest(training_examples.SHOWN, day)
+    if not landed[EXPOSURES] or (found is not None and found.is_current(inputs, chosen)):
+        return
+    exposures = lake.read_days(spark, EXPOSURES, landed[EXPOSURES])
+    events = lake.read_days(spark, INTERACTIONS, landed[INTERACTIONS]) if interactions is None else interactions
+    item = lake.read(spark, "features/item", day)
+    shown = training_examples.shown_pairs(exposures, events, item, until, parameters.horizon_days)
+    lake.write(shown, training_examples.SHOWN, day, inputs=inputs, parameters=chosen)
 
 
 def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame, parameters: Parameters) -> Window:

@@ -42,9 +42,11 @@ from jobs.lake_locks import held
 from jobs.manifest import Manifest, code_version
 from jobs.night_metrics import night_gauges, timing_gauges, write_gauges
 from jobs.progress import StageProgress, StageTiming
+from jobs.ranker import ARTIFACT as RANKER
 from jobs.run_identity import run_id
 from jobs.settings import Parameters, Settings, stage_arguments
 from jobs.spark import session
+from jobs.training_examples import OF_WINDOWS
 from jobs.training_examples import TABLE as EXAMPLES
 from jobs.two_tower import ARTIFACT as TOWERS
 from jobs.validate import validate
@@ -138,7 +140,7 @@ def _lock_of(stage: str, ds: date) -> str:
 
 def tables_of_a_night() -> list[str]:
     """Return the tables that a night writes for its own day."""
-    return [table for table in tables() if table not in ("marts/examples", "marts/labels")]
+    return [table for table in tables() if table not in OF_WINDOWS]
 
 
 def _kept(before: Manifest | None, after: Manifest) -> str:
@@ -194,6 +196,7 @@ def _windows_as_told(run: _Run, windows: Sequence[Window]) -> dict[str, Any]:
         {
             "ds": str(window.ds),
             "held_out": window.lake.root != run.lake.root,
+            "calibrates": window.calibrates,
             "examples": found.fingerprint if (found := window.lake.find_manifest(EXAMPLES, window.ds)) else None,
         }
         for window in windows
@@ -206,14 +209,18 @@ def _windows(run: _Run) -> list[Window]:
     told: dict[str, Any] = run.lake.get_json(_windows_path(run.ds)) or {"windows": []}
     held_out = Lake(f"{run.lake.root}/{HELD_OUT}")
     windows = [
-        Window(held_out if window["held_out"] else run.lake, date.fromisoformat(window["ds"]))
+        Window(
+            held_out if window["held_out"] else run.lake,
+            date.fromisoformat(window["ds"]),
+            window.get("calibrates", False),
+        )
         for window in told["windows"]
     ]
     return windows if windows and _windows_as_told(run, windows) == told else _build_windows(run)
 
 
 def _train_ranker(run: _Run) -> str:
-    before = run.lake.find_manifest(train_ranker.ARTIFACT, run.ds)
+    before = run.lake.find_manifest(RANKER, run.ds)
     after = train_ranker.build(run.lake, run.ds, _windows(run), run.parameters)
     heads = (f"{head} ({of['positives']:,} of {of['examples']:,})" for head, of in after.metrics["heads"].items())
     return _kept(before, after) + (", ".join(heads) or str(after.metrics["orders_by"]))

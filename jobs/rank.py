@@ -19,6 +19,8 @@ from jobs.candidates import TABLE as CANDIDATES
 from jobs.candidates import Candidates, from_arrow
 from jobs.lake import Lake
 from jobs.manifest import Manifest
+from jobs.ranker import ARTIFACT as RANKER
+from jobs.ranker import Ranker, load_ranker
 from jobs.ranking_features import ranking_features
 from jobs.reasons import reasons
 from jobs.run_identity import run_id
@@ -27,8 +29,6 @@ from jobs.shards import map_shards
 from jobs.shoppers import Shoppers, load_shoppers
 from jobs.spark import session
 from jobs.tiers import Shelves, Tiers, fused_shelves
-from jobs.train_ranker import ARTIFACT as RANKER
-from jobs.train_ranker import Ranker, load_ranker
 from jobs.withheld import Withheld, load_withheld
 from serving.record import REASON_CODES, SOURCES
 

@@ -17,6 +17,7 @@ from jobs.evaluate import SHELVES, evaluation_path
 from jobs.holdout import holdout_path
 from jobs.lake import Lake
 from jobs.metrics import K
+from jobs.ranker import ARTIFACT as RANKER
 from serving.stores import Manifest, open_store
 
 NIGHTS = 60
@@ -43,6 +44,8 @@ class ReportFacts:
     live: bool = False
     holdout: dict[str, Any] = field(default_factory=dict)
     published: dict[str, Any] = field(default_factory=dict)
+    ranker: dict[str, Any] = field(default_factory=dict)
+    """What the ranker says of itself: its value's formula, its heads, those left out and why."""
     diversity: dict[str, Any] = field(default_factory=dict)
     nights: list[dict[str, Any]] = field(default_factory=list)
     shelves: list[ExampleShelf] = field(default_factory=list)
@@ -69,11 +72,19 @@ def report_facts(lake: Lake, ds: date, store_url: str) -> ReportFacts:
         live=live,
         holdout=holdout,
         published=lake.get_json(evaluation_path(ds)) or {},
+        ranker=_ranker(lake, ds),
         diversity=holdout.get("diversity", {}),
         nights=_nights(lake, ds),
         shelves=_examples(lake, ds, first),
         source_share={name: counted[name] / len(top) for name in sorted(counted, key=lambda name: -counted[name])},
     )
+
+
+def _ranker(lake: Lake, ds: date) -> dict[str, Any]:
+    """Return what the night's ranker tells; nothing of one that an earlier version wrote."""
+    found = lake.find_manifest(RANKER, ds)
+    told = found.metrics if found is not None else {}
+    return told if {"value", "heads", "left_out", "calibrated_on"} <= set(told) else {}
 
 
 def _snapshot(store_url: str, ds: date) -> tuple[Manifest | None, bool]:

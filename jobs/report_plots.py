@@ -133,7 +133,10 @@ def alone_plot(alone: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 
 def reliability_plot(heads: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return predicted against actual shares of each head on log scales, with 95% of chance around each bin."""
+    """Return predicted against actual shares of each head on log scales, with 95% of chance around each bin.
+
+    Where a head tells what it was `before` it was calibrated, that is drawn behind it, hollow.
+    """
     drawn = {name: of for name, of in heads.items() if of["bins"]}
     with mpl.rc_context(STYLE):
         figure, axes = _figure(3.3 * max(len(drawn), 1), 3.2, max(len(drawn), 1))
@@ -145,6 +148,8 @@ def reliability_plot(heads: Mapping[str, Mapping[str, Any]]) -> str:
             shown = was > 0
             ends = [float(min(said.min(), was[shown].min(initial=1))) / 1.5, float(max(said.max(), high.max())) * 1.2]
             place.plot(ends, ends, "--", color=MUTED, linewidth=1)
+            for row in of.get("before", {}).get("bins", []):
+                place.plot(row["predicted"], row["happened"], "o", color=MUTED, markersize=6, fillstyle="none")
             errors = np.maximum(np.stack([was - low, high - was]), 0)[:, shown]
             place.errorbar(said[shown], was[shown], errors, fmt="o", color=BLUE, markersize=4, linewidth=1)
             place.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="predicted", ylabel="happened")

@@ -67,12 +67,15 @@ def _alone(facts: ReportFacts) -> Table:
 
 
 def _heads(facts: ReportFacts) -> Table:
-    table = _table(
-        "Heads on the held-out window", "head", "examples", "happened", "predicted / happened", "worst bin"
-    )
+    columns = ("examples", "happened", "predicted / happened", "worst bin", "before calibration")
+    value = " + ".join(facts.ranker.get("value", {}).values())
+    table = _table("Heads on the held-out window" + (f"; value: {value}" if value else ""), "head", *columns)
     for name, head in facts.holdout.get("heads", {}).items():
         counts = (f"{head['examples']:,}", f"{head['positives']:,}")
-        table.add_row(name, *counts, f"{head['ratio']:.2f}", f"x{worst_gap(head):.2f}")
+        gaps = [f"x{worst_gap(of):.2f}" if of and of["bins"] else "" for of in (head, head.get("before"))]
+        table.add_row(name, *counts, f"{head['ratio']:.2f}", *gaps)
+    for name, reason in facts.ranker.get("left_out", {}).items():
+        table.add_row(f"{name}, left out: {reason}")
     return table
 
 

@@ -90,7 +90,8 @@ class Parameters:
     """Train the two towers where JAX is installed; without them the night has a source less, and says so."""
     candidates_per_user: int = 400
     horizon_days: int = 14
-    label_windows: int = 4
+    label_windows: int = 5
+    """Of four and more, the oldest calibrates."""
     min_history_days: int = 21
     max_training_users: int = 10_000
     """A window's examples come from at most about this many users, chosen by hash."""
@@ -107,7 +108,11 @@ class Parameters:
     ranker_threads: int = 2
     """Fixed, not the machine's count: LightGBM's sums depend on it."""
     head_weight: dict[str, float] = field(default_factory=lambda: {"purchase": 1.0, "interaction": 0.1})
-    """The value of an item: the sum over heads of weight times probability."""
+    """The value of an item is the sum over the terms of `jobs.heads.TERMS` of weight times chance, or times money."""
+    long_view_s: float = 30.0
+    """A view of so many seconds is long engagement (a satisfied click: Fox et al., TOIS 2005)."""
+    calibration: str = "platt"
+    """How heads are calibrated on what trained none: `platt`, `isotonic` or `none`."""
     mmr_lambda: float = 1.0
     """Below 1, the head of a shelf is varied by content: maximal marginal relevance; 1 is value alone."""
     blend_places: int = 20

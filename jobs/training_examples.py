@@ -1,4 +1,4 @@
-"""Build `artifacts/examples` for one as-of day: candidates as the night makes them, with what happened after.
+"""Build `marts/examples` for one as-of day: candidates as the night makes them, with what happened after.
 
     python -m jobs.training_examples --ds 2026-01-17
 
@@ -6,9 +6,10 @@ Features stand as of the day; labels are the events of the horizon that follows 
 shoppers who did something in the horizon are examples: for the others nothing can be ordered.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from pyspark.sql import functions as F
 
 from jobs.candidate_sources import load_sources
 from jobs.candidates import candidate_parameters, candidates
+from jobs.contracts import arrow_type, contract
+from jobs.exploration import FOLLOW_MINUTES, PLACES
 from jobs.lake import Lake
 from jobs.manifest import Manifest
 from jobs.ranking_features import FEATURES, ranking_features
@@ -26,10 +29,17 @@ from jobs.settings import SHARDS, Parameters, stage_arguments
 from jobs.shards import map_shards
 from jobs.shoppers import load_shoppers
 from jobs.spark import session
+from jobs.sql import query
 from jobs.two_tower import ARTIFACT as TOWERS
 
 TABLE = "marts/examples"
 LABELS = "marts/labels"
+SHOWN = "marts/shown"
+OF_WINDOWS = (TABLE, LABELS, SHOWN)
+"""Tables that windows have, and a night's own day has not."""
+FACTS = {"purchase": "purchased", "view_count": "", "cart_count": "", "dwell_s": "", "revenue_minor": ""}
+"""Columns of the examples that tell what happened, and what marts/labels calls them where that differs."""
+OF_SHOWN = ("place", "followed")
 INPUTS = ("features/item", "features/user", "features/user_item", "artifacts/cf", "artifacts/content", TOWERS)
 
 
@@ -74,19 +84,36 @@ def labels_of(
     item: npt.NDArray[np.int32],
     n_items: int,
 ) -> dict[str, pa.Array]:
-    """Return whether each (user, item) was bought, and whether anything was done with it, in the horizon."""
+    """Return what happened to each (user, item) in the horizon, a column each; nothing and unknown are 0."""
+    row = label_rows(labels, user_id, user, item, n_items)
+    hit = row >= 0
+    told: dict[str, pa.Array] = {"interaction": pa.array(hit.astype(np.int32))}
+    types = {column.name: arrow_type(column.type) for column in contract(TABLE).stored_columns}
+    for name, column in FACTS.items():
+        known = pc.fill_null(labels[column or name].cast(types[name]), 0).to_numpy()
+        values = np.zeros(len(row), dtype=known.dtype)
+        values[hit] = known[row[hit]]
+        told[name] = pa.array(values)
+    return told
+
+
+def label_rows(
+    labels: pa.Table,
+    user_id: pa.Array,
+    user: npt.NDArray[np.int64],
+    item: npt.NDArray[np.int32],
+    n_items: int,
+) -> npt.NDArray[np.int64]:
+    """Return the row of `labels` that is about each (user, item), -1 where there is none."""
     owner = pc.index_in(labels["user_id"], value_set=user_id)
-    rows = labels.append_column("owner", owner).filter(pc.is_valid(owner)).combine_chunks()
-    keys = rows["owner"].to_numpy().astype(np.int64) * n_items + rows["item_pos"].to_numpy()
+    rows = np.flatnonzero(pc.is_valid(owner).to_numpy())
+    if not len(rows):
+        return np.full(len(user), -1, dtype=np.int64)
+    keys = pc.fill_null(owner, 0).to_numpy().astype(np.int64)[rows] * n_items + labels["item_pos"].to_numpy()[rows]
     order = np.argsort(keys, kind="stable")
     wanted = user * n_items + item
-    at = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
-    hit = keys[order][at] == wanted if len(keys) else np.zeros(len(wanted), dtype=np.bool_)
-    bought = rows["purchased"].to_numpy(zero_copy_only=False)[order]
-    return {
-        "purchase": pa.array((hit & bought[at] if len(keys) else hit).astype(np.int32)),
-        "interaction": pa.array(hit.astype(np.int32)),
-    }
+    at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+    return np.where(keys[order][at] == wanted, rows[order][at], -1)
 
 
 def horizon_labels(interactions: DataFrame, item: DataFrame, ds: date, horizon_days: int) -> DataFrame:
@@ -98,12 +125,17 @@ def horizon_labels(interactions: DataFrame, item: DataFrame, ds: date, horizon_d
 
 def positive_pairs(interactions: DataFrame, item: DataFrame) -> DataFrame:
     """Return one row per known user and catalogue item with a positive event: anything but an impression."""
-    return (
-        interactions.where(F.col("user_id").isNotNull() & (F.col("event_type") != "impression"))
-        .join(item.select("item_id", "item_pos"), "item_id")
-        .groupBy("user_id", "item_pos")
-        .agg(F.max(F.col("event_type") == "purchase").alias("purchased"))
-    )
+    return query(interactions.sparkSession, "marts/labels", {"acts": interactions, "item": item}, {})
+
+
+def shown_pairs(
+    exposures: DataFrame, interactions: DataFrame, item: DataFrame, until: date, horizon_days: int
+) -> DataFrame:
+    """Return one row per known user and catalogue item on a shelf of the `horizon_days` up to `until`."""
+    frames = {"exposures": exposures, "interactions": interactions}
+    limits = {"ds": until, "window_days": horizon_days, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
+    followed = query(item.sparkSession, "marts/followed_exposures", frames, limits)
+    return query(item.sparkSession, "marts/shown", {"followed_exposures": followed, "item": item}, {})
 
 
 def sampled(labels: DataFrame, max_users: int) -> DataFrame:
@@ -150,30 +182,61 @@ class Examples:
     sources: npt.NDArray[np.int32]
     """Bit n is set if source n of SOURCES brought the candidate."""
     features: npt.NDArray[np.float32]
-    labels: dict[str, npt.NDArray[np.int32]]
+    labels: dict[str, npt.NDArray[Any]]
+    """What happened, by column; with `place` and `followed` of a pair's first exposure where they are asked for."""
 
 
-def load_examples(lake: Lake, ds: date) -> Examples:
-    """Load the examples of one as-of day, shard after shard.
+def load_examples(lake: Lake, ds: date, facts: Sequence[str] = ("purchase", "interaction")) -> Examples:
+    """Load the examples of one as-of day, shard after shard, with columns of what happened.
 
     Raises:
         MissingPartitionError: they were not built.
     """
-    return examples_of(pa.concat_tables([lake.shard(TABLE, ds, shard) for shard in range(SHARDS)]))
+    columns = ["user_id", "item_pos", "sources", "features", *(name for name in facts if name not in OF_SHOWN)]
+    rows = pa.concat_tables([lake.shard(TABLE, ds, shard, columns) for shard in range(SHARDS)])
+    return examples_of(rows, facts, load_shown(lake, ds))
 
 
-def examples_of(rows: pa.Table) -> Examples:
-    """Return rows of `marts/examples` as flat arrays."""
+def load_shown(lake: Lake, ds: date) -> pa.Table | None:
+    """Load `marts/shown` of one as-of day; None of a window for which it was not built."""
+    if lake.find_manifest(SHOWN, ds) is None:
+        return None
+    return pa.concat_tables([lake.shard(SHOWN, ds, shard) for shard in range(SHARDS)])
+
+
+def examples_of(
+    rows: pa.Table, facts: Sequence[str] = ("purchase", "interaction"), shown: pa.Table | None = None
+) -> Examples:
+    """Return rows of `marts/examples` as flat arrays, with columns of what happened.
+
+    Of what was shown, `place` is the 1-based place on the shelf, 0 for what was not, and `followed` 1 or 0.
+    """
     table = rows.combine_chunks()
     encoded = table["user_id"].combine_chunks().dictionary_encode()
-    return Examples(
+    found = Examples(
         user=encoded.indices.to_numpy().astype(np.int64),
         user_id=encoded.dictionary,
         item=table["item_pos"].to_numpy(),
         sources=table["sources"].to_numpy(),
         features=table["features"].combine_chunks().flatten().to_numpy().reshape(-1, len(FEATURES)),
-        labels={name: table[name].to_numpy() for name in ("purchase", "interaction")},
+        labels={name: table[name].to_numpy() for name in facts if name not in OF_SHOWN},
     )
+    if set(facts).isdisjoint(OF_SHOWN):
+        return found
+    return replace(found, labels=found.labels | _places(found, shown))
+
+
+def _places(of: Examples, shown: pa.Table | None) -> dict[str, npt.NDArray[np.int32]]:
+    """Return OF_SHOWN of each example."""
+    place, followed = (np.zeros(len(of.user), dtype=np.int32) for _ in OF_SHOWN)
+    if shown is not None:
+        shown = shown.combine_chunks()
+        n_items = 1 + max(int(of.item.max(initial=0)), pc.max(shown["item_pos"]).as_py() or 0)
+        row = label_rows(shown, of.user_id, of.user, of.item, n_items)
+        hit = row >= 0
+        place[hit] = shown["position"].to_numpy()[row[hit]] + 1
+        followed[hit] = shown["followed"].to_numpy()[row[hit]]
+    return dict(zip(OF_SHOWN, (place, followed), strict=True))
 
 
 def main() -> None:

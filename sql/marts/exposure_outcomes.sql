@@ -1,45 +1,10 @@
 -- How often each item was shown where it could be seen, and how often something followed; grain: (item_id).
 -- A view of a run, never written, that exploration is made of.
--- An exposure counts in one of the first :places places of a shelf, in the :window_days days up to :ds. What follows is a
--- click, view, cart or purchase of the same item: of the same request, or, where the event names none, by the same
--- shopper within :follow_minutes minutes; then it follows the latest such exposure alone.
 --
--- Params: :ds              DATE  the day
---         :window_days     INT   length of the window
---         :places          INT   places of a shelf that count, from the top
---         :follow_minutes  INT   how long after its exposure an event without a request still counts
--- Reads:  exposures, interactions
-WITH
-shown AS (
-  SELECT request_id, user_id, item_id, MIN(ts) AS ts
-  FROM exposures
-  WHERE ds <= :ds
-    AND CAST(ts AS DATE) > DATE_SUB(:ds, :window_days) AND CAST(ts AS DATE) <= :ds
-    AND position < :places
-  GROUP BY request_id, user_id, item_id
-),
-acts AS (
-  SELECT interaction_id, ds, request_id, user_id, item_id, ts
-  FROM interactions
-  WHERE ds <= :ds
-    AND event_date > DATE_SUB(:ds, :window_days) AND event_date <= :ds
-    AND event_type IN ('click', 'view', 'add_to_cart', 'purchase')
-),
-followed AS (
-  SELECT s.request_id, s.item_id
-  FROM shown AS s
-  JOIN acts AS a ON a.request_id = s.request_id AND a.item_id = s.item_id
-  UNION
-  SELECT MAX(STRUCT(s.ts, s.request_id)).request_id, s.item_id
-  FROM shown AS s
-  JOIN acts AS a ON a.user_id = s.user_id AND a.item_id = s.item_id
-  WHERE a.request_id IS NULL AND a.ts >= s.ts AND a.ts < s.ts + MAKE_DT_INTERVAL(0, 0, :follow_minutes)
-  GROUP BY a.ds, a.interaction_id, s.item_id
-)
+-- Reads:  followed_exposures
 SELECT
-  s.item_id,
-  COUNT(*)            AS exposure_count,
-  COUNT(f.request_id) AS click_count
-FROM shown AS s
-LEFT JOIN followed AS f ON f.request_id = s.request_id AND f.item_id = s.item_id
-GROUP BY s.item_id
+  item_id,
+  COUNT(*)               AS exposure_count,
+  COUNT_IF(is_followed)  AS click_count
+FROM followed_exposures
+GROUP BY item_id

@@ -21,6 +21,7 @@ from jobs.candidates import QUOTA, candidates
 from jobs.catalogue import Catalogue
 from jobs.compiled_trees import compile_once
 from jobs.rank import top_n
+from jobs.ranker import ORDER, Ranker
 from jobs.ranking_features import (
     CATEGORICAL_FEATURES,
     FEATURES,
@@ -32,7 +33,6 @@ from jobs.ranking_features import (
 from jobs.settings import Parameters
 from jobs.shoppers import Shoppers
 from jobs.train_cf import CfParameters
-from jobs.train_ranker import ORDER, Ranker
 from tests.bench.figures import Figure, best_of
 
 CATALOGUES = (100_000, 1_000_000)

@@ -23,13 +23,13 @@ from jobs.candidates import candidate_parameters, candidates
 from jobs.lake import Lake
 from jobs.nightly import STAGES, run_stages
 from jobs.rank import top_n
+from jobs.ranker import Ranker, load_ranker
 from jobs.ranking_features import ranking_features
 from jobs.reasons import reasons
 from jobs.settings import SHARDS, Parameters, Settings
 from jobs.shoppers import Shoppers, load_shoppers
 from jobs.spark import session
 from jobs.synthetic_shop import synthetic_shop
-from jobs.train_ranker import Ranker, load_ranker
 from serving.record import SOURCES
 from tests.bench.figures import Figure
 

@@ -22,13 +22,14 @@ from jobs.contracts import contract, tables
 from jobs.lake import Lake
 from jobs.nightly import nightly
 from jobs.settings import Settings
+from jobs.training_examples import OF_WINDOWS
 from serving.record import record_key
 from serving.stores import open_store
 from serving.stores.tombstones import tombstone_line
 from tests.e2e.conftest import DAY, LAST_DAY, PARAMETERS, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = [name for name in tables("features") + tables("marts") if name not in ("marts/examples", "marts/labels")]
+BUILT = [name for name in tables("features") + tables("marts") if name not in OF_WINDOWS]
 
 
 def rows_sha256(lake: Lake, table: str, ds: date) -> str:

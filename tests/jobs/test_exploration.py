@@ -36,7 +36,8 @@ def outcomes(
             base |= {"interaction_id": str(number), "event_date": row.get("ts", NOON).date()} | row
             filled.append(tuple(base.get(field) for field in schema.names))
         views[name] = spark.createDataFrame(filled, schema)
-    rows = query(spark, "marts/exposure_outcomes", views, {"ds": DS, **LIMITS}).collect()
+    followed = query(spark, "marts/followed_exposures", views, {"ds": DS, **LIMITS})
+    rows = query(spark, "marts/exposure_outcomes", {"followed_exposures": followed}, {}).collect()
     return {row.item_id: (row.exposure_count, row.click_count) for row in rows}
 
 

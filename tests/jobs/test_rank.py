@@ -11,10 +11,11 @@ from jobs.blend import NewItemBoost
 from jobs.candidate_sources import SCORES, Sources
 from jobs.candidates import Candidates, candidates
 from jobs.rank import top_n
+from jobs.ranker import Ranker
 from jobs.ranking_features import FEATURES, ranking_features
 from jobs.settings import Parameters
 from jobs.shoppers import Shoppers
-from jobs.train_ranker import Ranker, train
+from jobs.train_heads import train
 from jobs.training_examples import Examples
 from tests.jobs.small_shop import catalogue, drawn_shop, shoppers, sources, touch
 

@@ -38,7 +38,15 @@ HOLDOUT = {
     },
     "alone": {"shelf": scores(0.31), "als": scores(0.2)},
     "heads": {
-        "purchase": {"examples": 900, "positives": 27, "ratio": 0.67, "calibration_error": 0.01, "bins": [BIN]}
+        "purchase": {
+            "examples": 900,
+            "positives": 27,
+            "ratio": 0.67,
+            "calibration_error": 0.01,
+            "bins": [BIN],
+            "before": {"calibration_error": 0.0222, "bins": [BIN | {"predicted": 0.01}]},
+        },
+        "spend": {"examples": 27, "positives": 27, "ratio": 1.04, "bins": []},
     },
 }
 PUBLISHED = {
@@ -75,6 +83,13 @@ FACTS = ReportFacts(
     live=False,
     holdout=HOLDOUT,
     published=PUBLISHED,
+    ranker={
+        "orders_by": "heads",
+        "value": {"purchase": "1 x purchase", "revenue": "0.02 x purchase x spend"},
+        "heads": {"purchase": {"label": "bought", "population": "candidates", "examples": 5_000, "positives": 90}},
+        "left_out": {"click": "0 positive examples (clicked or viewed), 50 teach"},
+        "calibrated_on": "2025-11-24 to 2025-12-07",
+    },
     diversity={
         "curve": [{"mmr_lambda": x, "ndcg": 0.3 - x / 10, "diversity": x} for x in (0.0, 0.2)],
         "mmr_lambda": 0,
@@ -109,6 +124,8 @@ def test_the_page_tells_gates_evaluation_segments_heads_and_shelves():
         assert told in html, told
     for told in ("71.0%", "a factor of 1.50", "als 60.0%", "A regular: ann", "4.50"):
         assert told in html, told
+    for told in ("1 x purchase + 0.02 x purchase x spend", "0.0222 before", "left out: 0 positive examples", "5,000"):
+        assert told in html, told
 
 
 def test_what_the_shop_wrote_is_text_and_never_markup():
@@ -127,7 +144,7 @@ def test_a_night_of_which_little_is_known_still_has_its_page():
 
 
 @pytest.mark.parametrize(
-    "part", ["snapshot", "holdout", "published", "diversity", "nights", "shelves", "source_share"]
+    "part", ["snapshot", "holdout", "published", "diversity", "nights", "shelves", "source_share", "ranker"]
 )
 def test_any_part_may_be_missing(part, capsys):
     without = replace(FACTS, **{part: getattr(ReportFacts(DAY), part)})
@@ -153,6 +170,8 @@ def test_the_terminal_shows_the_same_as_tables(capsys, monkeypatch):
         "bought_before",
         "380 candidates a user hold 71.0%",
         "x1.50",
+        "x3.00",
+        "click, left out: 0 positive examples",
         "A regular: ann",
     ):
         assert told in printed, told

@@ -8,20 +8,13 @@ import pyarrow as pa
 import pytest
 
 from jobs.candidates import RRF_K
+from jobs.heads import MIN_POSITIVES
 from jobs.lake import Lake
+from jobs.ranker import ARTIFACT, ORDER, Ranker, load_ranker, rank_fusion
 from jobs.ranking_features import FEATURES
 from jobs.settings import Parameters
-from jobs.train_ranker import (
-    ARTIFACT,
-    MIN_POSITIVES,
-    ORDER,
-    Ranker,
-    _learned_from,
-    load_ranker,
-    rank_fusion,
-    ranker_parameters,
-    train,
-)
+from jobs.train_heads import _learned_from, train
+from jobs.train_ranker import heads_facts, ranker_parameters
 from jobs.training_examples import Examples
 
 SMALL = Parameters(trees=8, leaves=7, feature_fraction=1.0, ranker_threads=1)
@@ -47,6 +40,14 @@ def examples(
         features=features,
         labels={"purchase": bought, "interaction": looked.astype(np.int32)},
     )
+
+
+def with_views(given: Examples, seed: int = 8) -> Examples:
+    """The same examples, of which all that something was done with and some others were looked at."""
+    looked = (given.labels["interaction"] > 0) | (np.random.default_rng(seed).random(len(given.user)) < 0.1)
+    nothing = np.zeros(len(given.user), np.int32)
+    viewed = looked.astype(np.int32) if given.labels["interaction"].any() else nothing
+    return replace(given, labels=given.labels | {"view_count": viewed, "place": nothing, "followed": nothing})
 
 
 def models(ranker: Ranker) -> dict[str, str]:
@@ -132,7 +133,7 @@ def test_the_fusion_of_ranks_sums_reciprocal_ranks_and_a_place_for_each_vote() -
 
 def test_value_is_the_weighted_sum_of_the_corrected_probabilities_tilted_by_the_order_head() -> None:
     given = examples()
-    ranker = train([given], replace(SMALL, negative_share=0.3, order_tilt=0.7, head_weight=SMALL.head_weight))
+    ranker = train([given], replace(SMALL, negative_share=0.3, order_tilt=0.7, calibration="none"))
     raw = {name: booster.predict(given.features) for name, booster in ranker.boosters.items()}
     p = {name: raw[name] / (raw[name] + (1 - raw[name]) / 0.3) for name in ranker.heads}
     wanted = (1.0 * p["purchase"] + 0.1 * p["interaction"]) * np.exp(0.7 * raw[ORDER])
@@ -173,10 +174,17 @@ def test_a_row_is_worth_the_same_alone_and_among_others() -> None:
 def test_a_ranker_read_back_from_its_text_is_worth_the_same(lake: Lake, with_labels: bool) -> None:
     given, ds = examples(), date(2026, 1, 31)
     none = dict.fromkeys(given.labels, np.zeros_like(given.labels["purchase"]))
-    chosen = replace(SMALL, negative_share=0.3, order_tilt=0.7, head_weight={"interaction": 0.4, "purchase": 2.0})
-    ranker = train([given if with_labels else replace(given, labels=none)], chosen)
+    weights = {"interaction": 0.4, "purchase": 2.0, "click_to_purchase": 3.0}
+    chosen = replace(SMALL, negative_share=0.3, order_tilt=0.7, head_weight=weights)
+    taught = with_views(given if with_labels else replace(given, labels=none))
+    ranker = train([taught], chosen)
+    assert bool(ranker.curves) == with_labels
     texts = {f"{name}.txt": model for name, model in models(ranker).items()}
-    lake.write_artifact(ARTIFACT, ds, {}, texts=texts, inputs={}, parameters=ranker_parameters(chosen))
+    metrics = {"heads": heads_facts(ranker, [taught], [], chosen)}
+    lake.write_artifact(
+        ARTIFACT, ds, {}, texts=texts, inputs={}, parameters=ranker_parameters(chosen), metrics=metrics
+    )
     back = load_ranker(lake, ds)
-    assert set(back.boosters) == ({"interaction", "purchase", ORDER} if with_labels else set())
+    heads = {"interaction", "purchase", "click", "purchase_given_click"}
+    assert set(back.boosters) == (heads | {ORDER} if with_labels else set())
     np.testing.assert_allclose(back.value(given.features), ranker.value(given.features), rtol=1e-12)
