@@ -64,17 +64,18 @@ class ExampleShard:
         for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue), only=users).batches():
             found = candidates(batch, sources, self.candidates_per_user, self.without)
             matrix = ranking_features(batch, found, sources)
-            yield pa.RecordBatch.from_pydict(
-                {
-                    "user_id": batch.user_id.take(pa.array(found.user)),
-                    "item_pos": pa.array(found.item, pa.int32()),
-                    "sources": pa.array(found.sources, pa.int32()),
-                    "features": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), len(FEATURES)).cast(
-                        pa.list_(pa.float32())
-                    ),
-                    **labels_of(labels, batch.user_id, found.user, found.item, len(sources.catalogue)),
-                }
-            )
+            columns = {
+                "user_id": batch.user_id.take(pa.array(found.user)),
+                "item_pos": pa.array(found.item, pa.int32()),
+                "sources": pa.array(found.sources, pa.int32()),
+                "features": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), len(FEATURES)).cast(
+                    pa.list_(pa.float32())
+                ),
+                **labels_of(labels, batch.user_id, found.user, found.item, len(sources.catalogue)),
+            }
+            # Spark takes them by their places, whatever they are called.
+            names = [column.name for column in contract(TABLE).stored_columns]
+            yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
 
 
 def labels_of(

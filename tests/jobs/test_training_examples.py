@@ -11,8 +11,8 @@ from pyspark.sql import types as T
 from jobs.contracts import arrow_type, contract, spark_schema
 from jobs.lake import Lake
 from jobs.ranking_features import FEATURES
-from jobs.training_examples import horizon_labels, labels_of, load_examples, shown_pairs
-from tests.jobs.small_shop import lay
+from jobs.training_examples import ExampleShard, horizon_labels, labels_of, load_examples, shown_pairs
+from tests.jobs.small_shop import DECAY_DAYS, drawn_shop, lay, lay_shop
 
 DS = date(2026, 2, 1)
 NOON = datetime(2026, 2, 3, 12)
@@ -121,6 +121,21 @@ def test_labels_find_their_candidates_and_what_nothing_is_known_of_is_nought() -
     }
     nothing = labels_of(labels.slice(0, 0), pa.array(["u", "v"]), user, item, 3)
     assert all(column.to_pylist() == [0] * 4 for column in nothing.values())
+
+
+def test_examples_come_in_the_order_of_their_contract_by_which_spark_takes_them(lake: Lake) -> None:
+    shop, of = drawn_shop()
+    lay_shop(lake, DS, shop, of.catalogue)
+    one, other = shop.user_id[1].as_py(), shop.user_id[2].as_py()
+    n = shop.n_items
+    pairs = {"user_id": [one] * n + [other] * n, "item_pos": [*range(n), *range(n)]}
+    rows = pairs | {column.name: [0] * 2 * n for column in contract("marts/labels").stored_columns[2:]}
+    lay(lake, "marts/labels", DS, table("marts/labels", rows | {"purchased": [True] * n + [False] * n}))
+    batches = list(ExampleShard(lake, DS, 60, DECAY_DAYS)(0))
+    assert batches[0].schema.names == [column.name for column in contract("marts/examples").stored_columns]
+    told = pa.Table.from_batches(batches)
+    assert set(told["interaction"].to_pylist()) == {1}
+    assert told["purchase"].to_pylist() == [int(user_id == one) for user_id in told["user_id"].to_pylist()]
 
 
 def test_examples_tell_the_place_of_what_was_shown_where_that_is_asked_for(lake: Lake) -> None:
