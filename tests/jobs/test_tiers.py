@@ -9,8 +9,8 @@ import pytest
 from jobs.candidates import SOURCE_CODE, candidates
 from jobs.lake import Lake
 from jobs.rank import BY_VALUE, NO_BOOST, RankShard
+from jobs.ranker import Ranker
 from jobs.tiers import Shelves, TierError, Tiers, fused_shelves
-from jobs.train_ranker import Ranker
 from tests.jobs.small_shop import catalogue, drawn_shop, shoppers, sources, touch
 
 AWAY_DAYS = 25

@@ -15,10 +15,10 @@ from jobs import exploration
 from jobs.candidates import candidates
 from jobs.lake import Lake
 from jobs.rank import BY_VALUE, NO_BOOST, RankShard, _to_arrow
+from jobs.ranker import Ranker
 from jobs.rules import Rules, checked_rules
 from jobs.shoppers import Shoppers
 from jobs.tiers import Tiers
-from jobs.train_ranker import Ranker
 from jobs.withheld import NOBODY, Withheld, age_of, withheld_of
 from tests.jobs.small_shop import CATEGORIES, drawn_shop, shoppers, touch
 
