@@ -24,8 +24,9 @@ from rich.table import Table
 
 from jobs.asked import Asked
 from jobs.blend import Blend, blended
-from jobs.candidates import QUOTA, candidate_parameters
+from jobs.candidates import candidate_parameters
 from jobs.catalogue import Catalogue, load_catalogue
+from jobs.coarse_cut import COARSE, coarse_cut, kept_per_user
 from jobs.diversity_curve import intra_list_diversity
 from jobs.evaluation_tables import HEADINGS, HEADLINE
 from jobs.heads import TERMS, asked_facts
@@ -34,14 +35,21 @@ from jobs.label_windows import HELD_OUT, Window
 from jobs.lake import Lake
 from jobs.metrics import K, ListScores, Values, intervals, rounded
 from jobs.ranker import ORDER, Ranker
-from jobs.ranking_features import CROSS_FEATURES, FEATURES, ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
+from jobs.ranking_features import (
+    COARSE_FEATURES,
+    CROSS_FEATURES,
+    FEATURES,
+    ITEM_FEATURES,
+    PAIR_FEATURES,
+    USER_FEATURES,
+)
 from jobs.settings import SHARDS, Parameters
 from jobs.train_content import ARTIFACT as CONTENT
 from jobs.train_heads import train
 from jobs.training_examples import Examples, ExampleShard, examples_of, load_shown
+from serving.record import SOURCES
 
 SEEDS = 2
-SOURCE_NAMES = (*QUOTA, "popular_in_category")
 MMR_LAMBDA = 0.95
 """Where a shop leaves MMR off, the blend's line tells what it would cost to turn it on at this lambda."""
 
@@ -137,6 +145,9 @@ def ablation(lake: Lake, ds: date, parameters: Parameters, seeds: int = SEEDS) -
     name, mmr_lambda = ("MMR", 1.0) if parameters.mmr_lambda < 1 else (f"(with MMR at {MMR_LAMBDA:g})", MMR_LAMBDA)
     other = replace(judge, parameters=replace(parameters, mmr_lambda=mmr_lambda))(examples[0], rankers)
     told["blend"] = {name: _difference(other, whole)}
+    if any(ranker.coarse is not None for ranker in rankers):
+        cut = replace(judge, keep=kept_per_user(parameters))(examples[0], rankers)
+        told["coarse cut"] = {f"(with {kept_per_user(parameters)} a user kept)": _difference(cut, whole)}
     return dict(
         rounded(
             {
@@ -187,8 +198,10 @@ def _pieces(bench: _Bench, examples: Sequence[Examples], rankers: Sequence[Ranke
     def no_head(name: str) -> tuple[Examples, Sequence[Ranker]]:
         return examples[0], [_without_head(ranker, name) for ranker in rankers]
 
-    heads = list(rankers[0].boosters)
-    steps: list[Piece] = [("source", name, partial(no_source, name)) for name in SOURCE_NAMES]
+    heads = [name for name in rankers[0].boosters if name != COARSE]
+    brought = np.bitwise_or.reduce(examples[0].sources, initial=0)
+    names = [name for code, name in enumerate(SOURCES) if brought >> code & 1]
+    steps: list[Piece] = [("source", name, partial(no_source, name)) for name in names]
     steps += [("features", name, partial(no_features, of)) for name, of in FEATURE_GROUPS.items()]
     if len(heads) > 1:
         steps += [("head", name, partial(no_head, name)) for name in heads]
@@ -220,16 +233,27 @@ class _Judge:
     catalogue: Catalogue
     item_vectors: npt.NDArray[np.float32]
     parameters: Parameters
+    keep: int | None = None
+    """So many of a user's candidates are left by the coarse cut; None for all, which is what it is judged by."""
 
     def __call__(self, of: Examples, rankers: Sequence[Ranker]) -> _Judged:
         number = pc.index_in(of.user_id, value_set=self.user_id).to_numpy().astype(np.int64)
         asked = Asked(number[of.user], of.item, of.features, of.labels, len(self.user_id))
         scored, diversity = [], []
         for ranker in rankers:
-            lists = asked.lists(asked.ranks_in(self._order(asked, ranker)))
+            left = self._left(asked, ranker)
+            lists = left.lists(left.ranks_in(self._order(left, ranker)))
             scored.append(self.outcome.score(lists))
             diversity.append(intra_list_diversity(lists[:, :K], self.item_vectors))
         return _Judged.mean(scored, diversity)
+
+    def _left(self, asked: Asked, ranker: Ranker) -> Asked:
+        if self.keep is None or ranker.coarse is None:
+            return asked
+        score = ranker.coarse_score(asked.features[:, [FEATURES.index(name) for name in COARSE_FEATURES]])
+        rows = coarse_cut(score, asked.user, asked.item, self.keep)
+        labels = {name: label[rows] for name, label in asked.labels.items()}
+        return Asked(asked.user[rows], asked.item[rows], asked.features[rows], labels, asked.n_users)
 
     def _order(self, asked: Asked, ranker: Ranker) -> npt.NDArray[np.int64]:
         value = ranker.value(asked.features, self.parameters.ranker_threads)

@@ -51,6 +51,7 @@ LISTED = ("item_item", "ease", "content")
 """Scores by neighbours that bring candidates of their own."""
 SCORES_OF = {
     "als": ("als",),
+    "two_tower": ("two_tower",),
     "item_item": ("item_item",),
     "ease": ("ease", "ease_whole"),
     "content": ("content", "taste", "taste_last"),

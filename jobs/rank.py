@@ -17,11 +17,12 @@ from jobs.blend import Blend, NewItemBoost, blended
 from jobs.candidate_sources import Sources, load_sources
 from jobs.candidates import TABLE as CANDIDATES
 from jobs.candidates import Candidates, from_arrow
+from jobs.coarse_cut import coarse_cut, kept_per_user
 from jobs.lake import Lake
 from jobs.manifest import Manifest
 from jobs.ranker import ARTIFACT as RANKER
 from jobs.ranker import Ranker, load_ranker
-from jobs.ranking_features import ranking_features
+from jobs.ranking_features import COARSE_FEATURES, ranking_features
 from jobs.reasons import reasons
 from jobs.run_identity import run_id
 from jobs.settings import Parameters, stage_arguments
@@ -49,19 +50,25 @@ def top_n(
     n: int,
     blend: Blend = BY_VALUE,
     boost: NewItemBoost = NO_BOOST,
+    keep: int | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return (row of `found`, rank from 1, value) of each user's best `n`, in order of (user, rank).
 
     Rows rank by value, the boost of new items in it, equal ones by item position, and then as `blend` orders their
-    head: the value of a row stays.
+    head: the value of a row stays. With `keep`, that many of a user's candidates are chosen by the coarse cut first.
     """
-    value = ranker.value(ranking_features(shoppers, found, sources))
-    value = boost.boosted(value, sources.catalogue.columns["age_days"][found.item])
-    order = np.lexsort((found.item, -value, found.user))
-    order = blended(found.user, found.item, value, order, sources.catalogue, sources.item_vectors, blend)
-    rank = np.arange(len(order)) - np.searchsorted(found.user[order], found.user[order]) + 1
+    rows = np.arange(len(found.user))
+    if keep is not None and ranker.coarse is not None:
+        coarse = ranker.coarse_score(ranking_features(shoppers, found, sources, COARSE_FEATURES))
+        rows = coarse_cut(coarse, found.user, found.item, keep)
+    user, item = found.user[rows], found.item[rows]
+    value = ranker.value(ranking_features(shoppers, found, sources, rows=rows))
+    value = boost.boosted(value, sources.catalogue.columns["age_days"][item])
+    order = np.lexsort((item, -value, user))
+    order = blended(user, item, value, order, sources.catalogue, sources.item_vectors, blend)
+    rank = np.arange(len(order)) - np.searchsorted(user[order], user[order]) + 1
     kept = rank <= n
-    return order[kept], rank[kept], value[order[kept]]
+    return rows[order[kept]], rank[kept], value[order[kept]]
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class RankShard:
     boost: NewItemBoost = NO_BOOST
     tiers: Tiers = EVERYBODY_AWAKE
     rules: Mapping[str, Any] = field(default_factory=dict)
+    keep: int | None = None
+    """So many of a user's candidates reach the fine ranker; None for all."""
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
@@ -104,7 +113,7 @@ class RankShard:
             found = found.where(awake[found.user])
         if withheld is not None:
             found = found.where(withheld.kept(batch, found.user, found.item))
-        row, rank, value = top_n(batch, found, sources, ranker, self.n, self.blend, self.boost)
+        row, rank, value = top_n(batch, found, sources, ranker, self.n, self.blend, self.boost, self.keep)
         ranked = Shelves(found.user[row], found.item[row], rank, value, found.source[row])
         if awake.all() or self.tiers.dormant_shelf == "segment":
             return ranked
@@ -141,13 +150,15 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, ide
     boost = NewItemBoost(parameters.new_item_boost, parameters.new_item_boost_days)
     tiers, rules = Tiers(parameters.dormant_days, parameters.dormant_shelf), parameters.rules
     inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": identity, "rules": rules}
-    chosen |= asdict(blend) | asdict(boost) | asdict(tiers)
+    keep = kept_per_user(parameters)
+    chosen |= asdict(blend) | asdict(boost) | asdict(tiers) | {"coarse_keep": keep}
     found = lake.find_manifest(TABLE, ds)
     if found is not None and found.is_current(inputs, chosen):
         return found
     rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates_per_user
     load_ranker(lake, ds, rows)  # compiled here, once, and not by each worker of this machine at the same time
-    shard = RankShard(lake, ds, parameters.top_n, parameters.taste_decay_days, rows, blend, boost, tiers, rules)
+    decay_days = parameters.taste_decay_days
+    shard = RankShard(lake, ds, parameters.top_n, decay_days, rows, blend, boost, tiers, rules, keep)
     frame = map_shards(spark, TABLE, shard)
     return lake.write(frame, TABLE, ds, inputs=inputs, parameters=chosen, in_shards=True)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from jobs.calibration import Curve
 from jobs.candidates import RRF_K
+from jobs.coarse_cut import COARSE
 from jobs.compiled_trees import Predict, compile_once, pays
 from jobs.heads import SPEND, TERMS, Reading
 from jobs.lake import Lake
@@ -35,6 +36,8 @@ class Ranker:
     """The share of negatives that the probabilities were learned from."""
     order: lgb.Booster | None = None
     order_tilt: float = 0.0
+    coarse: lgb.Booster | None = None
+    """Which candidates are worth the other trees' time; None where all of them are ranked."""
     compiled: Mapping[str, Predict] = field(default_factory=dict)
     """Heads that were compiled, by name; the same predictions from machine code."""
     of_all_rows: frozenset[str] = frozenset()
@@ -51,7 +54,13 @@ class Ranker:
     @property
     def boosters(self) -> dict[str, lgb.Booster]:
         """Every trained head by its name."""
-        return self.heads | ({ORDER: self.order} if self.order is not None else {})
+        others = {ORDER: self.order, COARSE: self.coarse}
+        return self.heads | {name: booster for name, booster in others.items() if booster is not None}
+
+    def coarse_score(self, features: Features) -> Values:
+        """Return how likely each row of COARSE_FEATURES is to be placed on the shelf at all."""
+        assert self.coarse is not None
+        return self._predict(COARSE, self.coarse, features, 1)
 
     def value(self, features: Features, threads: int = 1) -> Values:
         """Return the value of each row: the weighted sum of the terms, tilted by the order head.
@@ -123,13 +132,14 @@ def load_ranker(lake: Lake, ds: date, rows: int = 0) -> Ranker:
     models = {name.removesuffix(".txt"): lake.text(ARTIFACT, ds, name) for name in manifest.files}
     boosters = {name: lgb.Booster(model_str=model) for name, model in models.items()}
     compiled = {name: compile_once(models[name]) for name in boosters if pays(boosters[name], rows)}
-    order = boosters.pop(ORDER, None)
+    order, coarse = boosters.pop(ORDER, None), boosters.pop(COARSE, None)
     return Ranker(
         boosters,
         available_terms(chosen["head_weight"], boosters),
         float(chosen["negative_share"]),
         order,
         float(chosen["order_tilt"]),
+        coarse,
         compiled,
         frozenset(name for name, of in told.items() if of["negative_share"] == 1),
         {name: Curve.of(of["curve"]) for name, of in told.items() if of["curve"]},

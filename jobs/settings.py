@@ -89,6 +89,8 @@ class Parameters:
     two_tower: bool = True
     """Train the two towers where JAX is installed; without them the night has a source less, and says so."""
     candidates_per_user: int = 400
+    coarse_keep: int = 200
+    """So many of them, or twice `top_n`, reach the fine ranker; a few small trees choose which."""
     horizon_days: int = 14
     label_windows: int = 5
     """Of four and more, the oldest calibrates."""

@@ -18,6 +18,7 @@ from scipy.special import expit
 
 from jobs import calibration
 from jobs.calibration import Curve, log_odds
+from jobs.coarse_cut import LEARNED_FROM, kept_per_user, learn_the_cut
 from jobs.heads import ALWAYS, SPEND, Facts, Lesson, Reading, asked_heads, lacks, lesson
 from jobs.position_bias import of_places, place_offsets
 from jobs.ranker import Features, Ranker, Values, available_terms
@@ -67,7 +68,17 @@ def train(windows: Sequence[Examples], parameters: Parameters, apart: Examples |
         left_out=left_out,
         places=places,
     )
-    return replace(ranker, curves=_curves(ranker, rest, parameters))
+    ranker = replace(ranker, curves=_curves(ranker, rest, parameters))
+    return replace(ranker, coarse=_coarse(ranker, windows[0], parameters))
+
+
+def _coarse(ranker: Ranker, newest: Examples, parameters: Parameters) -> lgb.Booster | None:
+    """Return the trees of the coarse cut, where there is anything to cut and a ranker to learn from."""
+    if kept_per_user(parameters) is None or not ranker.heads:
+        return None
+    rows = slice(0, LEARNED_FROM)
+    value = ranker.value(newest.features[rows], parameters.ranker_threads)
+    return learn_the_cut(newest.features[rows], newest.user[rows], value, parameters)
 
 
 def split(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.coarse_cut import kept_per_user
 from jobs.heads import TERMS, asked_facts, lesson
 from jobs.holdout import holdout, holdout_path
 from jobs.label_windows import Window
@@ -93,7 +94,9 @@ def ranker_parameters(parameters: Parameters) -> dict[str, Any]:
     """Return the parameters that shape the ranker."""
     shape = ("trees", "leaves", "learning_rate", "feature_fraction", "negative_share", "order_tilt", "head_weight")
     names = (*shape, "long_view_s", "calibration", "ranker_threads", "horizon_days", "seed")
-    return {name: getattr(parameters, name) for name in names}
+    keep = kept_per_user(parameters)
+    cut = {"keep": keep, "top_n": parameters.top_n} if keep is not None else None
+    return {"coarse": cut} | {name: getattr(parameters, name) for name in names}
 
 
 def _has_shown(window: Window, facts: Sequence[str]) -> bool:
