@@ -26,7 +26,7 @@ from jobs.asked import Asked
 from jobs.blend import Blend, blended
 from jobs.candidates import candidate_parameters
 from jobs.catalogue import Catalogue, load_catalogue
-from jobs.coarse_cut import COARSE, coarse_cut, kept_per_user
+from jobs.coarse_cut import coarse_cut, kept_per_user
 from jobs.diversity_curve import intra_list_diversity
 from jobs.evaluation_tables import HEADINGS, HEADLINE
 from jobs.heads import TERMS, asked_facts
@@ -198,7 +198,7 @@ def _pieces(bench: _Bench, examples: Sequence[Examples], rankers: Sequence[Ranke
     def no_head(name: str) -> tuple[Examples, Sequence[Ranker]]:
         return examples[0], [_without_head(ranker, name) for ranker in rankers]
 
-    heads = [name for name in rankers[0].boosters if name != COARSE]
+    heads = list(rankers[0].boosters)
     brought = np.bitwise_or.reduce(examples[0].sources, initial=0)
     names = [name for code, name in enumerate(SOURCES) if brought >> code & 1]
     steps: list[Piece] = [("source", name, partial(no_source, name)) for name in names]

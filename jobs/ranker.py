@@ -54,8 +54,12 @@ class Ranker:
     @property
     def boosters(self) -> dict[str, lgb.Booster]:
         """Every trained head by its name."""
-        others = {ORDER: self.order, COARSE: self.coarse}
-        return self.heads | {name: booster for name, booster in others.items() if booster is not None}
+        return self.heads | ({ORDER: self.order} if self.order is not None else {})
+
+    @property
+    def models(self) -> dict[str, lgb.Booster]:
+        """The heads, and the trees of the coarse cut, which read COARSE_FEATURES alone."""
+        return self.boosters | ({COARSE: self.coarse} if self.coarse is not None else {})
 
     def coarse_score(self, features: Features) -> Values:
         """Return how likely each row of COARSE_FEATURES is to be placed on the shelf at all."""

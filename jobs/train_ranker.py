@@ -51,7 +51,7 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
     examples = [load_examples(window.lake, window.ds, facts) for window in windows]
     apart = examples.pop() if windows[-1].calibrates else None
     ranker = train(examples, parameters, apart)
-    models = {name: booster.model_to_string() for name, booster in ranker.boosters.items()}
+    models = {name: booster.model_to_string() for name, booster in ranker.models.items()}
     metrics = {
         "model_version": digest_of([*models.values(), str(sorted(ranker.curves.items()))])[:12],
         "orders_by": "heads" if ranker.heads else "rank fusion: no head has enough labels",

@@ -51,7 +51,7 @@ def with_views(given: Examples, seed: int = 8) -> Examples:
 
 
 def models(ranker: Ranker) -> dict[str, str]:
-    return {name: booster.model_to_string() for name, booster in ranker.boosters.items()}
+    return {name: booster.model_to_string() for name, booster in ranker.models.items()}
 
 
 @pytest.mark.parametrize("share", [0.05, 0.15, 0.5, 1.0])
@@ -187,4 +187,5 @@ def test_a_ranker_read_back_from_its_text_is_worth_the_same(lake: Lake, with_lab
     back = load_ranker(lake, ds)
     heads = {"interaction", "purchase", "click", "purchase_given_click"}
     assert set(back.boosters) == (heads | {ORDER} if with_labels else set())
+    assert (back.coarse is not None) == with_labels
     np.testing.assert_allclose(back.value(given.features), ranker.value(given.features), rtol=1e-12)
