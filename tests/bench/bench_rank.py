@@ -8,6 +8,7 @@ a calculation: the step from the smaller catalogue to the larger one is taken on
 import multiprocessing
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import lightgbm as lgb
 import numpy as np
@@ -19,11 +20,13 @@ from jobs.blend import Blend
 from jobs.candidate_sources import NEIGHBOURS, Sources
 from jobs.candidates import QUOTA, candidates
 from jobs.catalogue import Catalogue
+from jobs.coarse_cut import COARSE, coarse_cut, learn_the_cut
 from jobs.compiled_trees import compile_once
 from jobs.rank import top_n
 from jobs.ranker import ORDER, Ranker
 from jobs.ranking_features import (
     CATEGORICAL_FEATURES,
+    COARSE_FEATURES,
     FEATURES,
     ITEM_FEATURES,
     PAIR_FEATURES,
@@ -37,6 +40,7 @@ from tests.bench.figures import Figure, best_of
 
 CATALOGUES = (100_000, 1_000_000)
 USERS, HISTORY, CANDIDATES, TOP_N, CATEGORIES, TASTES = 256, 30, 1_000, 100, 500, 4
+KEEP = Parameters().coarse_keep
 MORE = 3
 """Each source brings so many times what it would, or CANDIDATES would not come together."""
 NIGHT_USERS, NIGHT_ITEMS, CORE_HOUR_USD = 100_000_000, 10_000_000, 0.04
@@ -157,16 +161,24 @@ def measured(n_items: int) -> tuple[list[Figure], float]:
     compiled = {name: compile_once(head.model_to_string()) for name, head in heads.items()}
     ranker = Ranker({"purchase": heads["purchase"]}, {"purchase": 1.0}, 0.15, heads[ORDER], 0.5, compiled)
     plain = Ranker(ranker.heads, ranker.weights, 0.15, ranker.order, 0.5)
+    taught = learn_the_cut(features, found.user, ranker.value(features), Parameters(top_n=TOP_N, ranker_threads=1))
+    compiled[COARSE] = compile_once(taught.model_to_string())
+    ranker = replace(ranker, coarse=taught, compiled=compiled)
+    fine = [compiled["purchase"], compiled[ORDER]]
+    score = ranker.coarse_score(ranking_features(batch, found, drawn, COARSE_FEATURES))
+    placed = coarse_cut(ranker.value(features), found.user, found.item, TOP_N)
+    kept = np.isin(placed, coarse_cut(score, found.user, found.item, KEEP)).mean()
 
     def whole() -> None:
-        top_n(batch, candidates(batch, drawn, CANDIDATES), drawn, ranker, TOP_N, BLEND)
+        top_n(batch, candidates(batch, drawn, CANDIDATES), drawn, ranker, TOP_N, BLEND, keep=KEEP)
 
     drawing_s = best_of(3, lambda: candidates(batch, drawn, CANDIDATES))
     joining_s = best_of(3, lambda: ranking_features(batch, found, drawn))
     ranking_s = best_of(3, lambda: top_n(batch, found, drawn, ranker, TOP_N))
     blending_s = best_of(3, lambda: top_n(batch, found, drawn, ranker, TOP_N, BLEND))
     plain_s = best_of(3, lambda: top_n(batch, found, drawn, plain, TOP_N))
-    bare_s = best_of(3, lambda: [predict(features) for predict in compiled.values()])
+    cut_s = best_of(3, lambda: top_n(batch, found, drawn, ranker, TOP_N, BLEND, keep=KEEP))
+    bare_s = best_of(3, lambda: [predict(features) for predict in fine])
     whole_s, two_s = best_of(3, whole), min(on_two_cores(whole) for _ in range(3))
     rows, users = len(found.user), USERS / whole_s
     bare, one = "bare lleaves: both heads on a ready matrix", "one core, the same"
@@ -178,6 +190,14 @@ def measured(n_items: int) -> tuple[list[Figure], float]:
         Figure(f"{size}: features to top {TOP_N}", rows / ranking_s, "rows/s a core", rows / bare_s, bare, "0.6"),
         Figure(f"{size}: the same, blended", rows / blending_s, "rows/s a core", rows / bare_s, bare, "0.6"),
         Figure(f"{size}: not blended, trees not compiled", rows / plain_s, "rows/s a core", rows / bare_s, bare),
+        Figure(
+            f"{size}: blended, with the coarse cut to {KEEP}",
+            rows / cut_s,
+            "rows/s a core",
+            rows / blending_s,
+            "uncut",
+        ),
+        Figure(f"{size}: of the first {TOP_N}, left by the cut", 100 * kept, "%"),
         Figure(f"{size}: candidates to blended shelf", users, "users/s a core"),
         Figure(f"{size}: candidates to blended shelf, two cores", 2 * USERS / two_s, "users/s", users, one, "2"),
     ]
