@@ -20,13 +20,12 @@ from jobs.blend import Blend
 from jobs.candidate_sources import NEIGHBOURS, Sources
 from jobs.candidates import QUOTA, candidates
 from jobs.catalogue import Catalogue
-from jobs.coarse_cut import COARSE, coarse_cut, learn_the_cut
+from jobs.coarse_cut import COARSE, learn_the_cut
 from jobs.compiled_trees import compile_once
 from jobs.rank import top_n
 from jobs.ranker import ORDER, Ranker
 from jobs.ranking_features import (
     CATEGORICAL_FEATURES,
-    COARSE_FEATURES,
     FEATURES,
     ITEM_FEATURES,
     PAIR_FEATURES,
@@ -165,9 +164,6 @@ def measured(n_items: int) -> tuple[list[Figure], float]:
     compiled[COARSE] = compile_once(taught.model_to_string())
     ranker = replace(ranker, coarse=taught, compiled=compiled)
     fine = [compiled["purchase"], compiled[ORDER]]
-    score = ranker.coarse_score(ranking_features(batch, found, drawn, COARSE_FEATURES))
-    placed = coarse_cut(ranker.value(features), found.user, found.item, TOP_N)
-    kept = np.isin(placed, coarse_cut(score, found.user, found.item, KEEP)).mean()
 
     def whole() -> None:
         top_n(batch, candidates(batch, drawn, CANDIDATES), drawn, ranker, TOP_N, BLEND, keep=KEEP)
@@ -197,7 +193,6 @@ def measured(n_items: int) -> tuple[list[Figure], float]:
             rows / blending_s,
             "uncut",
         ),
-        Figure(f"{size}: of the first {TOP_N}, left by the cut", 100 * kept, "%"),
         Figure(f"{size}: candidates to blended shelf", users, "users/s a core"),
         Figure(f"{size}: candidates to blended shelf, two cores", 2 * USERS / two_s, "users/s", users, one, "2"),
     ]
