@@ -158,7 +158,7 @@ def measured(n_items: int) -> tuple[list[Figure], float]:
     features = ranking_features(batch, found, drawn)
     heads = {"purchase": trained(features, "binary"), ORDER: trained(features, "lambdarank")}
     compiled = {name: compile_once(head.model_to_string()) for name, head in heads.items()}
-    ranker = Ranker({"purchase": heads["purchase"]}, {"purchase": 1.0}, 0.15, heads[ORDER], 0.5, compiled)
+    ranker = Ranker({"purchase": heads["purchase"]}, {"purchase": 1.0}, 0.15, heads[ORDER], 0.5, compiled=compiled)
     plain = Ranker(ranker.heads, ranker.weights, 0.15, ranker.order, 0.5)
     taught = learn_the_cut(features, found.user, ranker.value(features), Parameters(top_n=TOP_N, ranker_threads=1))
     compiled[COARSE] = compile_once(taught.model_to_string())
