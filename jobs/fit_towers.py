@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# A sum of several threads depends on how many there are. Read when JAX is first imported, here and nowhere else.
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_cpu_multi_thread_eigen=false"]).strip()
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# A sum of several threads depends on how many there are, and XLA takes one a processor. Read when JAX is first
+# imported, here and nowhere else; the flag alone leaves threads to its kernels.
+os.environ |= {"NPROC": "1", "PJRT_NPROC": "1", "JAX_PLATFORMS": "cpu"}
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
 
 import jax
 import jax.numpy as jnp
