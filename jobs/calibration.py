@@ -18,8 +18,8 @@ from scipy.optimize import brentq, isotonic_regression, minimize
 from scipy.special import expit, logit
 
 METHODS = ("none", "platt", "isotonic")
-MIN_POSITIVES = 100
-"""Of fewer positive examples no curve is fitted: chance would bend it."""
+MIN_POSITIVES = 500
+"""Of fewer positive examples no curve is fitted: chance would bend it (docs/quality.md)."""
 EDGE = 1e-7
 """Probabilities are kept so far from 0 and 1: their odds are finite."""
 LEAST_SLOPE = 0.01

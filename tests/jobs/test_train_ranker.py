@@ -172,7 +172,7 @@ def test_a_row_is_worth_the_same_alone_and_among_others() -> None:
 
 @pytest.mark.parametrize("with_labels", [True, False])
 def test_a_ranker_read_back_from_its_text_is_worth_the_same(lake: Lake, with_labels: bool) -> None:
-    given, ds = examples(), date(2026, 1, 31)
+    given, ds = examples(n_users=1_000, rate=0.3), date(2026, 1, 31)
     none = dict.fromkeys(given.labels, np.zeros_like(given.labels["purchase"]))
     weights = {"interaction": 0.4, "purchase": 2.0, "click_to_purchase": 3.0}
     chosen = replace(SMALL, negative_share=0.3, order_tilt=0.7, head_weight=weights)
