@@ -57,16 +57,19 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     days = window_days(lake.days(INTERACTIONS)[0], ds, parameters)
     # Opened once for all windows: hundreds of days' files take seconds to list and to open.
     events = visible(spark, lake, ds).persist(StorageLevel.MEMORY_AND_DISK)
+    calibrates = parameters.calibration != "none"
     windows: list[Window] = []
     labels = 0
     try:
         for day in days:
             is_enough = labels >= parameters.enough_labels and len(windows) > 1
+            if is_enough and not calibrates:
+                break
             labels += build_window(spark, lake, day, parameters, events).row_count or 0
             windows.append(Window(lake, day, is_enough))
             if is_enough:
                 break
-        if len(windows) > LEARNED_FIRST:
+        if calibrates and len(windows) > LEARNED_FIRST:
             windows[-1] = replace(windows[-1], calibrates=True)
         return windows if labels else [_build_held_out(spark, lake, ds, events, parameters)]
     finally:
