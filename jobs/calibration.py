@@ -101,7 +101,7 @@ def platt(predicted: Values, happened: npt.NDArray[Any]) -> Curve:
         return float((np.logaddexp(0, score) - y * score).mean()), np.array([(miss * unit).mean(), miss.mean()])
 
     found = minimize(loss, np.array([spread, middle]), jac=True, method="BFGS", options={"gtol": 1e-9}).x
-    slope = max(float(found[0]) / spread, LEAST_SLOPE)
+    slope = max(float(found[0] / spread), LEAST_SLOPE)
     return Curve((float(middle),), (float(found[1]),), slope)
 
 
