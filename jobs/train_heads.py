@@ -40,7 +40,7 @@ def train(windows: Sequence[Examples], parameters: Parameters, apart: Examples |
     """Train the heads that are asked for and that the examples can teach. There may be none.
 
     They are calibrated on `apart`; without it, on one shopper in APART of the windows, whom no head but the order
-    learns from.
+    learns from, or, where that would be too few, not at all.
     """
     teaching, rest = split(windows, parameters, apart)
     learned = _learned_from(teaching, parameters.negative_share, parameters.seed)
@@ -84,11 +84,13 @@ def _coarse(ranker: Ranker, newest: Examples, parameters: Parameters) -> lgb.Boo
 def split(
     windows: Sequence[Examples], parameters: Parameters, apart: Examples | None = None
 ) -> tuple[Sequence[Examples], Sequence[Examples]]:
-    """Return the examples that heads learn from, and those that they are calibrated on."""
+    """Return the examples that heads learn from, and those that they are calibrated on, if any can be spared."""
     if parameters.calibration == "none":
         return windows, []
     if apart is not None:
         return windows, [apart]
+    if sum(int(window.labels["interaction"].sum()) for window in windows) < APART * calibration.MIN_POSITIVES:
+        return windows, []
     held = [stands_apart(window.user_id) for window in windows]
     return (
         [of_shoppers(window, ~of) for window, of in zip(windows, held, strict=True)],

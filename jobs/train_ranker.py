@@ -52,14 +52,8 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
     apart = examples.pop() if windows[-1].calibrates else None
     ranker = train(examples, parameters, apart)
     models = {name: booster.model_to_string() for name, booster in ranker.models.items()}
-    metrics = {
-        "model_version": digest_of([*models.values(), str(sorted(ranker.curves.items()))])[:12],
-        "orders_by": "heads" if ranker.heads else "rank fusion: no head has enough labels",
-        "value": {term: f"{weight:g} x {' x '.join(TERMS[term])}" for term, weight in ranker.weights.items()},
-        "heads": heads_facts(ranker, split(examples, parameters, apart)[0], windows, parameters),
-        "left_out": dict(ranker.left_out),
-        "calibrated_on": _calibrated_on(windows, parameters),
-    }
+    version = digest_of([*models.values(), str(sorted(ranker.curves.items()))])[:12]
+    metrics = {"model_version": version} | _told(ranker, examples, apart, windows, parameters)
     lake.put_json(holdout_path(ds), holdout(windows, examples, partial(train, apart=apart), parameters))
     return lake.write_artifact(
         ARTIFACT,
@@ -70,6 +64,24 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
         parameters=chosen,
         metrics=metrics,
     )
+
+
+def _told(
+    ranker: Ranker,
+    examples: Sequence[Examples],
+    apart: Examples | None,
+    windows: Sequence[Window],
+    parameters: Parameters,
+) -> dict[str, Any]:
+    """Return what a ranker says of itself; what it was split from is free again when this returns."""
+    teaching, rest = split(examples, parameters, apart)
+    return {
+        "orders_by": "heads" if ranker.heads else "rank fusion: no head has enough labels",
+        "value": {term: f"{weight:g} x {' x '.join(TERMS[term])}" for term, weight in ranker.weights.items()},
+        "heads": heads_facts(ranker, teaching, windows, parameters),
+        "left_out": dict(ranker.left_out),
+        "calibrated_on": _calibrated_on(windows, bool(rest), parameters),
+    }
 
 
 def _twin(lake: Lake, ds: date, inputs: Mapping[str, str], chosen: Mapping[str, Any]) -> date | None:
@@ -103,10 +115,12 @@ def _has_shown(window: Window, facts: Sequence[str]) -> bool:
     return "place" in facts and window.lake.find_manifest(SHOWN, window.ds) is not None
 
 
-def _calibrated_on(windows: Sequence[Window], parameters: Parameters) -> str:
+def _calibrated_on(windows: Sequence[Window], enough: bool, parameters: Parameters) -> str:
     """Return what calibrates the heads, and nothing else."""
     if parameters.calibration == "none":
         return "nothing"
+    if not enough:
+        return "nothing, as no window and too few shoppers can be spared"
     if not windows[-1].calibrates:
         return f"one shopper in {APART} of the windows, as none of them can be spared"
     first, last = (windows[-1].ds + timedelta(days=days) for days in (1, parameters.horizon_days))

@@ -125,7 +125,8 @@ def test_the_value_is_the_sum_of_weights_times_products_and_what_costs_more_is_w
 
 
 def test_shoppers_who_calibrate_teach_no_probability_and_are_the_same_in_every_window() -> None:
-    one, other = examples(), examples(n_users=150, seed=4)
+    one, other = examples(n_users=1_000), examples(n_users=150, seed=4)
+    assert split([other], SMALL) == ([other], [])  # a tenth of so few would not tell anything
     learned, apart = split([one, other], SMALL)
     for window, left, kept in zip((one, other), learned, apart, strict=True):
         assert len(left.user) + len(kept.user) == len(window.user)
