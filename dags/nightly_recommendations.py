@@ -7,7 +7,7 @@ for every shopper, and one snapshot that goes live when all is well.
 | --- | --- | --- |
 | `wait_for_landing` | waits, holding no worker, for `landing/events/ds=DAY/_SUCCESS` | land the day, clear the task |
 | `ingest` | landed rows to `staging`, bad ones to quarantine | its last line names the file and the remedy |
-| `features` | what was known on the day, and on the days that teach the ranker | clear it |
+| `features` | what was known on the day and on the days that teach the ranker; ALS's values | clear it |
 | `train_cf`, `train_ranker` | models, kept where their inputs have not changed | clear it |
 | `shelves` | candidates, top N, fallback shelves, exploration pools | clear it |
 | `validate` | every table's checks | its last line names the check and the rows |
@@ -83,7 +83,7 @@ with DAG(
     tags=["topshelf"],
 ):
     ingest = stages("ingest", "ingest")
-    features = stages("features", "features", "label_windows")
+    features = stages("features", "features", "choose_als", "label_windows")
     models = [stages("train_cf", "train_cf", "train_content", "train_towers"), stages("train_ranker", "train_ranker")]
     shelves = stages("shelves", "candidates", "rank", "fallback", "exploration")
     validate = stages("validate", "validate")

@@ -107,8 +107,8 @@ class Scored:
         return {name: found[name].astype(np.float32) for name in SCORES}
 
 
-def load_sources(lake: Lake, ds: date, taste_decay_days: float) -> Sources:
-    """Load the catalogue and the artifacts as of `ds`.
+def load_sources(lake: Lake, ds: date, taste_decay_days: float, cf: str = CF) -> Sources:
+    """Load the catalogue and the artifacts as of `ds`; `cf` names the artifact of a night, or of a label window.
 
     Raises:
         MissingPartitionError: one of them was not built.
@@ -117,8 +117,9 @@ def load_sources(lake: Lake, ds: date, taste_decay_days: float) -> Sources:
     n = len(catalogue)
 
     def matrix(name: str) -> sp.csr_matrix:
+        held = cf if NEIGHBOURS[name] == CF else NEIGHBOURS[name]
         data, indices, indptr = (
-            np.array(lake.array(NEIGHBOURS[name], ds, f"{name}_{part}")) for part in ("data", "indices", "indptr")
+            np.array(lake.array(held, ds, f"{name}_{part}")) for part in ("data", "indices", "indptr")
         )
         found = sp.csr_matrix((data, indices, indptr), shape=(n, n))
         found.sort_indices()
@@ -126,10 +127,10 @@ def load_sources(lake: Lake, ds: date, taste_decay_days: float) -> Sources:
 
     return Sources(
         catalogue=catalogue,
-        item_factors=lake.array(CF, ds, "item_factors"),
+        item_factors=lake.array(cf, ds, "item_factors"),
         item_vectors=lake.array(CONTENT, ds, "item_vectors"),
         neighbours={name: matrix(name) for name in NEIGHBOURS},
-        cf=CfParameters(**lake.manifest(CF, ds).parameters),
+        cf=CfParameters(**lake.manifest(cf, ds).parameters),
         taste_decay_days=taste_decay_days,
         towers=load_towers(lake, ds),
     )

@@ -91,7 +91,7 @@ def build_window(
     """
     until = day + timedelta(days=parameters.horizon_days)
     features.build_if_stale(spark, lake, day, parameters, interactions)
-    train_cf.build(lake, day, parameters)
+    train_cf.build(lake, day, parameters, train_cf.OF_WINDOW)
     train_content.build(lake, day, parameters)
     train_towers.build(lake, day, parameters)
     landed = [known for known in lake.days(INTERACTIONS) if day < known <= until]
@@ -155,7 +155,7 @@ def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame
             given = {day: lake.fingerprints(day, table) for day in stale}
             rest.write_days(lake.read_days(spark, table, stale), table, stale, inputs=given)
     features.build_if_stale(spark, rest, ds, parameters)
-    train_cf.build(rest, ds, parameters)
+    train_cf.build(rest, ds, parameters, train_cf.OF_WINDOW)
     train_content.build(rest, ds, parameters)
     train_towers.build(rest, ds, parameters)
     label_inputs = {

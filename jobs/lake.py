@@ -351,7 +351,8 @@ def builder_of(table: str) -> str:
     """Return the module that builds a table or an artifact: its layer's job, or the product's own."""
     layer, name = table.split("/", 1)
     built_by = {"staging": "jobs.ingest", "features": "jobs.features", "artifacts": f"jobs.train_{name}"}
-    return built_by.get(layer) or {"top_n": "jobs.rank"}.get(name, f"jobs.{name}")
+    named = {"top_n": "jobs.rank", "als_choice": "jobs.choose_als", "window_cf": "jobs.training_examples"}
+    return named.get(name) or built_by.get(layer) or f"jobs.{name}"
 
 
 def shard_of(user_id: str, shards: int) -> int:

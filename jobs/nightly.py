@@ -23,6 +23,7 @@ from pyspark.sql import SparkSession
 
 from jobs import (
     candidates,
+    choose_als,
     exploration,
     fallback,
     features,
@@ -51,7 +52,7 @@ from jobs.training_examples import TABLE as EXAMPLES
 from jobs.two_tower import ARTIFACT as TOWERS
 from jobs.validate import validate
 
-SHARED_BY_NIGHTS = ("features", "train_cf", "train_towers", "label_windows", "train_ranker")
+SHARED_BY_NIGHTS = ("features", "choose_als", "train_cf", "train_towers", "label_windows", "train_ranker")
 """Stages that write what other days' nights read and write as well."""
 REFUSED_STATUS = 3
 """Exit status of a command whose publish was held back by a gate: nothing broke, and nothing went live."""
@@ -158,9 +159,15 @@ def _features(run: _Run) -> str:
     return ("" if built else "kept, as staging, weights and code have not changed; ") + ", ".join(counts)
 
 
+def _choose_als(run: _Run) -> str:
+    told = choose_als.build(run.lake, run.ds, run.parameters).metrics
+    values = (f"{name} {told[name]}" for name in ("factors", "alpha", "regularization"))
+    return f"{', '.join(values)}; {told['because']}"
+
+
 def _train_cf(run: _Run) -> str:
     before = run.lake.find_manifest(train_cf.ARTIFACT, run.ds)
-    after = train_cf.build(run.lake, run.ds, run.parameters)
+    after = train_cf.build(run.lake, run.ds, choose_als.with_chosen(run.lake, run.ds, run.parameters))
     return _kept(before, after) + ", ".join(f"{name} {value}" for name, value in after.metrics.items())
 
 
@@ -182,7 +189,8 @@ def _label_windows(run: _Run) -> str:
 
 def _build_windows(run: _Run) -> list[Window]:
     """Build the windows, and write down for the ranker's stage, which may be a command of its own, what they are."""
-    windows = label_windows.build(run.spark, run.lake, run.ds, run.parameters)
+    chosen = choose_als.with_chosen(run.lake, run.ds, run.parameters)
+    windows = label_windows.build(run.spark, run.lake, run.ds, chosen)
     run.lake.put_json(_windows_path(run.ds), _windows_as_told(run, windows))
     return windows
 
@@ -289,6 +297,7 @@ def _report(run: _Run) -> str:
 STAGES: dict[str, Callable[[_Run], str]] = {
     "ingest": _ingest,
     "features": _features,
+    "choose_als": _choose_als,
     "train_cf": _train_cf,
     "train_content": _train_content,
     "train_towers": _train_towers,

@@ -71,9 +71,10 @@ class Parameters:
         }
     )
 
-    als_factors: int = 64
-    als_alpha: float = 10.0
-    als_regularization: float = 5.0
+    als_factors: int | None = None
+    als_alpha: float | None = None
+    als_regularization: float | None = None
+    """None of the three: chosen by the shop's own data (jobs.choose_als)."""
     als_iterations: int = 15
     neighbours: int = 100
     recent_days: int = 60

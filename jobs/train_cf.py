@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,24 @@ from jobs.manifest import Manifest
 from jobs.settings import Parameters, stage_arguments
 
 ARTIFACT = "artifacts/cf"
+OF_WINDOW = "artifacts/window_cf"
+"""The same of a label window: fitted with the values of the night that it teaches, not of its own day's night."""
 INPUTS = ("features/item", "features/user_item", "features/session_item")
 Arrays = dict[str, npt.NDArray[Any]]
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True)
+class AlsValues:
+    """What `jobs.choose_als` chooses."""
+
+    factors: int
+    alpha: float
+    regularization: float
+
+
+ALS_UNCHOSEN = AlsValues(64, 10.0, 5.0)
+"""Where a shop is too young for a choice."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +69,9 @@ class CfParameters:
     def of(cls, parameters: Parameters) -> "CfParameters":
         """Pick the fit's share of a run's parameters."""
         return cls(
-            factors=parameters.als_factors,
-            alpha=parameters.als_alpha,
-            regularization=parameters.als_regularization,
+            factors=_either(parameters.als_factors, ALS_UNCHOSEN.factors),
+            alpha=_either(parameters.als_alpha, ALS_UNCHOSEN.alpha),
+            regularization=_either(parameters.als_regularization, ALS_UNCHOSEN.regularization),
             iterations=parameters.als_iterations,
             neighbours=parameters.neighbours,
             recent_days=parameters.recent_days,
@@ -65,6 +81,10 @@ class CfParameters:
             ease_max_items=parameters.ease_max_items,
             seed=parameters.seed,
         )
+
+
+def _either(own: Number | None, otherwise: Number) -> Number:
+    return otherwise if own is None else own
 
 
 def interaction_values(weight_milli: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -192,7 +212,7 @@ class TooFewInteractionsError(ValueError):
     """There is nothing to learn from."""
 
 
-def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
+def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = ARTIFACT) -> Manifest:
     """Build the artifact of one day from the day's features, unless it stands already, made of the same.
 
     Raises:
@@ -201,7 +221,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     """
     chosen = CfParameters.of(parameters)
     inputs = lake.fingerprints(ds, *INPUTS)
-    found = lake.find_manifest(ARTIFACT, ds)
+    found = lake.find_manifest(artifact, ds)
     if found is not None and found.is_current(inputs, vars(chosen)):
         return found
     n_items = lake.manifest("features/item", ds).row_count or 0
@@ -224,13 +244,16 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
         "anonymous_sessions": sessions[0].shape[0],
         "ease": "fitted" if len(arrays["ease_data"]) else f"left out: over {chosen.ease_max_items} items",
     }
-    return lake.write_artifact(ARTIFACT, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
+    return lake.write_artifact(artifact, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
 
 
 def main() -> None:
     """Run the stage from the command line."""
     given = stage_arguments(__doc__)
-    manifest = build(Lake(given.settings.lake), given.ds, given.parameters)
+    from jobs.choose_als import with_chosen  # which reads this module
+
+    lake = Lake(given.settings.lake)
+    manifest = build(lake, given.ds, with_chosen(lake, given.ds, given.parameters))
     print(f"{ARTIFACT}/ds={given.ds}: {manifest.metrics}")
 
 

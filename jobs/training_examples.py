@@ -30,6 +30,7 @@ from jobs.shards import map_shards
 from jobs.shoppers import load_shoppers
 from jobs.spark import session
 from jobs.sql import query
+from jobs.train_cf import OF_WINDOW
 from jobs.two_tower import ARTIFACT as TOWERS
 
 TABLE = "marts/examples"
@@ -40,7 +41,7 @@ OF_WINDOWS = (TABLE, LABELS, SHOWN)
 FACTS = {"purchase": "purchased", "view_count": "", "cart_count": "", "dwell_s": "", "revenue_minor": ""}
 """Columns of the examples that tell what happened, and what marts/labels calls them where that differs."""
 OF_SHOWN = ("place", "followed")
-INPUTS = ("features/item", "features/user", "features/user_item", "artifacts/cf", "artifacts/content", TOWERS)
+INPUTS = ("features/item", "features/user", "features/user_item", OF_WINDOW, "artifacts/content", TOWERS)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class ExampleShard:
         labels = self.lake.shard(LABELS, self.ds, shard)
         if not len(labels):
             return
-        sources = load_sources(self.lake, self.ds, self.taste_decay_days)
+        sources = load_sources(self.lake, self.ds, self.taste_decay_days, OF_WINDOW)
         users = pc.unique(labels["user_id"])
         for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue), only=users).batches():
             found = candidates(batch, sources, self.candidates_per_user, self.without)
@@ -243,9 +244,11 @@ def _places(of: Examples, shown: pa.Table | None) -> dict[str, npt.NDArray[np.in
 def main() -> None:
     """Run the stage from the command line: labels, then examples."""
     given = stage_arguments(__doc__)
+    from jobs.choose_als import with_chosen
     from jobs.label_windows import build_window
 
-    manifest = build_window(session(), Lake(given.settings.lake), given.ds, given.parameters)
+    lake = Lake(given.settings.lake)
+    manifest = build_window(session(), lake, given.ds, with_chosen(lake, given.ds, given.parameters))
     print(f"{TABLE}/ds={given.ds}: {manifest.row_count} examples")
 
 

@@ -185,7 +185,8 @@ def lay_shop(lake: Lake, ds: date, shop: Shoppers, of: Catalogue) -> None:
     pair = {"user_id": shop.user_id.take(owner), "item_id": of.item_id.take(history["item_pos"])}
     lay(lake, "features/user_item", ds, pa.table(pair | history))
     cf, content = artifacts(shop)
-    lake.write_artifact("artifacts/cf", ds, cf, inputs={}, parameters=vars(CF))
+    for name in ("artifacts/cf", "artifacts/window_cf"):
+        lake.write_artifact(name, ds, cf, inputs={}, parameters=vars(CF))
     lake.write_artifact("artifacts/content", ds, content, inputs={})
     lake.write_artifact("artifacts/towers", ds, {}, inputs={})
 
