@@ -5,7 +5,8 @@ the age of their last event: the taste of today) and `last` (what was touched on
 of today).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 
@@ -17,11 +18,12 @@ from implicit.als import AlternatingLeastSquares
 
 from jobs.catalogue import Catalogue, load_catalogue
 from jobs.lake import Lake
-from jobs.nearest_items import index_of
+from jobs.nearest_items import exact_index, load_index
 from jobs.shoppers import Shoppers
 from jobs.train_cf import ARTIFACT as CF
 from jobs.train_cf import CfParameters, faded
 from jobs.train_content import ARTIFACT as CONTENT
+from jobs.two_tower import ARTIFACT as TOWERS
 from jobs.two_tower import Towers, load_towers
 
 NEIGHBOURS = {"item_item": CF, "ease": CF, "ease_whole": CF, "recent": CF, "content": CONTENT}
@@ -38,8 +40,6 @@ BY_NEIGHBOURS = {
 BY_TASTE = {"taste": "faded", "taste_last": "last"}
 """Scores that are the cosine of an item's content vector with the mean of a reading of the shopper."""
 SCORES = ("als", "two_tower", *BY_NEIGHBOURS, *BY_TASTE)
-MOST_ALS = 300
-MOST_TOWERS = 300
 
 Floats = npt.NDArray[np.float32]
 
@@ -56,6 +56,8 @@ class Sources:
     taste_decay_days: float
     towers: Towers | None = None
     """None where they were left out."""
+    indexes: Mapping[str, faiss.Index] = field(default_factory=dict)
+    """Of the item vectors, by the artifact that holds them; of one that is not here an exact one is made."""
 
     def without(self, withheld: npt.NDArray[np.bool_]) -> "Sources":
         """Return the same with items [n_items] kept off the lists that are drawn from the catalogue."""
@@ -63,17 +65,14 @@ class Sources:
 
     @cached_property
     def index(self) -> faiss.Index:
-        """The index of the item factors: exact, or where the catalogue is large, of measured recall."""
-        faiss.omp_set_num_threads(1)
-        return index_of(self.item_factors, self.item_factors, min(MOST_ALS, len(self.catalogue)))[0]
+        """The index of the item factors."""
+        return self.indexes[CF] if CF in self.indexes else exact_index(self.item_factors)
 
     @cached_property
     def tower_index(self) -> faiss.Index:
-        """The same of the item tower's vectors, which have to be there."""
+        """The index of the item tower's vectors, which have to be there."""
         assert self.towers is not None
-        faiss.omp_set_num_threads(1)
-        vectors = self.towers.item_vectors
-        return index_of(vectors, vectors, min(MOST_TOWERS, len(vectors)))[0]
+        return self.indexes[TOWERS] if TOWERS in self.indexes else exact_index(self.towers.item_vectors)
 
     @cached_property
     def als(self) -> AlternatingLeastSquares:
@@ -125,14 +124,19 @@ def load_sources(lake: Lake, ds: date, taste_decay_days: float, cf: str = CF) ->
         found.sort_indices()
         return found
 
+    item_factors, towers = lake.array(cf, ds, "item_factors"), load_towers(lake, ds)
+    indexes = {CF: load_index(lake, cf, ds, item_factors)}
+    if towers is not None:
+        indexes[TOWERS] = load_index(lake, TOWERS, ds, towers.item_vectors)
     return Sources(
         catalogue=catalogue,
-        item_factors=lake.array(cf, ds, "item_factors"),
+        item_factors=item_factors,
         item_vectors=lake.array(CONTENT, ds, "item_vectors"),
         neighbours={name: matrix(name) for name in NEIGHBOURS},
         cf=CfParameters(**lake.manifest(cf, ds).parameters),
         taste_decay_days=taste_decay_days,
-        towers=load_towers(lake, ds),
+        towers=towers,
+        indexes=indexes,
     )
 
 

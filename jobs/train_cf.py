@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from jobs.lake import Lake
 from jobs.manifest import Manifest
+from jobs.nearest_items import MOST_ASKED, SAMPLE, index_of
 from jobs.settings import Parameters, stage_arguments
 
 ARTIFACT = "artifacts/cf"
@@ -146,6 +147,16 @@ def train_cf(pairs: Pairs, parameters: CfParameters) -> Arrays:
     }
 
 
+def _sample_of_users(pairs: Pairs, item_factors: npt.NDArray[np.float32], parameters: CfParameters) -> Any:
+    """Return the factors of some users, folded in as candidates fold them: what the index will be asked."""
+    some = np.arange(0, pairs.n_users, max(1, pairs.n_users // SAMPLE))[:SAMPLE]
+    model = AlternatingLeastSquares(
+        factors=parameters.factors, alpha=parameters.alpha, regularization=parameters.regularization, num_threads=1
+    )
+    model.item_factors = item_factors
+    return model.recalculate_user(np.arange(len(some)), pairs.strength[some])
+
+
 def _neighbours(kind: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
     """Return implicit's similarity of items that share shoppers, each item's own place left out."""
     knn = kind(K=most + 1, num_threads=0)
@@ -237,13 +248,16 @@ def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = ARTIFACT
     # One thread whoever imported NumPy first: implicit runs its own, and BLAS's sums depend on how many there are.
     with threadpool_limits(1, "blas"):
         arrays = train_cf(pairs, chosen)
+        built = index_of(arrays["item_factors"], _sample_of_users(pairs, arrays["item_factors"], chosen), MOST_ASKED)
     metrics: Mapping[str, Any] = {
         "users": pairs.n_users,
         "items": n_items,
         "pairs": int(users[0].nnz),
         "anonymous_sessions": sessions[0].shape[0],
         "ease": "fitted" if len(arrays["ease_data"]) else f"left out: over {chosen.ease_max_items} items",
+        "index": built.told(),
     }
+    arrays |= built.array()
     return lake.write_artifact(artifact, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
 
 

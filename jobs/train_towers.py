@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from jobs.catalogue import Catalogue, load_catalogue
 from jobs.lake import Lake
 from jobs.manifest import Manifest
+from jobs.nearest_items import MOST_ASKED, index_of
 from jobs.settings import SHARDS, Parameters, stage_arguments
 from jobs.train_content import ARTIFACT as CONTENT
 from jobs.two_tower import (
@@ -295,9 +296,13 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
         return left_out(f"{len(known.found.item)} pairs of shopper and item, {FEWEST_PAIRS} are needed")
     with threadpool_limits(1, "blas"):
         arrays, steps = train_towers(known, chosen_here)
+        built = index_of(arrays["item_vectors"], arrays["item_vectors"], MOST_ASKED)
     metrics = {"two_tower": f"fitted by jax {chosen['jax']}", "pairs": len(known.found.item), "steps": steps}
+    metrics["index"] = built.told()
     texts = {"groups.json": json.dumps(known.names, sort_keys=True)}
-    return lake.write_artifact(ARTIFACT, ds, arrays, texts=texts, inputs=inputs, parameters=chosen, metrics=metrics)
+    return lake.write_artifact(
+        ARTIFACT, ds, arrays | built.array(), texts=texts, inputs=inputs, parameters=chosen, metrics=metrics
+    )
 
 
 def main() -> None:
