@@ -320,7 +320,7 @@ ON_SPARK = frozenset(STAGES) - {
     "publish",
     "report",
 }
-"""The stages that always need Spark; `validate` and `publish` start it for large tables by themselves."""
+"""The stages that always need Spark; `train_cf`, `validate` and `publish` start it for large tables by themselves."""
 
 
 def main() -> None:

@@ -76,6 +76,8 @@ class Parameters:
     als_regularization: float | None = None
     """None of the three: chosen by the shop's own data (jobs.choose_als)."""
     als_iterations: int = 15
+    als_on_spark_from_pairs: int = 200_000_000
+    """From so many pairs of shopper and item on, Spark's own ALS fits the factors, not implicit on one machine."""
     neighbours: int = 100
     recent_days: int = 60
     ease_lambda: float = 200.0

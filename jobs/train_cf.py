@@ -8,7 +8,7 @@ grows with the catalogue alone.
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, TypeVar
 
@@ -65,6 +65,8 @@ class CfParameters:
     ease_max_items: int
     """EASE inverts a dense items x items matrix: above this size it is left out, and the manifest says so."""
     seed: int
+    on_spark: bool = False
+    """Spark's ALS fits the item factors (jobs.spark_als)."""
 
     @classmethod
     def of(cls, parameters: Parameters) -> "CfParameters":
@@ -109,27 +111,17 @@ class Pairs:
     n_users: int
 
 
-def train_cf(pairs: Pairs, parameters: CfParameters) -> Arrays:
+def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: npt.NDArray[np.float32] | None = None) -> Arrays:
     """Return the artifact's arrays, items in catalogue order.
 
-    - `item_factors` [n_items, factors] float32: implicit ALS (Hu, Koren, Volinsky 2008), users only.
+    - `item_factors` [n_items, factors] float32: implicit ALS (Hu, Koren, Volinsky 2008), users only; or those given.
     - `item_item_*`: CSR of each item's nearest neighbours by TF-IDF cosine, descending; users and sessions.
     - `recent_*`: the same by plain cosine over the pairs of the last `recent_days`: what goes together this season.
     - `ease_*`: CSR of the strongest weights of each item's row in EASE (Steck 2019), fitted to pairs that fade with
       `ease_decay_days`; or empty.
     - `ease_whole_*`: the same of pairs that do not fade, the whole history counting alike.
     """
-    user_items = pairs.strength[: pairs.n_users]
     n_items = pairs.strength.shape[1]
-    model = AlternatingLeastSquares(
-        factors=parameters.factors,
-        alpha=parameters.alpha,
-        regularization=parameters.regularization,
-        iterations=parameters.iterations,
-        random_state=parameters.seed,
-        num_threads=0,
-    )
-    model.fit(user_items, show_progress=False)
     recent = pairs.days_since.copy()
     recent.data = (recent.data <= parameters.recent_days).astype(np.float32)
     recent.eliminate_zeros()
@@ -139,7 +131,7 @@ def train_cf(pairs: Pairs, parameters: CfParameters) -> Arrays:
     faded_ease = (parameters.ease_decay_days, parameters.ease_lambda)
     whole_ease = (np.inf, parameters.ease_whole_lambda)
     return {
-        "item_factors": model.item_factors.astype(np.float32),
+        "item_factors": implicit_factors(pairs, parameters) if item_factors is None else item_factors,
         **_csr_arrays("item_item", _neighbours(TFIDFRecommender, pairs.strength, most), most),
         **_csr_arrays("recent", _neighbours(CosineRecommender, recent, most), most),
         **_csr_arrays("ease", _ease(pairs.days_since, *faded_ease) if has_ease else nothing, most * 2),
@@ -155,6 +147,20 @@ def _sample_of_users(pairs: Pairs, item_factors: npt.NDArray[np.float32], parame
     )
     model.item_factors = item_factors
     return model.recalculate_user(np.arange(len(some)), pairs.strength[some])
+
+
+def implicit_factors(pairs: Pairs, parameters: CfParameters) -> npt.NDArray[np.float32]:
+    """Return the item factors [n_items, factors] that implicit fits to the users' pairs."""
+    model = AlternatingLeastSquares(
+        factors=parameters.factors,
+        alpha=parameters.alpha,
+        regularization=parameters.regularization,
+        iterations=parameters.iterations,
+        random_state=parameters.seed,
+        num_threads=0,
+    )
+    model.fit(pairs.strength[: pairs.n_users], show_progress=False)
+    return np.asarray(model.item_factors, dtype=np.float32)
 
 
 def _neighbours(kind: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
@@ -230,8 +236,9 @@ def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = ARTIFACT
         MissingPartitionError: the day's features were not built.
         TooFewInteractionsError: no shopper has a positive event.
     """
-    chosen = CfParameters.of(parameters)
     inputs = lake.fingerprints(ds, *INPUTS)
+    many = (lake.manifest("features/user_item", ds).row_count or 0) >= parameters.als_on_spark_from_pairs
+    chosen = replace(CfParameters.of(parameters), on_spark=many)
     found = lake.find_manifest(artifact, ds)
     if found is not None and found.is_current(inputs, vars(chosen)):
         return found
@@ -247,7 +254,7 @@ def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = ARTIFACT
         )
     # One thread whoever imported NumPy first: implicit runs its own, and BLAS's sums depend on how many there are.
     with threadpool_limits(1, "blas"):
-        arrays = train_cf(pairs, chosen)
+        arrays = train_cf(pairs, chosen, _spark_factors(lake, ds, n_items, chosen) if many else None)
         built = index_of(arrays["item_factors"], _sample_of_users(pairs, arrays["item_factors"], chosen), MOST_ASKED)
     metrics: Mapping[str, Any] = {
         "users": pairs.n_users,
@@ -259,6 +266,13 @@ def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = ARTIFACT
     }
     arrays |= built.array()
     return lake.write_artifact(artifact, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
+
+
+def _spark_factors(lake: Lake, ds: date, n_items: int, chosen: CfParameters) -> npt.NDArray[np.float32]:
+    from jobs.spark import session
+    from jobs.spark_als import item_factors  # which reads this module
+
+    return item_factors(session(), lake, ds, n_items, chosen)
 
 
 def main() -> None:
