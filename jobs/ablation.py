@@ -50,6 +50,8 @@ from jobs.training_examples import Examples, ExampleShard, examples_of, load_sho
 from serving.record import SOURCES
 
 SEEDS = 2
+WIDTH = 100
+"""Columns of the printed table, in a file as well."""
 MMR_LAMBDA = 0.95
 """Where a shop leaves MMR off, the blend's line tells what it would cost to turn it on at this lambda."""
 
@@ -289,13 +291,12 @@ def print_ablation(said: Mapping[str, Any]) -> None:
         for place, (name, of) in enumerate(pieces.items(), start=1):
             cells = [_cell(of[which][metric], of[f"{which}_interval"][metric]) for which, metric in HEADLINE]
             table.add_row(f"{kind} {name}", *cells, end_section=place == len(pieces))
-    console = Console()
+    console = Console(width=max(Console().width, WIDTH), highlight=False)
     console.print(table)
     users = said["n_users"]
     console.print(
-        f"{users['all']:,} users, {users['new']:,} with something new; means of {said['seeds']} seeds, "
-        f"learned from {', '.join(said['learned_from'])}; *: the 95% interval leaves nought out",
-        highlight=False,
+        f"{users['all']:,} users, {users['new']:,} with something new; seeds a line: {said['seeds']}; "
+        f"learned from {', '.join(said['learned_from'])}; *: the 95% interval leaves nought out"
     )
 
 
