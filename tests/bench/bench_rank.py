@@ -22,6 +22,7 @@ from jobs.candidates import QUOTA, candidates
 from jobs.catalogue import Catalogue
 from jobs.coarse_cut import COARSE, learn_the_cut
 from jobs.compiled_trees import compile_once
+from jobs.nearest_items import MOST_ASKED, index_of
 from jobs.rank import top_n
 from jobs.ranker import ORDER, Ranker
 from jobs.ranking_features import (
@@ -34,6 +35,7 @@ from jobs.ranking_features import (
 )
 from jobs.settings import Parameters
 from jobs.shoppers import Shoppers
+from jobs.train_cf import ARTIFACT as CF
 from jobs.train_cf import CfParameters
 from tests.bench.figures import Figure, best_of
 
@@ -87,7 +89,10 @@ def sources(n: int) -> Sources:
     chosen = Parameters()
     empty = sp.csr_matrix((n, n), dtype=np.float32)  # EASE is left out of catalogues as large as these
     neighbours = {name: empty if "ease" in name else near(60 if name == "content" else 100) for name in NEIGHBOURS}
-    return Sources(catalogue(n), vectors(), vectors(), neighbours, CfParameters.of(chosen), chosen.taste_decay_days)
+    factors = vectors()
+    index = {CF: index_of(factors, factors, MOST_ASKED).index}  # as the artifact holds it
+    of = CfParameters.of(chosen)
+    return Sources(catalogue(n), factors, vectors(), neighbours, of, chosen.taste_decay_days, indexes=index)
 
 
 def shoppers(n_items: int) -> Shoppers:
