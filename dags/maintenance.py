@@ -27,10 +27,10 @@ with DAG(
 ):
     JobOperator(
         task_id="maintain",
-        job="maintenance",
+        job="maintain",
         by_day=False,
         pool=HEAVY_POOL,
-        doc_md="`python -m jobs.maintenance` does the same by hand.",
+        doc_md="`topshelf maintain` does the same by hand.",
     )
     BashOperator(
         task_id="forget_logs",

@@ -23,7 +23,7 @@ with DAG(
 ):
     JobOperator(
         task_id="bring_in",
-        job="new_items",
+        job="new-items",
         by_day=False,
-        doc_md="`python -m jobs.new_items` does the same by hand.",
+        doc_md="`topshelf new-items` does the same by hand.",
     )

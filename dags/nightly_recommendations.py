@@ -56,11 +56,11 @@ def waiting_for_landing() -> BaseOperator:
 
 def stages(task_id: str, *names: str, **given: Any) -> JobOperator:
     """One task that runs some stages of the night in one process and, where they need it, one Spark session."""
-    command = f"python -m jobs.nightly --ds DAY --stages {' '.join(names)}"
+    command = f"python -m jobs nightly --ds DAY --stages {','.join(names)}"
     return JobOperator(
         task_id=task_id,
         job="nightly",
-        arguments=["--stages", *names],
+        arguments=["--stages", ",".join(names)],
         doc_md=f"`{command}` does the same by hand.",
         **{"pool": HEAVY_POOL, **given},
     )

@@ -25,7 +25,7 @@ HEAVY_POOL = "topshelf_heavy"
 REFUSED_STATUS = 3
 """Exit status of a publish that a gate held back."""
 NOT_YET_STATUS = 4
-"""Exit status of `jobs.landed` for a day that has not landed."""
+"""Exit status of `topshelf landed` for a day that has not landed."""
 FIRST_NIGHT = os.environ.get("TOPSHELF_FIRST_NIGHT", "")
 DEADLINE = timedelta(hours=float(os.environ.get("TOPSHELF_DEADLINE_HOURS", "6")))
 
@@ -54,13 +54,13 @@ def start_date() -> datetime:
 
 
 class JobOperator(BashOperator):
-    """Runs `python -m jobs.<job>`; the job's last line of output is the task's result, or its failure's reason.
+    """Runs `python -m jobs <job>`; the job's last line of output is the task's result, or its failure's reason.
 
     A job that ends with REFUSED_STATUS skips its task, with that line as the reason.
     """
 
     def __init__(self, *, job: str, arguments: Sequence[str] = (), by_day: bool = True, **given: Any) -> None:
-        words = ['exec "${TOPSHELF_PYTHON:-python}" -m', f"jobs.{job}"]
+        words = [f'exec "${{TOPSHELF_PYTHON:-python}}" -m jobs {job}']
         # The day comes through the environment, never in the command's text.
         words += ['--ds "$TOPSHELF_DS"'] if by_day else []
         super().__init__(
@@ -92,7 +92,7 @@ class LandedSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Tell whether the day has landed."""
         python = os.environ.get("TOPSHELF_PYTHON", "python")
-        done = subprocess.run([python, "-m", "jobs.landed", "--ds", self.day], check=False)
+        done = subprocess.run([python, "-m", "jobs", "landed", "--ds", self.day], check=False)
         if done.returncode not in (0, NOT_YET_STATUS):
             raise AirflowException(f"landing could not be looked at: exit status {done.returncode}; see the log")
         return done.returncode == 0

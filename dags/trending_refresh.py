@@ -24,7 +24,7 @@ with DAG(
 ):
     JobOperator(
         task_id="refresh",
-        job="trending_refresh",
+        job="trending",
         by_day=False,
-        doc_md="`python -m jobs.trending_refresh` does the same by hand.",
+        doc_md="`topshelf trending` does the same by hand.",
     )

@@ -2,7 +2,7 @@
 # Fetch what Spark needs for a lake on s3://, 15 MB, from Maven Central: hadoop-aws and the parts of the AWS SDK it uses
 # (its own dependency, the whole SDK, has 600 MB).
 #
-#   infra/s3a.sh [FOLDER]        jobs.spark takes FOLDER from TOPSHELF_S3A_JARS; both default to the user's cache
+#   infra/s3a.sh [FOLDER]        jobs.spark.session takes FOLDER from TOPSHELF_S3A_JARS; both default to the user's cache
 set -euo pipefail
 hadoop=3.5.0 # that of pyspark's hadoop-client-api
 sdk=2.35.4   # that of hadoop-aws

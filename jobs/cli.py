@@ -7,11 +7,16 @@ Every command says what it does with an example under `--help`; an error says wh
 
 import os
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+REFUSED_STATUS = 3
+"""Exit status of a command whose publish was held back by a gate: nothing broke, and nothing went live."""
+NOT_YET_STATUS = 4
+"""Exit status of `topshelf landed` for a day that has not landed."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,13 +25,13 @@ app = typer.Typer(
     help="Topshelf: recommendations thought out at night, looked up by day.",
     epilog="Example: topshelf nightly --ds 2026-01-31 --landing shop/landing",
 )
-ingest_app = typer.Typer(
+land_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Turn published data into a landing folder. Repeating changes nothing.",
-    epilog="Example: topshelf ingest online-retail published/ --landing shop/landing",
+    help="Turn a published data set into a landing folder. Repeating changes nothing.",
+    epilog="Example: topshelf land online-retail published/ --landing shop/landing",
 )
-app.add_typer(ingest_app, name="ingest")
+app.add_typer(land_app, name="land")
 
 Ds = Annotated[datetime, typer.Option("--ds", formats=["%Y-%m-%d"], help="A UTC day.", metavar="DAY")]
 Landing = Annotated[
@@ -43,13 +48,17 @@ ArchiveAt = Annotated[
     str | None, typer.Option("--archive", help="s3://BUCKET/PREFIX: TOPSHELF_ARCHIVE, or none.", metavar="URL")
 ]
 Version = Annotated[str, typer.Argument(help="As `topshelf snapshots` lists it.", metavar="VERSION")]
+TopN = Annotated[int | None, typer.Option("--top-n", min=1, max=2000, help="Length of a shelf (100).")]
+Today = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Another day than today, in UTC.", metavar="DAY")
+]
 Source = Annotated[Path, typer.Argument(help="The files as published, .csv or .csv.gz.", metavar="SRC")]
 
 
 def _settings(
     landing: str | None = None, lake: str | None = None, store: str | None = None, archive: str | None = None
 ) -> Any:
-    from jobs.settings import Settings
+    from jobs.config.settings import Settings
 
     return Settings.from_environment(landing, lake, store, archive)
 
@@ -60,43 +69,134 @@ def nightly(
     landing: Landing = None,
     lake: LakeAt = None,
     store: StoreAt = None,
-    top_n: Annotated[int | None, typer.Option("--top-n", min=1, max=2000, help="Length of a shelf (100).")] = None,
+    top_n: TopN = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Only these stages, separated by commas: see topshelf stage.", metavar="NAMES")
+    ] = None,
 ) -> None:
     """Run one day's night: landing to a published snapshot."""
-    from rich.console import Console
-
-    from jobs.nightly import nightly as run
-    from jobs.settings import parameters_from_environment
-
-    night = run(_settings(landing, lake, store), parameters_from_environment(top_n), ds.date())
-    total = sum(timing.wall_s for timing in night.timings)
-    peak = max(timing.peak_mib for timing in night.timings)
-    state = "live" if night.live else "not live"
-    Console().print(
-        f"{night.version} is {state}: {night.reason}. {total:.0f} s, peak {peak:,.0f} MiB.", highlight=False
-    )
+    names = [name.strip() for name in stages.split(",")] if stages else None
+    _run(names, ds, _settings(landing, lake, store), top_n)
 
 
-@ingest_app.command("online-retail", epilog="Example: topshelf ingest online-retail published/online_retail")
-def ingest_online_retail(src: Source, landing: Landing = None) -> None:
+@app.command(epilog="Example: topshelf stage candidates --ds 2026-01-31")
+def stage(
+    name: Annotated[str, typer.Argument(help="A stage of the night; `list` shows them.", metavar="NAME")],
+    ds: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="A UTC day.", metavar="DAY")] = None,
+    landing: Landing = None,
+    lake: LakeAt = None,
+    store: StoreAt = None,
+    top_n: TopN = None,
+    force: Annotated[
+        str, typer.Option(help="For publish: overrule a failed gate. The reason is kept.", metavar="REASON")
+    ] = "",
+) -> None:
+    """Run one stage of a day's night. Repeating it changes nothing."""
+    if name == "list":
+        from jobs.night.console import print_stages
+
+        print_stages()
+        return
+    if ds is None:
+        raise typer.BadParameter("say which day, as --ds 2026-01-31", param_hint="--ds")
+    if force and (name != "publish" or not force.strip()):
+        raise typer.BadParameter("only the stage publish can be forced, and with a reason", param_hint="--force")
+    _run([name], ds, _settings(landing, lake, store), top_n, force)
+
+
+def _run(names: list[str] | None, ds: datetime, settings: Any, top_n: int | None, force: str = "") -> None:
+    """Run stages; the last line of output says what came of it, and a refused snapshot ends with REFUSED_STATUS."""
+    from jobs.config.parameters import parameters_from_environment
+    from jobs.night.console import run_and_print
+
+    if not run_and_print(settings, parameters_from_environment(top_n), ds.date(), names, force):
+        raise typer.Exit(REFUSED_STATUS)
+
+
+@app.command(epilog="Example: topshelf landed --ds 2026-01-31 --landing s3://shop/landing")
+def landed(ds: Ds, landing: Landing = None) -> None:
+    """Tell whether a day's events have landed whole: exit status 0 if so, 4 if not yet."""
+    from jobs.landing.folders import has_landed
+
+    at = _settings(landing).landing
+    has = has_landed(at, ds.date())
+    typer.echo(f"{at}/events/ds={ds.date()} {'has' if has else 'has not'} landed")
+    if not has:
+        raise typer.Exit(NOT_YET_STATUS)
+
+
+@app.command(epilog="Example: topshelf trending --store lmdb://data/store")
+def trending(
+    landing: Landing = None,
+    store: StoreAt = None,
+    now: Annotated[
+        str | None, typer.Option(help="Another end of the 24 hours, with its UTC offset.", metavar="TIME")
+    ] = None,
+) -> None:
+    """Lay the popularity of the last 24 hours over the live snapshot. Airflow does so every 5 minutes."""
+    from jobs.config.parameters import parameters_from_environment
+    from jobs.intraday.trending import refresh
+
+    weights = parameters_from_environment().event_weight_milli
+    typer.echo(refresh(_settings(landing, store=store), weights, _moment(now)))
+
+
+@app.command("new-items", epilog="Example: topshelf new-items --store lmdb://data/store")
+def new_items(landing: Landing = None, lake: LakeAt = None, store: StoreAt = None, today: Today = None) -> None:
+    """Bring products that landed since the night into the live snapshot. Airflow does so every 15 minutes."""
+    from jobs.intraday.new_items import bring_in
+
+    typer.echo(bring_in(_settings(landing, lake, store), (today or datetime.now(UTC)).date()))
+
+
+@app.command(epilog="Example: topshelf overlay --store lmdb://data/store")
+def overlay(store: StoreAt = None) -> None:
+    """Tell what is laid over the live snapshot: trends and new products."""
+    from jobs.intraday.overlay import describe_live
+
+    typer.echo(describe_live(_settings(store=store).store))
+
+
+@app.command(epilog="Example: topshelf maintain --archive s3://bucket/shop")
+def maintain(landing: Landing = None, lake: LakeAt = None, archive: ArchiveAt = None, today: Today = None) -> None:
+    """Remove what is past its days, carry out erasures, prove the archive. Airflow does so every Sunday."""
+    from jobs.upkeep.maintenance import maintain as run
+
+    typer.echo(str(run(_settings(landing, lake, archive=archive), (today or datetime.now(UTC)).date())))
+
+
+def _moment(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time; write it as 2026-01-31T12:00:00+00:00") from error
+    if moment.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no UTC offset; write it as {text}+00:00")
+    return moment
+
+
+@land_app.command("online-retail", epilog="Example: topshelf land online-retail published/online_retail")
+def land_online_retail(src: Source, landing: Landing = None) -> None:
     """Land UCI Online Retail: invoice lines as purchases."""
-    from jobs.landing_online_retail import online_retail
+    from jobs.landing.adapters.online_retail import online_retail
 
     _print_lines(online_retail(src, Path(_settings(landing).landing)).lines())
 
 
-@ingest_app.command("retailrocket-buyers", epilog="Example: topshelf ingest retailrocket-buyers published/buyers")
-def ingest_retailrocket_buyers(src: Source, landing: Landing = None) -> None:
+@land_app.command("retailrocket-buyers", epilog="Example: topshelf land retailrocket-buyers published/buyers")
+def land_retailrocket_buyers(src: Source, landing: Landing = None) -> None:
     """Land the buyers' extract of RetailRocket: views, carts and purchases."""
-    from jobs.landing_retailrocket import retailrocket_buyers
+    from jobs.landing.adapters.retailrocket import retailrocket_buyers
 
     _print_lines(retailrocket_buyers(src, Path(_settings(landing).landing)).lines())
 
 
-@ingest_app.command("retailrocket", epilog="Example: topshelf ingest retailrocket published/retailrocket")
-def ingest_retailrocket(src: Source, landing: Landing = None) -> None:
+@land_app.command("retailrocket", epilog="Example: topshelf land retailrocket published/retailrocket")
+def land_retailrocket(src: Source, landing: Landing = None) -> None:
     """Land RetailRocket's raw files: events, item properties and category tree; parts may be absent."""
-    from jobs.landing_retailrocket import retailrocket
+    from jobs.landing.adapters.retailrocket import retailrocket
 
     _print_lines(retailrocket(src, Path(_settings(landing).landing)).lines())
 
@@ -120,8 +220,8 @@ def synthetic_shop(
     ] = None,
 ) -> None:
     """Make a shop whose shoppers' true tastes are known."""
-    from jobs.spark import session
-    from jobs.synthetic_shop import synthetic_shop as make
+    from jobs.spark.session import session
+    from jobs.synthetic.shop import synthetic_shop as make
 
     at = Path(_settings(landing).landing)
     beside = Path(truth) if truth else at.parent / "truth"
@@ -143,8 +243,8 @@ def evaluate(
     lake: LakeAt = None,
 ) -> None:
     """Score the published shelves of a day on the days after it; trains nothing."""
-    from jobs.evaluate import evaluate as run
-    from jobs.settings import parameters_from_environment
+    from jobs.config.parameters import parameters_from_environment
+    from jobs.evaluation.evaluate import evaluate as run
 
     last = until.date() if until else None
     chosen = parameters_from_environment()
@@ -158,7 +258,7 @@ def true_value(
     lake: LakeAt = None,
 ) -> None:
     """Tell what a day's shelves are truly worth in a synthetic shop, as shares of the best possible."""
-    from jobs.true_value import print_command
+    from jobs.evaluation.true_value import print_command
 
     print_command(_settings(lake=lake), ds.date(), truth)
 
@@ -170,8 +270,8 @@ def ablation(
     lake: LakeAt = None,
 ) -> None:
     """Tell what each source, head and group of features of a night is worth: all is trained again without it."""
-    from jobs.ablation import print_command
-    from jobs.settings import parameters_from_environment
+    from jobs.config.parameters import parameters_from_environment
+    from jobs.evaluation.ablation import print_command
 
     print_command(_settings(lake=lake).lake, ds.date(), parameters_from_environment(), seeds)
 
@@ -179,8 +279,8 @@ def ablation(
 @app.command(epilog="Example: topshelf report --ds 2026-01-31")
 def report(ds: Ds, lake: LakeAt = None, store: StoreAt = None) -> None:
     """Write a night's report as one HTML page, and show it as tables."""
-    from jobs.lake import Lake
-    from jobs.report import print_night
+    from jobs.lake.lake import Lake
+    from jobs.reporting.report import print_night
 
     settings = _settings(lake=lake, store=store)
     print_night(Lake(settings.lake), ds.date(), settings.store)
@@ -209,7 +309,7 @@ def keys(context: typer.Context) -> None:
 @app.command(epilog="Example: topshelf snapshots --store lmdb://data/store")
 def snapshots(store: StoreAt = None) -> None:
     """List the versions in the store, and which is live."""
-    from jobs.snapshots import print_snapshots
+    from jobs.publishing.console import print_snapshots
 
     print_snapshots(_settings(store=store).store)
 
@@ -217,7 +317,7 @@ def snapshots(store: StoreAt = None) -> None:
 @app.command(epilog="Example: topshelf rollback")
 def rollback(store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Make the version before the live one live again."""
-    from jobs.snapshots import rollback as run
+    from jobs.publishing.console import rollback as run
 
     settings = _settings(store=store, archive=archive)
     typer.echo(run(settings.store, settings.archive))
@@ -226,7 +326,7 @@ def rollback(store: StoreAt = None, archive: ArchiveAt = None) -> None:
 @app.command(epilog="Example: topshelf promote 2026-01-31-1a2b3c4d5e6f")
 def promote(version: Version, store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Make a version live, whatever its day."""
-    from jobs.snapshots import promote as run
+    from jobs.publishing.console import promote as run
 
     settings = _settings(store=store, archive=archive)
     typer.echo(run(settings.store, version, settings.archive))
@@ -235,7 +335,7 @@ def promote(version: Version, store: StoreAt = None, archive: ArchiveAt = None) 
 @app.command(epilog="Example: topshelf pin 2026-01-31-1a2b3c4d5e6f")
 def pin(version: Version, store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Make a version live and keep it so: nights go on, the pointer stays."""
-    from jobs.snapshots import pin as run
+    from jobs.publishing.console import pin as run
 
     settings = _settings(store=store, archive=archive)
     typer.echo(run(settings.store, version, settings.archive))
@@ -244,7 +344,7 @@ def pin(version: Version, store: StoreAt = None, archive: ArchiveAt = None) -> N
 @app.command(epilog="Example: topshelf unpin")
 def unpin(store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Let the next night go live again."""
-    from jobs.snapshots import unpin as run
+    from jobs.publishing.console import unpin as run
 
     settings = _settings(store=store, archive=archive)
     typer.echo(run(settings.store, settings.archive))
@@ -253,7 +353,7 @@ def unpin(store: StoreAt = None, archive: ArchiveAt = None) -> None:
 @app.command(epilog="Example: topshelf diff 2026-01-30-1a2b3c4d5e6f 2026-01-31-6f5e4d3c2b1a")
 def diff(before: Version, after: Version, store: StoreAt = None) -> None:
     """Compare two versions: users changed, overlap, items that came and went, score drift."""
-    from jobs.snapshots import print_diff
+    from jobs.publishing.console import print_diff
 
     print_diff(_settings(store=store).store, before, after)
 
@@ -267,8 +367,8 @@ def archive(
     archive: ArchiveAt = None,
 ) -> None:
     """Put a snapshot into the archive on S3; publishing does so by itself where TOPSHELF_ARCHIVE is set."""
-    from jobs.archive import archive as run
-    from jobs.archive import print_archived
+    from jobs.publishing.archive import archive as run
+    from jobs.publishing.archive import print_archived
 
     settings = _settings(store=store, archive=archive)
     if listed:
@@ -280,7 +380,7 @@ def archive(
 @app.command(epilog="Example: topshelf restore 2026-01-31-1a2b3c4d5e6f --store redis://host:6379/0")
 def restore(version: Version, store: StoreAt = None, archive: ArchiveAt = None) -> None:
     """Load a snapshot of the archive into a store of any kind; `topshelf promote` makes it live."""
-    from jobs.archive import restore as run
+    from jobs.publishing.archive import restore as run
 
     settings = _settings(store=store, archive=archive)
     typer.echo(run(settings.store, settings.archive, version))
@@ -293,7 +393,7 @@ def export(
     store: StoreAt = None,
 ) -> None:
     """Write a snapshot's shelves, item ids and not positions, for e-mail and push campaigns."""
-    from jobs.snapshots import export as run
+    from jobs.publishing.console import export as run
 
     typer.echo(run(_settings(store=store).store, path, version))
 
@@ -305,7 +405,7 @@ def show(
     store: StoreAt = None,
 ) -> None:
     """Show a shopper's stored shelf as a table."""
-    from jobs.snapshots import print_shelf
+    from jobs.publishing.console import print_shelf
 
     print_shelf(_settings(store=store).store, user, limit)
 

@@ -19,12 +19,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jobs.lake import Lake
-from jobs.nightly import nightly
-from jobs.progress import StageProgress
-from jobs.settings import Parameters, Settings
-from jobs.spark import session
-from jobs.synthetic_shop import synthetic_shop
+from jobs.config.parameters import Parameters
+from jobs.config.settings import Settings
+from jobs.lake.lake import Lake
+from jobs.night.progress import StageProgress
+from jobs.night.run import nightly
+from jobs.spark.session import session
+from jobs.synthetic.shop import synthetic_shop
 
 FIRST_DAY, LAST_DAY = date(2026, 1, 1), date(2026, 2, 14)
 USERS, ITEMS, EVENTS, SEED = 2_000, 1_000, 60_000, 7

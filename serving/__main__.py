@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from serving.settings import Settings, beside
+from serving.settings import EndpointSettings, beside
 
 _STORE = click.option("--store", envvar="TOPSHELF_STORE", default="lmdb://data/store", show_default=True)
 _LANDING = click.option("--landing", envvar="TOPSHELF_LANDING", default="data/landing", show_default=True)
@@ -66,7 +66,7 @@ def serve(
     """Answer requests until stopped. Without any key it answers on a loopback address alone, and says so."""
     import uvicorn
 
-    settings = Settings(
+    settings = EndpointSettings(
         store=store,
         landing=Path(landing),
         state=Path(state) if state else beside(store),
@@ -165,10 +165,10 @@ def land(
     once: bool,
 ) -> None:
     """Bring exposures and events to landing until stopped; `serve` starts this by itself."""
-    from serving.lander import run
+    from serving.logs.lander import run
 
     at = Path(state) if state else beside(store)
-    settings = Settings(store, Path(landing), at, at / "keys.json", shared or None, mark_events=mark_events)
+    settings = EndpointSettings(store, Path(landing), at, at / "keys.json", shared or None, mark_events=mark_events)
     run(settings, parent, once=once)
 
 
@@ -188,7 +188,7 @@ def keys_create(
     *, scope: tuple[str, ...], name: str, rate: str, store: str, state: str | None, keys: str | None
 ) -> None:
     """Make a key and show it, this once. Several are valid at a time: rotate by making the next, then revoking."""
-    from serving.keys import KeysError, create
+    from serving.api.keys import KeysError, create
 
     try:
         stored, secret = create(_keys_at(store, state, keys), tuple(dict.fromkeys(scope)), name, rate)
@@ -204,7 +204,7 @@ def keys_create(
 @_KEYS
 def keys_list(*, store: str, state: str | None, keys: str | None) -> None:
     """List keys; the keys themselves are nowhere."""
-    from serving.keys import KeysError, read_keys
+    from serving.api.keys import KeysError, read_keys
 
     try:
         for key in read_keys(_keys_at(store, state, keys)).keys:
@@ -221,7 +221,7 @@ def keys_list(*, store: str, state: str | None, keys: str | None) -> None:
 @_KEYS
 def keys_revoke(*, key_id: str, store: str, state: str | None, keys: str | None) -> None:
     """Make a key invalid; workers know within a second."""
-    from serving.keys import KeysError, revoke
+    from serving.api.keys import KeysError, revoke
 
     try:
         revoke(_keys_at(store, state, keys), key_id)
@@ -240,8 +240,8 @@ def show(*, user: str, store: str, version: str | None, as_json: bool) -> None:
     import msgspec
 
     from serving.client import UnknownUserError, open_snapshot, shelf_of
-    from serving.record import RecordError
-    from serving.stores import StoreError
+    from serving.snapshot.manifest import StoreError
+    from serving.snapshot.record import RecordError
 
     try:
         with open_snapshot(store, version) as snapshot:
@@ -260,11 +260,11 @@ def show(*, user: str, store: str, version: str | None, as_json: bool) -> None:
 
 def application() -> object:
     """The ASGI application that the environment describes; uvicorn calls this in every worker."""
-    from serving.app import build
+    from serving.api.app import build
 
     gc.set_threshold(20_000, 20, 50)  # answers leave no cycles; looking for some costs more than it frees
     sys.setswitchinterval(0.0005)  # a thread that appends to a log must not keep answers waiting for 5 ms
-    return build(Settings.from_environment())
+    return build(EndpointSettings.from_environment())
 
 
 if __name__ == "__main__":

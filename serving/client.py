@@ -10,9 +10,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from serving import money
-from serving.record import SOURCES, Shelf
-from serving.snapshot import Snapshot
-from serving.stores import StoreError, open_store
+from serving.shelf.snapshot import Snapshot
+from serving.snapshot.manifest import StoreError
+from serving.snapshot.record import SOURCES, Shelf
+from serving.stores import open_store
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ _PREFIX = "TOPSHELF_"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EndpointSettings:
     """Where an endpoint reads and writes, and what it allows."""
 
     store: str
@@ -28,7 +28,7 @@ class Settings:
         return {_PREFIX + name.upper(): _text(value) for name, value in told.items()}
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "EndpointSettings":
         def told(name: str) -> str | None:
             return environment.get(_PREFIX + name.upper()) or None
 

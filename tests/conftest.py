@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.lake import Lake
-from jobs.spark import session
+from jobs.lake.lake import Lake
+from jobs.spark.session import session
 
 
 @pytest.fixture(scope="session")

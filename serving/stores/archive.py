@@ -26,12 +26,12 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from serving.stores import Store, StoredVersion
-from serving.stores import pointer as steps
-from serving.stores.digest import RecordDigest
-from serving.stores.manifest import Manifest, ShardReport, StoreError, UnknownVersionError
-from serving.stores.pointer import Pointer
-from serving.stores.record_stream import packed, unpacked
+from serving.snapshot import pointer as steps
+from serving.snapshot.digest import RecordDigest
+from serving.snapshot.manifest import ShardReport, SnapshotManifest, StoreError, UnknownVersionError
+from serving.snapshot.pointer import Pointer
+from serving.snapshot.record_stream import packed, unpacked
+from serving.stores.protocols import Store, StoredVersion
 
 PART_BYTES = 16 << 20
 AT_ONCE = 4  # parts sent, and shards fetched, at once
@@ -119,7 +119,7 @@ class Archive:
 
     # Versions ----------------------------------------------------------------------------------------------
 
-    def versions(self) -> list[Manifest]:
+    def versions(self) -> list[SnapshotManifest]:
         """The manifests of all whole versions, by day and version."""
         base, found = self.key("versions", ""), []
         with self._client() as client:
@@ -128,15 +128,15 @@ class Archive:
         for name in names:
             data = self.read(self.key("versions", name, "manifest.json"))
             if data is not None:
-                found.append(Manifest.from_json(data[0], f"{name} in {self.url}"))
+                found.append(SnapshotManifest.from_json(data[0], f"{name} in {self.url}"))
         return sorted(found, key=lambda m: (m.day, m.version))
 
-    def manifest(self, version: str) -> Manifest:
+    def manifest(self, version: str) -> SnapshotManifest:
         """Raises UnknownVersionError where it is not whole."""
         data = self.read(self.key("versions", version, "manifest.json"))
         if data is None:
             raise UnknownVersionError(f"{self.url} holds no version {version}; see topshelf archive --list")
-        return Manifest.from_json(data[0], f"{version} in {self.url}")
+        return SnapshotManifest.from_json(data[0], f"{version} in {self.url}")
 
     def put(self, stored: StoredVersion) -> int:
         """Archive a version, whose caller holds it; what an earlier attempt sent is not sent again: bytes sent."""
@@ -154,7 +154,7 @@ class Archive:
             found = self.read(f"{base}/manifest.json")
             if found is None:
                 continue
-            if Manifest.from_json(found[0], f"{manifest.version} in {self.url}").hash != manifest.hash:
+            if SnapshotManifest.from_json(found[0], f"{manifest.version} in {self.url}").hash != manifest.hash:
                 raise StoreError(
                     f"{self.url} holds another snapshot as {manifest.version}; give each shop a prefix of its own"
                 )
@@ -162,7 +162,7 @@ class Archive:
                 break
         return sent
 
-    def restore(self, version: str, store: Store) -> Manifest:
+    def restore(self, version: str, store: Store) -> SnapshotManifest:
         """Load a version into a store, which may be of another kind, and note it there; the pointer stays.
 
         What an earlier attempt loaded whole is not loaded again.

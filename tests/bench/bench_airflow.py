@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from jobs.spark import session
-from jobs.synthetic_shop import synthetic_shop
+from jobs.spark.session import session
+from jobs.synthetic.shop import synthetic_shop
 from tests.bench.figures import Figure
 from tests.e2e.airflow_nights import DAG, PARAMETERS, all_green, backfill_by_rest
 from tests.e2e.airflow_stack import ROOT, Stack, needs_airflow_and_postgres, wait_until
@@ -76,7 +76,15 @@ def places(folder: Path, name: str) -> dict[str, str]:
 
 def command(variables: dict[str, str], stages: list[str]) -> float:
     began = time.perf_counter()
-    words = [sys.executable, "-m", "jobs.nightly", "--ds", str(DAY), *(["--stages", *stages] if stages else [])]
+    words = [
+        sys.executable,
+        "-m",
+        "jobs",
+        "nightly",
+        "--ds",
+        str(DAY),
+        *(["--stages", ",".join(stages)] if stages else []),
+    ]
     subprocess.run(words, env=os.environ | variables, cwd=ROOT, capture_output=True, check=True)
     return time.perf_counter() - began
 
@@ -126,7 +134,7 @@ def wait_for_any_run(stack: Stack) -> bool:
 def stages_of(task: dict[str, Any]) -> list[str]:
     """The stages in a task's rendered command."""
     told = str((task.get("rendered_fields") or {}).get("bash_command", ""))
-    return told.partition("--stages ")[2].split()
+    return told.partition("--stages ")[2].replace(",", " ").split()
 
 
 def seconds(start: str, end: str) -> float:

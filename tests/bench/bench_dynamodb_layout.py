@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 
-from serving.stores.key_value_versions import hashed
+from serving.stores.key_value.layout import hashed
 from tests.bench.figures import Figure, percentile
 from tests.serving import servers
 

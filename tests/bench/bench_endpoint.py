@@ -23,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.publish import Night, publish
-from serving.keys import create
-from serving.record import REASON_CODES, SOURCES, shard_of
+from jobs.publishing.night_contents import NightContents
+from jobs.publishing.publish import publish
+from serving.api.keys import create
+from serving.snapshot.record import REASON_CODES, SOURCES, shard_of
 from serving.stores import open_store
 from tests.bench.figures import Figure
 from tests.bench.shop import SHARDS, TOP_N, user_id
@@ -41,7 +42,7 @@ BARE = "tests.bench.bare:application"
 _QUERY = "limit=20&category=home&price_min=2.00&price_max=497.00&page=homepage&device=mobile&location=top"
 
 
-def popular_night(n_users: int, n_items: int, seed: int = 0) -> Night:
+def popular_night(n_users: int, n_items: int, seed: int = 0) -> NightContents:
     """A night whose shelves hold popular items more often; shelves are made when their shard is asked for."""
     base = night("2026-01-31", n_users=0, n_items=n_items, top_n=TOP_N, n_shards=SHARDS, seed=seed, explores=True)
     ids = base.items["item_id"].combine_chunks()

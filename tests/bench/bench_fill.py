@@ -19,11 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.publish import publish
-from jobs.snapshot_columns import catalogue_of
-from serving.item_state import LiveItems
-from serving.shelf import LEVELS, Ask, Pick, filters_of, pick
-from serving.snapshot import Snapshot
+from jobs.publishing.publish import publish
+from jobs.publishing.snapshot_columns import catalogue_of
+from serving.shelf.fill import Ask, filters_of, pick
+from serving.shelf.fill_levels import LEVELS
+from serving.shelf.item_state import LiveItems
+from serving.shelf.picking import Pick
+from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
 from tests.bench.figures import Figure
 from tests.bench.shop import many, user_id

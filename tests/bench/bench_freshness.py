@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.publish import publish
+from jobs.publishing.publish import publish
 from serving.stores import open_store
 from tests.bench.bench_endpoint import ask_script, endpoint, popular_night
 from tests.bench.figures import Figure, percentile

@@ -12,11 +12,12 @@ from pathlib import Path
 import boto3
 import lmdb
 
-from jobs.publish import publish
-from serving.record import decode, record_key, shard_of
-from serving.stores import Store, open_store
-from serving.stores.key_value_versions import hashed
-from serving.stores.key_values import KeyValueStore
+from jobs.publishing.publish import publish
+from serving.snapshot.record import decode, record_key, shard_of
+from serving.stores import open_store
+from serving.stores.key_value.layout import hashed
+from serving.stores.key_value.store import KeyValueStore
+from serving.stores.protocols import Store
 from tests.bench.figures import Figure, percentile
 from tests.bench.shop import SHARDS, many, user_id
 from tests.bench.wire import get

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from jobs.publish import publish
-from serving.explore import slots
-from serving.item_state import LiveItems
-from serving.shelf import LEVELS, POLICY, Ask, pick
-from serving.snapshot import Snapshot
+from jobs.publishing.publish import publish
+from serving.shelf.explore import slots
+from serving.shelf.fill import POLICY, Ask, pick
+from serving.shelf.fill_levels import LEVELS
+from serving.shelf.item_state import LiveItems
+from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
 from tests.bench.figures import Figure
 from tests.serving.small_shop import night

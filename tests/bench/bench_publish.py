@@ -15,10 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
 
-from jobs.publish import SHELF_TEXTS, Night, publish
-from serving.stores import Store, open_store
-from serving.stores.key_value_versions import hashed
-from serving.stores.key_values import KeyValueStore
+from jobs.publishing.night_contents import SHELF_TEXTS, NightContents
+from jobs.publishing.publish import publish
+from serving.stores import open_store
+from serving.stores.key_value.layout import hashed
+from serving.stores.key_value.store import KeyValueStore
+from serving.stores.protocols import Store
 from tests.bench.figures import Figure
 from tests.bench.shop import many
 from tests.bench.wire import resp, send
@@ -42,7 +44,7 @@ def one_core() -> Iterator[None]:
         pa.set_cpu_count(threads)
 
 
-def published(night: Night, url: str) -> tuple[float, list[Pairs]]:
+def published(night: NightContents, url: str) -> tuple[float, list[Pairs]]:
     """Publish into an empty store: seconds, and each shard's keys and records as they are stored."""
     with closing(open_store(url)) as store:
         began = time.perf_counter()

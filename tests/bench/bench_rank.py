@@ -16,16 +16,18 @@ import pyarrow as pa
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from jobs.blend import Blend
-from jobs.candidate_sources import NEIGHBOURS, Sources
-from jobs.candidates import QUOTA, candidates
-from jobs.catalogue import Catalogue
-from jobs.coarse_cut import COARSE, learn_the_cut
-from jobs.compiled_trees import compile_once
-from jobs.nearest_items import MOST_ASKED, index_of
-from jobs.rank import top_n
-from jobs.ranker import ORDER, Ranker
-from jobs.ranking_features import (
+from jobs.candidates.generate import candidates
+from jobs.candidates.lists import QUOTA
+from jobs.candidates.sources import NEIGHBOURS, Sources
+from jobs.config.parameters import Parameters
+from jobs.features.catalogue import Catalogue
+from jobs.features.shoppers import ShopperHistories
+from jobs.lake.tables import CF
+from jobs.models.als import CfParameters
+from jobs.models.nearest_items import MOST_ASKED, index_of
+from jobs.ranking.coarse_cut import COARSE, learn_the_cut
+from jobs.ranking.compiled_trees import compile_once
+from jobs.ranking.pair_features import (
     CATEGORICAL_FEATURES,
     FEATURES,
     ITEM_FEATURES,
@@ -33,10 +35,9 @@ from jobs.ranking_features import (
     USER_FEATURES,
     ranking_features,
 )
-from jobs.settings import Parameters
-from jobs.shoppers import Shoppers
-from jobs.train_cf import ARTIFACT as CF
-from jobs.train_cf import CfParameters
+from jobs.ranking.ranker import ORDER, Ranker
+from jobs.shelves.blend import Blend
+from jobs.shelves.top_n import top_n
 from tests.bench.figures import Figure, best_of
 
 CATALOGUES = (100_000, 1_000_000)
@@ -95,7 +96,7 @@ def sources(n: int) -> Sources:
     return Sources(catalogue(n), factors, vectors(), neighbours, of, chosen.taste_decay_days, indexes=index)
 
 
-def shoppers(n_items: int) -> Shoppers:
+def shoppers(n_items: int) -> ShopperHistories:
     """Shoppers with HISTORY items each, of TASTES categories."""
     rows = USERS * HISTORY
     tastes = RNG.integers(0, CATEGORIES, (USERS, TASTES))
@@ -104,7 +105,7 @@ def shoppers(n_items: int) -> Shoppers:
     names = {*PAIR_FEATURES, "purchase_day_count", "cart_count"}
     history = {name: counts(rows) for name in sorted(names)}
     history |= {"item_pos": item, "weight_milli": 1_000 * (1 + counts(rows))}
-    return Shoppers(
+    return ShopperHistories(
         user_id=pa.array([f"user-{number}" for number in range(USERS)]),
         users={name: counts(USERS) for name in USER_FEATURES},
         history=history,

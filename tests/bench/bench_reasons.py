@@ -18,19 +18,23 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from jobs.candidate_sources import Sources, load_sources, pair_keys, score
-from jobs.candidates import candidate_parameters, candidates
-from jobs.lake import Lake
-from jobs.nightly import STAGES, run_stages
-from jobs.rank import top_n
-from jobs.ranker import Ranker, load_ranker
-from jobs.ranking_features import ranking_features
-from jobs.reasons import reasons
-from jobs.settings import SHARDS, Parameters, Settings
-from jobs.shoppers import Shoppers, load_shoppers
-from jobs.spark import session
-from jobs.synthetic_shop import synthetic_shop
-from serving.record import SOURCES
+from jobs.candidates.generate import candidate_parameters, candidates
+from jobs.candidates.sources import Sources, load_sources, score
+from jobs.config.parameters import Parameters
+from jobs.config.settings import Settings
+from jobs.features.shoppers import ShopperHistories, load_shoppers
+from jobs.lake.lake import Lake
+from jobs.lake.tables import SHARDS
+from jobs.night.run import run_stages
+from jobs.night.stages import STAGES
+from jobs.numeric.arrays import pair_keys
+from jobs.ranking.pair_features import ranking_features
+from jobs.ranking.ranker import Ranker, load_ranker
+from jobs.shelves.reasons import reasons
+from jobs.shelves.top_n import top_n
+from jobs.spark.session import session
+from jobs.synthetic.shop import synthetic_shop
+from serving.snapshot.record import SOURCES
 from tests.bench.figures import Figure
 
 USERS, ITEMS, EVENTS, SEED = 2_000, 1_000, 60_000, 7
@@ -44,7 +48,7 @@ LEARNED = ("als", "item_item", "ease", "content")
 class Places:
     """Places on the shelves of one batch of shoppers, each with a history item that its reason names."""
 
-    shoppers: Shoppers
+    shoppers: ShopperHistories
     user: np.ndarray
     item: np.ndarray
     source: np.ndarray
@@ -67,14 +71,14 @@ def places(lake: Lake, sources: Sources, ranker: Ranker) -> Iterator[Places]:
             yield Places(batch, user[named], item[named], source[named], behind[named])
 
 
-def copies(of: Places, *, without: bool) -> Shoppers:
+def copies(of: Places, *, without: bool) -> ShopperHistories:
     """One copy of its shopper for each place, with or without the history item that the reason names."""
     shop = of.shoppers
     rows = [np.arange(shop.indptr[user], shop.indptr[user + 1]) for user in of.user]
     if without:
         rows = [some[shop.history["item_pos"][some] != gone] for some, gone in zip(rows, of.behind, strict=True)]
     flat = np.concatenate(rows)
-    return Shoppers(
+    return ShopperHistories(
         user_id=shop.user_id.take(pa.array(of.user)),
         users={name: column[of.user] for name, column in shop.users.items()},
         history={name: column[flat] for name, column in shop.history.items()},
@@ -142,7 +146,7 @@ def main() -> list[Figure]:
         synthetic_shop(
             session(), Path(settings.landing), Path(folder, "truth"), USERS, ITEMS, EVENTS, FIRST_DAY, DAY, SEED
         )
-        names = list(STAGES)
+        names = [stage.name for stage in STAGES]
         run_stages(settings, PARAMETERS, DAY, names[: names.index("train_ranker") + 1])
         session().stop()
         with threadpool_limits(1):

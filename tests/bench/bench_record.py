@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from serving.record import REASON_CODES, SOURCES, ShelfColumns, decode, encode
+from serving.snapshot.record import REASON_CODES, SOURCES, ShelfColumns, decode, encode
 from tests.bench.figures import Figure, best_of
 
 USERS, ITEMS, CATALOGUE = 20_000, 100, 1_000_000

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from jobs import snapshot_versions as versions
-from jobs.publish import publish
-from jobs.publish_gates import GateLimits
-from serving.following import POLL_S
-from serving.snapshot import Snapshot
+from jobs.publishing import versions
+from jobs.publishing.gates import GateLimits
+from jobs.publishing.publish import publish
+from serving.logs.follower import POLL_S
+from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
 from tests.bench.figures import Figure, percentile
 from tests.bench.shop import many, user_id

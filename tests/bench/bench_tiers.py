@@ -10,16 +10,16 @@ from datetime import date
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from jobs.candidates import candidates
-from jobs.compiled_trees import compile_once
-from jobs.lake import Lake
-from jobs.rank import BY_VALUE, NO_BOOST, RankShard, _to_arrow
-from jobs.ranker import ORDER, Ranker
-from jobs.ranking_features import ranking_features
-from jobs.settings import Parameters
-from jobs.shoppers import Shoppers
-from jobs.tiers import DORMANT_SHELVES, Tiers
-from serving.record import MAX_REASON_ITEMS
+from jobs.candidates.generate import candidates
+from jobs.config.parameters import Parameters
+from jobs.features.shoppers import ShopperHistories
+from jobs.lake.lake import Lake
+from jobs.ranking.compiled_trees import compile_once
+from jobs.ranking.pair_features import ranking_features
+from jobs.ranking.ranker import ORDER, Ranker
+from jobs.shelves.dormant import DORMANT_SHELVES, Tiers
+from jobs.shelves.top_n import BY_VALUE, NO_BOOST, RankShard, _to_arrow
+from serving.snapshot.record import MAX_REASON_ITEMS
 from tests.bench.bench_rank import TOP_N, USERS, shoppers, sources, trained
 from tests.bench.figures import Figure, best_of
 
@@ -27,7 +27,7 @@ ITEMS, DORMANT_DAYS = 100_000, 90
 SHARES = {"half dormant": 0.5, "all dormant": 1.0}
 
 
-def with_dormant(batch: Shoppers, share: float) -> Shoppers:
+def with_dormant(batch: ShopperHistories, share: float) -> ShopperHistories:
     """The shoppers, the first of them without an event for longer than DORMANT_DAYS."""
     days = np.where(np.arange(len(batch)) < share * len(batch), DORMANT_DAYS + 1, 1)
     return replace(batch, users=batch.users | {"days_since_last_event": days})
@@ -51,7 +51,7 @@ def main() -> Sequence[Figure]:
         chosen = {"order": heads[ORDER], "order_tilt": 0.5, "compiled": compiled}
         ranker = Ranker({"purchase": heads["purchase"]}, {"purchase": 1.0}, 0.15, **chosen)
 
-        def measured(people: Shoppers, tiers: Tiers) -> tuple[float, float]:
+        def measured(people: ShopperHistories, tiers: Tiers) -> tuple[float, float]:
             """Users a second, and bytes a user."""
             shard = RankShard(Lake("none"), date(2026, 1, 31), TOP_N, 60.0, 0, BY_VALUE, NO_BOOST, tiers)
             awake = people.awake(tiers.dormant_days)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from jobs.publish import Night
-from serving.record import REASON_CODES, SOURCES, shard_of
+from jobs.publishing.night_contents import NightContents
+from serving.snapshot.record import REASON_CODES, SOURCES, shard_of
 from tests.serving.small_shop import night
 
 ITEMS, TOP_N, SHARDS = 50_000, 100, 8
@@ -16,7 +16,7 @@ def user_id(number: int) -> str:
     return f"user-{number:08d}"
 
 
-def many(n_users: int, *, n_items: int = ITEMS, day: str = "2026-01-31", seed: int = 0) -> Night:
+def many(n_users: int, *, n_items: int = ITEMS, day: str = "2026-01-31", seed: int = 0) -> NightContents:
     """A night of `n_users` shelves of 100 items, 19 reason items each."""
     names = [user_id(number) for number in range(n_users)]
     owners = [[name for name in names if shard_of(name, SHARDS) == shard] for shard in range(SHARDS)]

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.lake import Lake
-from jobs.nightly import Night, nightly
-from jobs.settings import Parameters, Settings
-from jobs.synthetic_shop import synthetic_shop
+from jobs.config.parameters import Parameters
+from jobs.config.settings import Settings
+from jobs.lake.lake import Lake
+from jobs.night.context import NightResult
+from jobs.night.run import nightly
+from jobs.synthetic.shop import synthetic_shop
 from serving.stores import open_store
 from tests.e2e.airflow_stack import Stack, needs_airflow_and_postgres
 from tests.e2e.test_night import BUILT, rows_sha256
@@ -80,7 +82,7 @@ class Alone:
     """The same nights by the command line, in a lake and a store of their own."""
 
     settings: Settings
-    nights: dict[date, Night] = field(default_factory=dict)
+    nights: dict[date, NightResult] = field(default_factory=dict)
     made: dict[str, list[object]] = field(default_factory=dict)
     """Every version's hashes, those since swept included."""
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.lake import Lake
-from jobs.nightly import Night, nightly
-from jobs.settings import Parameters, Settings
-from jobs.synthetic_shop import synthetic_shop
+from jobs.config.parameters import Parameters
+from jobs.config.settings import Settings
+from jobs.lake.lake import Lake
+from jobs.night.context import NightResult
+from jobs.night.run import nightly
+from jobs.synthetic.shop import synthetic_shop
 
 FIRST_DAY, DAY, LAST_DAY = date(2026, 1, 1), date(2026, 2, 10), date(2026, 2, 14)
 PARAMETERS = Parameters(
@@ -24,7 +26,7 @@ class Shop:
 
     settings: Settings
     lake: Lake
-    night: Night
+    night: NightResult
 
 
 @pytest.fixture(scope="session")

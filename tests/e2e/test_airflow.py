@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.settings import Settings
+from jobs.config.settings import Settings
 from tests.e2e.airflow_nights import (
     DAG,
     NIGHT_S,

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.nightly import REFUSED_STATUS
-from jobs.settings import Settings
+from jobs.cli import REFUSED_STATUS
+from jobs.config.settings import Settings
 from serving.stores import open_store
 from tests.e2e.airflow_nights import (
     ASKED_FOR,
@@ -61,7 +61,7 @@ def test_nights_at_once_tear_no_partition_and_the_pointer_stands_on_the_last_day
     with pytest.raises(ApiError, match="409"):
         backfill_by_rest(stack, BY_HAND)
     by_hand = subprocess.Popen(
-        [sys.executable, "-m", "jobs.nightly", "--ds", str(BY_HAND)],
+        [sys.executable, "-m", "jobs", "nightly", "--ds", str(BY_HAND)],
         env=os.environ | variables(tmp_path, settings),
         cwd=ROOT,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.lake import Lake
+from jobs.lake.lake import Lake
 from tests.e2e.airflow_stack import ROOT, free_port, wait_until
 from tests.e2e.conftest import DAY, PARAMETERS, Shop
 from tests.e2e.test_night import BUILT, elsewhere, rows_sha256, snapshot_shards
@@ -109,7 +109,7 @@ def test_a_cluster_makes_the_same_night_though_a_worker_is_killed(
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
     night = subprocess.Popen(
-        [sys.executable, "-m", "jobs.nightly", "--ds", str(DAY)],
+        [sys.executable, "-m", "jobs", "nightly", "--ds", str(DAY)],
         env=env,
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.settings import Settings
+from jobs.config.settings import Settings
 from tests.e2e.airflow_nights import (
     ASKED_FOR,
     DAG,
@@ -61,8 +61,8 @@ def running_jobs(stack: Stack) -> dict[str, psutil.Process]:
             words = process.cmdline()
         except psutil.Error:
             continue  # it has just ended
-        if "jobs.nightly" in words and "--stages" in words:
-            found[words[words.index("--stages") + 1]] = process
+        if "nightly" in words and "--stages" in words:
+            found[words[words.index("--stages") + 1].split(",")[0]] = process
     return found
 
 

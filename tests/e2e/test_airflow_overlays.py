@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from jobs.config.settings import Settings
 from jobs.demo import ask, endpoint
-from jobs.settings import Settings
 from tests.e2e.airflow_stack import ROOT, wait_until
 from tests.e2e.conftest import DAY, Shop
 
@@ -50,7 +50,7 @@ class Open:
             "TOPSHELF_STORE": self.settings.store,
         }
         done = subprocess.run(
-            [sys.executable, "-m", f"jobs.{job}"], env=env, cwd=ROOT, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "jobs", job], env=env, cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
@@ -72,7 +72,7 @@ def test_what_shoppers_do_now_trends_in_answers_after_the_next_run(opened: Open,
     in_stock = sorted((row for row in items if row["stock"]), key=lambda row: (row["weight_30d"], row["item_id"]))
     hot = str(in_stock[0]["item_id"])
     assert hot not in {row["item_id"] for row in opened.shelf()}
-    assert "stay" in opened.run("trending_refresh")
+    assert "stay" in opened.run("trending")
     began = time.monotonic()
     lines = "".join(
         json.dumps({"event_id": f"e-{n}", "user_id": f"u-{n}", "item_id": hot, "event_type": "purchase"}) + "\n"
@@ -83,7 +83,7 @@ def test_what_shoppers_do_now_trends_in_answers_after_the_next_run(opened: Open,
         assert taken.status == 202
     today = Path(opened.settings.landing, "events", f"ds={datetime.now(UTC).date()}")
     wait_until(lambda: any(path.read_bytes().count(b"\n") == 30 for path in today.glob("*.jsonl")), "the lander", 30)
-    told = opened.run("trending_refresh")
+    told = opened.run("trending")
     assert f"{hot} most" in told, told
     first = wait_until(lambda: [row for row in opened.shelf() if row["item_id"] == hot], "the trend in answers", 30)
     assert "rending" in first[0]["reason"]
@@ -99,7 +99,7 @@ def test_a_product_that_lands_by_day_is_found_with_its_likes_after_the_next_run(
     folder.mkdir(parents=True)
     line = new | {"price": str(item["price_minor"] / 100), "stock": 5}
     (folder / "new.jsonl").write_text(json.dumps(line) + "\n")
-    told = opened.run("new_items")
+    told = opened.run("new-items")
     assert "1 new items" in told, told
     near = wait_until(lambda: opened.similar("brand-new"), "the new item in answers", 30)
     assert len(near) >= 3

@@ -18,18 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.contracts import contract, tables
-from jobs.lake import Lake
-from jobs.nightly import nightly
-from jobs.settings import Settings
-from jobs.training_examples import OF_WINDOWS
-from serving.record import record_key
+from jobs.config.settings import Settings
+from jobs.lake.contracts import contract, tables
+from jobs.lake.lake import Lake
+from jobs.lake.tables import WINDOW_TABLES
+from jobs.night.run import nightly
+from jobs.night.stages import STAGES
+from serving.snapshot.record import record_key
+from serving.snapshot.tombstones import tombstone_line
 from serving.stores import open_store
-from serving.stores.tombstones import tombstone_line
 from tests.e2e.conftest import DAY, LAST_DAY, PARAMETERS, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = [name for name in tables("features") + tables("marts") if name not in OF_WINDOWS]
+BUILT = [name for name in tables("features") + tables("marts") if name not in WINDOW_TABLES]
 
 
 def rows_sha256(lake: Lake, table: str, ds: date) -> str:
@@ -155,9 +156,9 @@ def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop, tmp
     shutil.copytree(shop.settings.lake, settings.lake)
     lake = Lake(settings.lake)
     env = environment(settings, tmp_path)
-    for stage in ("ingest", "features", "train_cf", "candidates", "rank", "fallback", "validate", "publish"):
+    for stage in [stage.name for stage in STAGES]:
         done = subprocess.run(
-            [sys.executable, "-m", f"jobs.{stage}", "--ds", str(DAY)],
+            [sys.executable, "-m", "jobs", "stage", stage, "--ds", str(DAY)],
             capture_output=True,
             text=True,
             env=env,
@@ -194,7 +195,7 @@ def test_a_shop_of_two_days_and_three_shoppers_gets_its_night_too(spark: object,
 @pytest.mark.slow
 def test_a_night_killed_at_any_moment_is_finished_by_the_next_run(shop: Shop, tmp_path: Path) -> None:
     settings = elsewhere(shop, tmp_path)
-    command = [sys.executable, "-m", "jobs.nightly", "--ds", str(DAY)]
+    command = [sys.executable, "-m", "jobs", "nightly", "--ds", str(DAY)]
     for after_s in (25, 45):
         process = subprocess.Popen(command, env=environment(settings, tmp_path), start_new_session=True, cwd=ROOT)
         try:

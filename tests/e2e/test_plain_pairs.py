@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.evaluate import published
-from jobs.lake import Lake
-from jobs.nightly import nightly
-from jobs.settings import Parameters, Settings
-from jobs.synthetic_catalogue import Shop
-from jobs.synthetic_rows import event_rows
+from jobs.config.parameters import Parameters
+from jobs.config.settings import Settings
+from jobs.evaluation.evaluate import published
+from jobs.lake.lake import Lake
+from jobs.night.run import nightly
+from jobs.synthetic.catalogue import Shop
+from jobs.synthetic.rows import event_rows
 
 SHOP = Shop(800, 400, 60_000, date(2026, 1, 1), date(2026, 3, 1), seed=11)
 DAY, UNTIL = date(2026, 2, 15), date(2026, 3, 1)

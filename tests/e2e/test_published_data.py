@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.config.parameters import Parameters
+from jobs.config.settings import Settings
 from jobs.demo import endpoint
-from jobs.evaluate import published
-from jobs.lake import Lake
-from jobs.landing_online_retail import online_retail
-from jobs.nightly import nightly
-from jobs.settings import Parameters, Settings
+from jobs.evaluation.evaluate import published
+from jobs.lake.lake import Lake
+from jobs.landing.adapters.online_retail import online_retail
+from jobs.night.run import nightly
 
 DS, UNTIL = date(2011, 11, 9), date(2011, 11, 23)
 REGULAR = "17850"

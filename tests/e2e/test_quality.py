@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ablation import AblationError, ablation, print_ablation
-from jobs.holdout import holdout_path
-from jobs.report import build
-from jobs.true_value import K, print_true_value, true_value
+from jobs.evaluation.ablation import AblationError, ablation, print_ablation
+from jobs.evaluation.true_value import print_true_value, true_value
+from jobs.numeric.list_metrics import K
+from jobs.reporting.report import build
+from jobs.training.holdout import holdout_path
 from tests.e2e.conftest import DAY, PARAMETERS, Shop
 
 

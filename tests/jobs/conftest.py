@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.stores import Store, open_store
+from serving.stores import open_store
+from serving.stores.protocols import Store
 
 
 @pytest.fixture

@@ -13,15 +13,17 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from jobs.candidate_sources import NEIGHBOURS, Sources
-from jobs.catalogue import Catalogue
-from jobs.lake import Lake
-from jobs.manifest import MANIFEST_NAME, Manifest
-from jobs.ranking_features import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
-from jobs.settings import Parameters
-from jobs.shoppers import Shoppers
-from jobs.train_cf import CfParameters, Pairs, interaction_values, train_cf
-from jobs.train_content import ContentParameters, train_content
+from jobs.candidates.sources import NEIGHBOURS, Sources
+from jobs.config.parameters import Parameters
+from jobs.features.catalogue import Catalogue
+from jobs.features.shoppers import ShopperHistories
+from jobs.features.strength import interaction_values
+from jobs.lake.lake import Lake
+from jobs.lake.manifest import MANIFEST_NAME, Manifest
+from jobs.models.als import CfParameters, Pairs
+from jobs.models.collaborative import train_cf
+from jobs.models.content import ContentParameters, train_content
+from jobs.ranking.pair_features import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 
 CF = CfParameters.of(Parameters(als_factors=8, als_iterations=4, neighbours=12))
 DECAY_DAYS = 60.0
@@ -43,13 +45,13 @@ def touch(item: int, *, bought: int = 0, viewed: int = 0, carted: int = 0, days_
     )
 
 
-def shoppers(n_items: int, *histories: Sequence[Mapping[str, float]], **users: Sequence[Any]) -> Shoppers:
+def shoppers(n_items: int, *histories: Sequence[Mapping[str, float]], **users: Sequence[Any]) -> ShopperHistories:
     """Shoppers with these histories; a column of features/user that is not given is 0, or None where it is a name."""
     rows = [row for history in histories for row in sorted(history, key=lambda row: row["item_pos"])]
     history = {name: np.array([row[name] for row in rows]) for name in touch(0)}
     whole = {"item_pos": np.int64, "weight_milli": np.int64}
     nobody = np.full(len(histories), None)
-    return Shoppers(
+    return ShopperHistories(
         user_id=pa.array([f"user-{number:04d}" for number in range(len(histories))]),
         users={name: np.array(users.get(name, [0.0] * len(histories)), float) for name in USER_FEATURES}
         | {name: np.array(users.get(name, nobody), object) for name in ("region", "age_band")},
@@ -91,7 +93,7 @@ def sources(of: Catalogue, factors: Any = None, vectors: Any = None, **neighbour
     )
 
 
-def drawn_history(seed: int, n_users: int, n_items: int, nobody_has: int = -1) -> Shoppers:
+def drawn_history(seed: int, n_users: int, n_items: int, nobody_has: int = -1) -> ShopperHistories:
     """Shoppers who keep to a half of the catalogue, some with much history, some with none, some who only looked."""
     draw = np.random.default_rng(seed)
     histories = []
@@ -122,7 +124,7 @@ def drawn_catalogue(seed: int, n_items: int) -> Catalogue:
     return catalogue(n_items, category, **columns | {"stock": draw.choice([np.nan, 0.0, 5.0], n_items)})
 
 
-def pairs_of(of: Shoppers) -> Pairs:
+def pairs_of(of: ShopperHistories) -> Pairs:
     """What CF is fitted to, as the night reads it from the same history."""
     values = interaction_values(of.history["weight_milli"])
     days = of.history["days_since_last_event"].astype(np.float32) + 1
@@ -140,14 +142,14 @@ def content_rows(n_items: int) -> pa.Table:
     return pa.table({"title": titles, "category": category, "brand": nobody, "price_minor": prices})
 
 
-def artifacts(of: Shoppers) -> tuple[dict[str, Any], dict[str, Any]]:
+def artifacts(of: ShopperHistories) -> tuple[dict[str, Any], dict[str, Any]]:
     """The arrays of the CF and the content artifact, as a night trains them on this history."""
     with threadpool_limits(1, "blas"):
         return train_cf(pairs_of(of), CF), train_content(content_rows(of.n_items), ContentParameters(8, 7))[0]
 
 
 @cache
-def drawn_shop(seed: int = 3, n_users: int = 40, n_items: int = 60) -> tuple[Shoppers, Sources]:
+def drawn_shop(seed: int = 3, n_users: int = 40, n_items: int = 60) -> tuple[ShopperHistories, Sources]:
     """A shop of `n_users` and `n_items` with the artifacts that were fitted to it."""
     of = drawn_history(seed, n_users, n_items)
     cf, content = artifacts(of)
@@ -173,7 +175,7 @@ def lay(lake: Lake, table: str, ds: date, rows: pa.Table, shard: int = 0) -> Non
     (folder / MANIFEST_NAME).write_text(Manifest(table, str(ds), len(rows), files).to_json())
 
 
-def lay_shop(lake: Lake, ds: date, shop: Shoppers, of: Catalogue) -> None:
+def lay_shop(lake: Lake, ds: date, shop: ShopperHistories, of: Catalogue) -> None:
     """Lay features and artifacts of a drawn shop into a lake, its shoppers in one shard."""
     n = len(of)
     names = pa.array(of.category_names).take(pa.array(of.category_code, mask=of.category_code < 0))

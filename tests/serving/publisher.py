@@ -10,15 +10,15 @@ import uuid
 from contextlib import suppress
 from typing import Self
 
-from serving.record import decode, shard_of
-from serving.stores import Store
+from serving.snapshot.record import decode, shard_of
+from serving.stores.protocols import Store
 
 _NURSERY = """
 import os, select, sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
-from jobs.publish import publish
+from jobs.publishing.publish import publish
 from serving.stores import open_store
 from tests.serving.small_shop import night
 

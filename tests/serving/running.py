@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from jobs.publish import publish
-from serving.keys import SCOPES, create
+from jobs.publishing.publish import publish
+from serving.api.keys import SCOPES, create
 from serving.stores import open_store
 from tests.serving.servers import free_port
 from tests.serving.small_shop import night

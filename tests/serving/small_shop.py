@@ -6,8 +6,8 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from jobs.publish import Night
-from serving.record import REASON_CODES, SOURCES, shard_of
+from jobs.publishing.night_contents import NightContents
+from serving.snapshot.record import REASON_CODES, SOURCES, shard_of
 
 Newcomer = tuple[str, str | None, str | None, list[str] | None]  # id, region, age band, chosen categories
 USERS = pa.schema(
@@ -116,7 +116,7 @@ def night(
     metrics: dict[str, object] | None = None,
     explores: bool = False,
     newcomers: Sequence[Newcomer] = (),
-) -> Night:
+) -> NightContents:
     """One night. `newcomers` signed up and have no shelf."""
     users = [f"user {number} ✓" if number % 9 == 0 else f"user-{number}" for number in range(n_users)]
     by_shard = [
@@ -134,7 +134,7 @@ def night(
 
     indptr = np.arange(n_items + 1) * 2
     near = (np.repeat(np.arange(n_items), 2) + np.tile([1, 2], n_items)) % n_items
-    return Night(
+    return NightContents(
         ds=date.fromisoformat(day),
         run_id=run_id or f"{seed:012d}",
         items=items_table(n_items),

@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.publish import publish
-from serving.stores import open_store, pointer
+from jobs.publishing.publish import publish
+from serving.snapshot import pointer
+from serving.stores import open_store
 from tests.serving.running import Server, publish_night, serving, within
 from tests.serving.servers import redis_server
 from tests.serving.small_shop import night

@@ -16,10 +16,10 @@ import yaml
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
-from jobs.contracts import SQL_ROOT, check_columns, contract, spark_schema, tables
-from jobs.fallback import NEW_ITEM_DAYS, SHELF_LENGTH
-from jobs.settings import Parameters
-from jobs.sql import QueryBindingError, QueryError, query, read_query
+from jobs.config.parameters import Parameters
+from jobs.lake.contracts import SQL_ROOT, check_columns, contract, spark_schema, tables
+from jobs.shelves.fallback import NEW_ITEM_DAYS, SHELF_LENGTH
+from jobs.spark.queries import QueryBindingError, QueryError, query, read_query
 
 STAGED = {"interactions": "staging/interactions", "items": "staging/items", "users": "staging/users"}
 MADE_BY_RULES = {"least_ages": "item_id string, least_age int", "band_ages": "age_band string, age int"}
@@ -143,7 +143,7 @@ def test_every_table_built_by_a_query_has_cases(name: str) -> None:
 @pytest.fixture
 def sql_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "layer").mkdir()
-    monkeypatch.setattr("jobs.sql.SQL_ROOT", tmp_path)
+    monkeypatch.setattr("jobs.spark.queries.SQL_ROOT", tmp_path)
     return tmp_path / "layer"
 
 

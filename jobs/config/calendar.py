@@ -1,0 +1,25 @@
+"""Which earlier days teach: the training windows of a night, and the day whose choice of ALS's values it uses."""
+
+from datetime import date, timedelta
+
+from jobs.config.parameters import Parameters
+
+A_SUNDAY, EVERY = date(2026, 1, 4), timedelta(weeks=4)
+
+
+def choice_day(first_day: date, ds: date, parameters: Parameters) -> date | None:
+    """Return the Sunday whose choice night `ds` uses, or None of a shop that is too young for one."""
+    windows = window_days(first_day, ds, parameters)
+    if not windows:
+        return None
+    day = windows[0] - (windows[0] - A_SUNDAY) % EVERY
+    history = (day - timedelta(days=parameters.horizon_days) - first_day).days + 1
+    return day if history >= parameters.min_history_days else None
+
+
+def window_days(first_day: date, ds: date, parameters: Parameters) -> list[date]:
+    """Return the as-of days, newest first: Sundays that leave `min_history_days` of events before them."""
+    latest = ds - timedelta(days=parameters.horizon_days)
+    newest = latest - timedelta(days=latest.isoweekday() % 7)
+    days = [newest - timedelta(days=parameters.horizon_days * n) for n in range(parameters.label_windows)]
+    return [day for day in days if (day - first_day).days + 1 >= parameters.min_history_days]

@@ -1,0 +1,208 @@
+"""The simple lists that a shelf must beat: popular, bought before, item-kNN, EASE, ALS, fitted to a given history.
+
+Each returns lists of 2k positions: the k best of all items, then the k best that the user has not seen and that are
+not yet there. With what was seen taken out, the first k of the rest are exactly the k best unseen items, however long
+the user's history. Equal scores, and so items without a score, stand by popularity; equal popularity by position.
+
+>>> lists, skipped = baseline_lists(History(counts, popularity), rows, seen)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from implicit.als import AlternatingLeastSquares
+from scipy import linalg, sparse
+from threadpoolctl import threadpool_limits
+
+from jobs.numeric.arrays import top_columns
+from jobs.numeric.list_metrics import K, Positions, Values, marked
+
+POPULARITY_DAYS = 30
+EASE_LAMBDA = 1000.0
+EASE_MAX_ITEMS = 10_000
+"""EASE inverts a dense matrix of items by items: 800 MB and some two minutes of a core at this size."""
+KNN_MAX_PRODUCTS = 10**10
+"""Above EASE_MAX_ITEMS, item-kNN goes by way of the users; this many multiplications take about two minutes."""
+ALS_FACTORS, ALS_ALPHA, ALS_REGULARIZATION, ALS_ITERATIONS = 128, 10.0, 5.0, 15
+ALS_MAX_PAIRS = 10**7
+"""ALS alone takes about two minutes of a core from this many pairs of user and item."""
+_SCORES_A_BLOCK = 1 << 23
+
+Scorer = Callable[[npt.NDArray[np.int64]], Values]
+
+
+@dataclass(frozen=True)
+class History:
+    """The interactions visible on the day, with items in catalogue order.
+
+    `counts` is CSR [n_users, n_items]: rows of events by user and item. `popularity` is int [n_items]: distinct users
+    of the last POPULARITY_DAYS days.
+    """
+
+    counts: sparse.csr_matrix
+    popularity: npt.NDArray[np.int64]
+
+    @cached_property
+    def order(self) -> npt.NDArray[np.int64]:
+        """The items by popularity, equals by position: the order in which all ties are broken."""
+        return np.argsort(-self.popularity, kind="stable")
+
+    @cached_property
+    def ordered(self) -> sparse.csr_matrix:
+        """`counts` with its columns in `order`."""
+        return sparse.csr_matrix(self.counts[:, self.order], dtype=np.float64)
+
+    @cached_property
+    def binary(self) -> sparse.csr_matrix:
+        """`ordered` with 1 for every user and item that met."""
+        return marked(self.ordered)
+
+    @cached_property
+    def met(self) -> npt.NDArray[np.int64]:
+        """The columns of `binary` with any event: the others share nobody with any item and weigh nothing."""
+        return np.flatnonzero(np.diff(self.binary.tocsc().indptr))
+
+    def together(self) -> Values:
+        """Return how many users two items share, [len(met), len(met)]; dense, in Fortran order."""
+        binary = self.binary[:, self.met]
+        return np.asarray((binary.T @ binary).toarray(order="F"))
+
+    def weighed_by(self, weights: Values) -> Scorer:
+        """Return the scorer that sums `weights` [len(met), len(met)] over a user's items; 0 for all other items."""
+        binary = sparse.csr_matrix(self.binary[:, self.met])
+
+        def score(rows: npt.NDArray[np.int64]) -> Values:
+            scores = np.zeros((len(rows), len(self.order)))
+            scores[:, self.met] = binary[rows] @ weights
+            return scores
+
+        return score
+
+
+def baseline_lists(
+    history: History, rows: npt.NDArray[np.int64], seen: sparse.csr_matrix, *, k: int = K
+) -> tuple[dict[str, Positions], dict[str, str]]:
+    """Return each baseline's lists [len(rows), 2k], and why a baseline was skipped, by name.
+
+    Args:
+        history: what the baselines are fitted to.
+        rows: the row of `history.counts` of each user asked for.
+        seen: CSR [len(rows), n_items]: what leaves the lists of new items.
+        k: where the lists are going to be cut.
+    """
+    makers = {"popular_30d": popular_scorer, "bought_before": bought_before_scorer}
+    skipped = {}
+    n_items, products = len(history.met), knn_products(history, rows)
+    if products <= KNN_MAX_PRODUCTS or n_items <= EASE_MAX_ITEMS:
+        makers["item_knn"] = item_knn_scorer
+    else:
+        skipped["item_knn"] = f"{products:,.0f} multiplications; it is made up to {KNN_MAX_PRODUCTS:,}"
+    if n_items <= EASE_MAX_ITEMS:
+        makers["ease"] = ease_scorer
+    else:
+        skipped["ease"] = f"{n_items:,} items; a dense inverse is made up to {EASE_MAX_ITEMS:,}"
+    n_pairs = history.counts.nnz
+    if n_pairs <= ALS_MAX_PAIRS:
+        makers["als"] = als_scorer
+    else:
+        skipped["als"] = f"{n_pairs:,} pairs; it is fitted up to {ALS_MAX_PAIRS:,}"
+    # One after the other: two dense matrices of items by items need not be held together.
+    return {name: _lists(history, maker(history), rows, seen, k) for name, maker in makers.items()}, skipped
+
+
+def popular_scorer(history: History) -> Scorer:
+    """Score by distinct users of the last POPULARITY_DAYS days, the same for everyone."""
+    score = history.popularity[history.order].astype(np.float64)
+    return lambda rows: np.tile(score, (len(rows), 1))
+
+
+def bought_before_scorer(history: History) -> Scorer:
+    """Score by the user's own count of rows; what the user never met follows by popularity, as all ties do."""
+    return lambda rows: np.asarray(history.ordered[rows].toarray())
+
+
+def item_knn_scorer(history: History) -> Scorer:
+    """Score by the sum of cosines to the user's items, all neighbours and the item itself among them; binary matrix.
+
+    Sarwar et al., Item-based collaborative filtering recommendation algorithms, WWW 2001.
+    """
+    if len(history.met) <= EASE_MAX_ITEMS:
+        cosine = history.together()
+        scale = 1.0 / np.sqrt(np.diag(cosine))
+        cosine *= scale[:, None]
+        cosine *= scale[None, :]
+        return history.weighed_by(cosine)
+    binary = history.binary
+    scale = 1.0 / np.sqrt(np.maximum(np.diff(binary.tocsc().indptr), 1))
+    scaled = sparse.csr_matrix(binary @ sparse.diags(scale))
+    # By way of the users: the matrix of items by items would not fit, and is the same sum.
+    return lambda rows: np.asarray(((scaled[rows] @ binary.T) @ scaled).toarray())
+
+
+def knn_products(history: History, rows: npt.NDArray[np.int64]) -> float:
+    """Return how many multiplications item-kNN takes for these users by way of the users who share their items."""
+    a_user = np.diff(history.binary.indptr).astype(np.float64)
+    return float((history.binary[rows] @ (history.binary.T @ a_user)).sum())
+
+
+def ease_scorer(history: History) -> Scorer:
+    """Score by EASE on the binary matrix: the item weights that best rebuild it with a zero diagonal, in closed form.
+
+    Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
+    """
+    gram = history.together()
+    gram[np.diag_indices_from(gram)] += EASE_LAMBDA
+    # In place and by Cholesky (the matrix is positive definite): half the time and a third of the memory of `inv`.
+    factor, _ = linalg.lapack.dpotrf(gram, lower=1, overwrite_a=1)
+    inverse, _ = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
+    weights = np.tril(inverse)
+    weights += np.tril(inverse, -1).T
+    weights /= -np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    return history.weighed_by(weights)
+
+
+def als_scorer(history: History) -> Scorer:
+    """Score by implicit's ALS alone, with every pair's rows counted by their logarithm.
+
+    Hu, Koren and Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008.
+    """
+    weights = sparse.csr_matrix(history.ordered, dtype=np.float32, copy=True)
+    weights.data = np.log1p(weights.data)
+    with threadpool_limits(1, "blas"):  # implicit has threads of its own, and BLAS's sums depend on their number
+        model = AlternatingLeastSquares(
+            factors=ALS_FACTORS,
+            alpha=ALS_ALPHA,
+            regularization=ALS_REGULARIZATION,
+            iterations=ALS_ITERATIONS,
+            random_state=0,
+        )
+        model.fit(weights, show_progress=False)
+    return lambda rows: np.asarray(model.user_factors[rows] @ model.item_factors.T, dtype=np.float64)
+
+
+def _lists(
+    history: History, scorer: Scorer, rows: npt.NDArray[np.int64], seen: sparse.csr_matrix, k: int
+) -> Positions:
+    seen_ordered = sparse.csr_matrix(seen[:, history.order])
+    blocks = []
+    step = max(1, _SCORES_A_BLOCK // max(len(history.order), 1))
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        best = best_lists(scorer(rows[block]), seen_ordered[block].toarray() != 0, k)
+        blocks.append(np.where(best >= 0, history.order[np.maximum(best, 0)], -1))
+    return np.concatenate(blocks) if blocks else np.empty((0, 2 * k), dtype=np.int64)
+
+
+def best_lists(scores: Values, seen: npt.NDArray[np.bool_], k: int) -> Positions:
+    """Return lists [n_users, 2k] of columns: the k best, then the k best unseen that are not among them; -1 pads."""
+    first = top_columns(scores, k)
+    taken = seen.copy()
+    np.put_along_axis(taken, first, True, axis=1)
+    second = top_columns(np.where(taken, -np.inf, scores), k)
+    second = np.where(np.take_along_axis(taken, second, 1), -1, second)
+    both = np.concatenate([first, second], axis=1)
+    return np.pad(both, ((0, 0), (0, 2 * k - both.shape[1])), constant_values=-1)

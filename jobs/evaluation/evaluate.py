@@ -1,0 +1,212 @@
+"""Score the published shelf of one day on the days after it: `marts/evaluation/ds=<day>/published.json` and a table.
+
+    topshelf evaluate --ds 2011-11-09 --until 2011-11-23
+    topshelf evaluate --ds 2011-10-12 --ds 2011-10-26 --ds 2011-11-09 --days 14
+
+Nothing of the night is trained again. The simple baselines of `jobs.evaluation.baselines` are fitted to the
+interactions that were visible on the day, and stand beside the shelf; whom and what is asked says
+`jobs.evaluation.time_split`. A user who was given no shelf counts with nothing found. Several days are several
+splits of time, each with its own night.
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.config.parameters import Parameters
+from jobs.config.settings import Settings
+from jobs.evaluation.baselines import POPULARITY_DAYS, History, baseline_lists
+from jobs.evaluation.console import print_report, print_splits
+from jobs.evaluation.segments import by_segment
+from jobs.evaluation.time_split import EvaluationError, TimeSplit, counts, read_events, time_split
+from jobs.lake.lake import Lake
+from jobs.lake.tables import TOP_N
+from jobs.numeric.arrays import coded
+from jobs.numeric.list_metrics import DRAWS, K, ListScores, Positions, intervals, marked, rounded
+
+DAYS = 14
+
+
+def evaluation_path(ds: date) -> str:
+    """Return where the published evaluation of a day stands in the lake."""
+    return f"marts/evaluation/ds={ds}/published.json"
+
+
+def split_baselines(split: TimeSplit, k: int = K) -> tuple[dict[str, Positions], dict[str, str]]:
+    """Return the lists of the baselines fitted to what was visible, and why one was skipped, by name.
+
+    They are fitted to the truth's kind of event; where the shop has others too, once more to every positive event
+    (`<name>_any`), since views and carts may say more.
+    """
+    rows = pc.index_in(split.user_ids, value_set=split.visible.user_ids).to_numpy(False).astype(np.int64)
+    kinds = {"": split.visible}
+    if split.truth_kind == "purchase" and not split.visible.is_purchase.all():
+        kinds = {"": split.visible.where(split.visible.is_purchase), "_any": split.visible}
+    lists: dict[str, Positions] = {}
+    skipped: dict[str, str] = {}
+    since = np.datetime64(split.ds - timedelta(days=POPULARITY_DAYS), "D")
+    for suffix, events in kinds.items():
+        recent = marked(counts(events.where(events.day > since)))
+        history = History(counts(events), np.diff(recent.tocsc().indptr).astype(np.int64))
+        found, left_out = baseline_lists(history, rows, split.seen, k=k)
+        lists |= {name + suffix: of for name, of in found.items()}
+        skipped |= {name + suffix: reason for name, reason in left_out.items()}
+    return lists, skipped
+
+
+def shelf_lists(lake: Lake, ds: date) -> tuple[pa.Array, pa.Array, Positions]:
+    """Return the users of the published base shelves, the items on them, and the shelves as positions of the items.
+
+    Raises:
+        EvaluationError: that day has no published shelves.
+    """
+    if lake.find_manifest(TOP_N, ds) is None:
+        days = [str(day) for day in lake.days(TOP_N)][-5:]
+        raise EvaluationError(
+            f"{TOP_N} has no ds={ds}; run topshelf nightly --ds {ds}, or name one of its latest days: "
+            f"{', '.join(days) or 'there is none'}"
+        )
+    if not lake.manifest(TOP_N, ds).row_count:
+        raise EvaluationError(f"{TOP_N}/ds={ds} holds no shelf; run topshelf nightly --ds {ds} again")
+    rows = lake.arrow(TOP_N, ds, ("variant", "user_id", "rank", "item_id"))
+    rows = rows.filter(pc.equal(rows["variant"], "base"))
+    user_ids, user = coded(rows["user_id"])
+    item_ids, item = coded(rows["item_id"])
+    rank = rows["rank"].to_numpy().astype(np.int64)
+    lists = np.full((len(user_ids), int(rank.max(initial=0))), -1, dtype=np.int64)
+    lists[user, rank - 1] = item
+    return user_ids, item_ids, lists
+
+
+def published(
+    lake: Lake, landing: str, ds: date, until: date, parameters: Parameters, *, truth: str | None = None
+) -> dict[str, Any]:
+    """Score the shelves of `ds` on the days after it up to `until`; write published.json and return what it says.
+
+    Days of staging that are not there yet are ingested first, which starts Spark.
+
+    Raises:
+        EvaluationError: the window is empty, that day has no shelves, or nobody can be asked.
+        UnmarkedDayError: a day of the window has not landed whole.
+    """
+    if until <= ds:
+        raise EvaluationError(f"--until {until} is not after --ds {ds}; the window is the days after ds up to until")
+    user_ids, item_ids, lists = shelf_lists(lake, ds)
+    ingest_missing_days(lake, landing, until, parameters)
+    split = time_split(read_events(lake, until), ds, until, truth=truth, catalogue=item_ids)
+    aligned, without_shelf = split.align(user_ids, item_ids, lists)
+    others, skipped = split_baselines(split)
+    said = report(split, aligned, others, seed=parameters.seed)
+    said |= {
+        "n_users_without_shelf": without_shelf,
+        "skipped": skipped,
+        "model_version": model_version(lake, ds),
+        "run_id": lake.manifest(TOP_N, ds).parameters.get("run_id"),
+    }
+    lake.put_json(evaluation_path(ds), said)
+    return said
+
+
+def report(split: TimeSplit, lists: Positions, baselines: dict[str, Positions], *, seed: int = 0) -> dict[str, Any]:
+    """Return the report of one split as JSON values: metrics, 95% intervals, margins over each baseline, segments.
+
+    A margin is the mean difference over the same users, with its interval: [difference, low, high].
+    """
+    shelf, others = split.score(lists), {name: split.score(of) for name, of in baselines.items()}
+    bounds, margins = _intervals(shelf, others, seed)
+    said = {
+        "window": {"from": str(split.ds + timedelta(days=1)), "until": str(split.until)},
+        "truth": split.truth_kind,
+        "k": K,
+        "n_users": shelf.n_users,
+        "n_items": len(split.item_ids),
+        "metrics": shelf.metrics,
+        "intervals": bounds,
+        "bootstrap_draws": DRAWS,
+        "baselines": {name: of.metrics for name, of in others.items()},
+        "margins": margins,
+        "segments": _segments(split, lists, baselines),
+    }
+    return dict(rounded(said))
+
+
+def _intervals(
+    shelf: ListScores, baselines: dict[str, ListScores], seed: int
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict[str, dict[str, list[float]]]]]:
+    """Return the shelf's intervals by kind and metric, and its margins by baseline, kind and metric."""
+    bounds: dict[str, dict[str, list[float]]] = {}
+    margins: dict[str, dict[str, dict[str, list[float]]]] = {name: {} for name in baselines}
+    for kind, values in shelf.values.items():
+        differences = {
+            (name, metric): values[metric] - of
+            for name, baseline in baselines.items()
+            for metric, of in baseline.values[kind].items()
+        }
+        # One call for all, so that the users are drawn once.
+        found = intervals(differences | {("", metric): of for metric, of in values.items()}, seed=seed)
+        bounds[kind] = {metric: found["", metric] for metric in values if found}
+        for (name, metric), by in differences.items():
+            if found:
+                margins[name].setdefault(kind, {})[metric] = [float(by.mean()), *found[name, metric]]
+    return bounds, margins
+
+
+def _segments(split: TimeSplit, lists: Positions, baselines: dict[str, Positions]) -> dict[str, Any]:
+    """Return `jobs.evaluation.segments` of the shelf, with each baseline's metrics beside it."""
+    said = by_segment(split, lists)
+    others = {name: by_segment(split, of) for name, of in baselines.items()}
+    for dimension, segments in said.items():
+        for segment, told in segments.items():
+            told["baselines"] = {name: of[dimension][segment]["metrics"] for name, of in others.items()}
+    return said
+
+
+def model_version(lake: Lake, ds: date) -> str | None:
+    """Return the ranker's version as its manifest has it, or None where no ranker made the shelf."""
+    manifest = lake.find_manifest("artifacts/ranker", ds)
+    found = (manifest.parameters | manifest.metrics).get("model_version") if manifest else None
+    return str(found) if found else None
+
+
+def ingest_missing_days(lake: Lake, landing: str, until: date, parameters: Parameters) -> None:
+    """Bring staging/interactions up to `until`, if a day from its first one is not there."""
+    have = set(lake.days("staging/interactions"))
+    if have and all(min(have) + timedelta(days=n) in have for n in range((until - min(have)).days + 1)):
+        return
+    from jobs.spark.session import session
+    from jobs.staging.ingest import ingest
+
+    ingest(session(), lake, landing, until, parameters)
+
+
+def evaluate(
+    settings: Settings,
+    days: Sequence[date],
+    until: date | None,
+    horizon_days: int,
+    parameters: Parameters,
+    *,
+    truth: str | None = None,
+) -> None:
+    """Score the shelves of each day, print them, and where the reports stand.
+
+    Raises:
+        EvaluationError: as `published`; or several days were given with one `until`.
+    """
+    if until is not None and len(days) > 1:
+        raise EvaluationError("--until is the end of a single split; of several --ds, say --days")
+    lake = Lake(settings.lake)
+    said = {}
+    for ds in sorted(set(days)):
+        last = until or ds + timedelta(days=horizon_days)
+        said[ds] = published(lake, settings.landing, ds, last, parameters, truth=truth)
+    for of in said.values():
+        print_report(of)
+    if len(said) > 1:
+        print_splits(said)
+    for ds in said:
+        print(f"{settings.lake}/{evaluation_path(ds)}")

@@ -1,0 +1,116 @@
+"""Load the shoppers of one shard with their history, and walk them in batches of flat arrays.
+
+Everything downstream (candidates, ranking features, reasons) works on these arrays: no loop over users or items.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from jobs.features.strength import interaction_values
+from jobs.lake.lake import Lake
+
+Column = npt.NDArray[Any]
+
+BATCH_USERS = 512
+
+
+@dataclass(frozen=True)
+class ShopperHistories:
+    """Users in byte order of their id, and their user-item rows in order of (user, item position).
+
+    `users` holds one array a column of features/user, `history` one a column of features/user_item;
+    `indptr[u]:indptr[u + 1]` are the history rows of user u.
+    """
+
+    user_id: pa.Array
+    users: dict[str, Column]
+    history: dict[str, Column]
+    indptr: npt.NDArray[np.int64]
+    n_items: int
+
+    def __len__(self) -> int:
+        return len(self.user_id)
+
+    def matrix(self) -> sp.csr_matrix:
+        """Return users x items with the interaction values that CF is fitted to; zero-weight rows included as 0."""
+        values = interaction_values(self.history["weight_milli"])
+        cols = self.history["item_pos"].astype(np.int32)
+        return sp.csr_matrix((values, cols, self.indptr), shape=(len(self), self.n_items))
+
+    def history_user(self) -> npt.NDArray[np.int64]:
+        """Return the user's index of each history row."""
+        return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+    def take(self, start: int, stop: int) -> "ShopperHistories":
+        """Return the users from `start` up to `stop`."""
+        low, high = self.indptr[start], self.indptr[stop]
+        return ShopperHistories(
+            user_id=self.user_id[start:stop],
+            users={name: column[start:stop] for name, column in self.users.items()},
+            history={name: column[low:high] for name, column in self.history.items()},
+            indptr=self.indptr[start : stop + 1] - low,
+            n_items=self.n_items,
+        )
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> "ShopperHistories":
+        """Return the users that `kept` is true of."""
+        if kept.all():
+            return self
+        rows = kept[self.history_user()]
+        return ShopperHistories(
+            user_id=self.user_id.filter(pa.array(kept)),
+            users={name: column[kept] for name, column in self.users.items()},
+            history={name: column[rows] for name, column in self.history.items()},
+            indptr=np.append(0, np.cumsum(np.diff(self.indptr)[kept])),
+            n_items=self.n_items,
+        )
+
+    def awake(self, dormant_days: int) -> npt.NDArray[np.bool_]:
+        """Tell whose last event is at most `dormant_days` ago; with 0, that counts for everybody."""
+        if not dormant_days:
+            return np.ones(len(self), dtype=np.bool_)
+        return np.asarray(self.users["days_since_last_event"] <= dormant_days)
+
+    def batches(self) -> Iterator["ShopperHistories"]:
+        """Walk the users, BATCH_USERS at a time; the size is fixed, as it decides the order of float sums."""
+        for start in range(0, len(self), BATCH_USERS):
+            yield self.take(start, min(start + BATCH_USERS, len(self)))
+
+
+def load_shoppers(lake: Lake, ds: date, shard: int, n_items: int, only: pa.Array | None = None) -> ShopperHistories:
+    """Load one shard as of `ds`; `only` keeps the users in it.
+
+    Raises:
+        MissingPartitionError: the day's features were not built.
+    """
+    users = lake.shard("features/user", ds, shard)
+    if only is not None:
+        users = users.filter(pc.is_in(users["user_id"], value_set=only))
+    user_id = users["user_id"].combine_chunks()
+    rows = lake.shard("features/user_item", ds, shard)
+    owner = pc.index_in(rows["user_id"], value_set=user_id)
+    rows = rows.append_column("owner", owner).filter(pc.is_valid(owner))
+    return ShopperHistories(
+        user_id=user_id,
+        users=_columns(users, leave={"user_id"}),
+        history=(history := _columns(rows, leave={"user_id", "item_id"})),
+        indptr=np.searchsorted(history["owner"], np.arange(len(user_id) + 1)).astype(np.int64),
+        n_items=n_items,
+    )
+
+
+def _columns(table: pa.Table, leave: set[str]) -> dict[str, Column]:
+    """Return a table's columns as NumPy; a missing number is NaN, which makes the column float64."""
+    return {
+        name: table[name].combine_chunks().to_numpy(zero_copy_only=False)
+        for name in table.column_names
+        if name not in leave
+    }

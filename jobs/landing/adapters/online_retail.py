@@ -1,0 +1,195 @@
+"""Land UCI Online Retail (invoice lines of a UK homeware shop) as events, items and users.
+
+    topshelf land online-retail SRC --landing data/landing
+
+SRC is a folder of by-day files (`2010-12-01.csv.gz`, ...), a folder with the published csv, or that file.
+The columns of Online Retail II (`Invoice`, `Price`, `Customer ID`) are understood too.
+
+- A line with a quantity and a price above zero that is no cancellation becomes one `purchase`. Exact
+  duplicates and codes that are no goods (`POST`, `M`) stay in. Events have no `event_id`: equal lines are two.
+- A line without a customer becomes an anonymous event: no `user_id`, the invoice as `session_id`.
+- `item_id` is the stock code as published. Only anonymous lines write a product's letters small now and then
+  (`85123a`); they are folded to the code that customers' lines carry, or the product would split in two.
+- An item's price is the price on most of the day's lines with a customer. Lines without one are mostly of
+  another channel at about twice the price, so they set a price only for an item that has none yet.
+- Prices are in whole pence: the four lines at 0.001 land as 0.00.
+- There is no category, stock or sign-up date.
+"""
+
+import re
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+import pandas as pd
+
+from jobs.landing.adapters.writer import (
+    EVENTS,
+    ITEMS,
+    USERS,
+    SourceError,
+    Summary,
+    landed,
+    read_published,
+    write_days,
+)
+
+COLUMNS = [
+    "InvoiceNo",
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+    "Country",
+]
+RENAMED = {"Invoice": "InvoiceNo", "Price": "UnitPrice", "Customer ID": "CustomerID"}
+DATE_FORMATS = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M")  # the by-day files and UCI's copy; Kaggle's copy
+FILE_NAME = "online_retail.parquet"
+WITHOUT = [
+    "item categories, brands, sellers and stock",
+    "views, carts and ratings: every event is a purchase",
+]
+
+
+def online_retail(src: Path, landing: Path) -> Summary:
+    """Land the invoice lines at `src` below `landing`; say what was landed and what was left out.
+
+    Raises SourceError when nothing is there to read or a file is not what it should be.
+    """
+    lines, left_out = sale_lines(read_lines(src))
+    if lines.empty:
+        raise SourceError(f"{src} holds no sale (quantity and price above zero, no cancellation); check the files")
+    summary = Summary(
+        "online-retail",
+        lines["day"].iloc[0].date(),
+        lines["day"].iloc[-1].date(),
+        anonymous_events=int(lines["user_id"].isna().sum()),
+        left_out=left_out,
+        without=list(WITHOUT),
+    )
+    tables = [
+        landed("events", lines, EVENTS),
+        landed("items", item_changes(lines), ITEMS),
+        landed("users", user_changes(lines), USERS),
+    ]
+    return write_days(landing, tables, FILE_NAME, summary)
+
+
+def published_files(src: Path) -> list[Path]:
+    """Return the csv files in `src` or one level below: the by-day files if there are any, else all."""
+    if src.is_file():
+        return [src]
+    for pattern in ("*", "*/*"):
+        found = sorted(path for path in src.glob(pattern) if path.name.endswith((".csv", ".csv.gz")))
+        by_day = [path for path in found if re.match(r"\d{4}-\d\d-\d\d\.csv", path.name)]
+        if found:
+            return _once_each(by_day or found)
+    raise SourceError(f"{src} holds no .csv or .csv.gz; give the folder of by-day files or the published csv")
+
+
+def _once_each(paths: list[Path]) -> list[Path]:
+    seen: dict[str, Path] = {}
+    for path in paths:
+        stem = path.name.removesuffix(".gz")
+        if stem in seen:
+            raise SourceError(f"{seen[stem]} and {path} are the same file twice; remove one of them")
+        seen[stem] = path
+    return paths
+
+
+def read_lines(src: Path) -> pd.DataFrame:
+    """Return every published line at `src` as text, with `ts`, in the order of `ts` and the fields."""
+    files = published_files(src)
+    frame = pd.concat([read_published(path, COLUMNS, RENAMED) for path in files], ignore_index=True)
+    ts = pd.Series(pd.NaT, index=frame.index, dtype="datetime64[ns]")
+    for date_format in DATE_FORMATS:
+        ts = ts.fillna(pd.to_datetime(frame["InvoiceDate"], format=date_format, errors="coerce"))
+    # A total order, so that one file and many files of the same lines land the same bytes.
+    return frame.assign(ts=ts).sort_values(["ts", *COLUMNS], kind="stable", ignore_index=True)
+
+
+def sale_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the lines that are sales, in landing's columns, and the count of the others by reason."""
+    quantity = pd.to_numeric(frame["Quantity"], errors="coerce")
+    price = pd.to_numeric(frame["UnitPrice"], errors="coerce")
+    reasons = {
+        "unreadable date, quantity or price": frame["ts"].isna() | quantity.isna() | price.isna(),
+        "no stock code": frame["StockCode"] == "",
+        "cancellation": frame["InvoiceNo"].str.startswith("C"),
+        "bad debt adjustment": frame["InvoiceNo"].str.startswith("A"),
+        "quantity not above zero": quantity <= 0,
+        "price not above zero": price <= 0,
+    }
+    left_out: dict[str, int] = {}
+    kept = pd.Series(True, index=frame.index)
+    for reason, is_so in reasons.items():
+        left_out[reason] = int((kept & is_so).sum())
+        kept &= ~is_so
+    sales = frame[kept]
+    customer = sales["CustomerID"].str.removesuffix(".0")
+    is_anonymous = customer == ""
+    code = sales["StockCode"]
+    folded = code.where(~(is_anonymous & code.str.fullmatch(r"\d{5}[A-Za-z]+")), code.str.upper())
+    lines = pd.DataFrame(
+        {
+            "user_id": customer.where(~is_anonymous, None),
+            "session_id": sales["InvoiceNo"],
+            "item_id": folded,
+            "event_type": "purchase",
+            "ts": sales["ts"].dt.tz_localize("UTC"),
+            "quantity": quantity[kept].astype("int32"),
+            "unit_price": _decimals(price[kept]),
+            "region": sales["Country"].where(sales["Country"] != "", None),
+            "title": sales["Description"].str.split().str.join(" "),
+            "day": sales["ts"].dt.normalize(),
+        }
+    )
+    return lines.reset_index(drop=True), left_out
+
+
+def _decimals(prices: pd.Series) -> pd.Series:
+    """Prices as decimals of two places, half up, by way of their distinct values (there are few)."""
+    pence = Decimal("0.01")
+    return prices.map({p: Decimal(repr(float(p))).quantize(pence, ROUND_HALF_UP) for p in prices.unique()})
+
+
+def item_changes(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return item rows (day, item_id, title, price), one on each day that changed either.
+
+    A day's title is the last non-empty description sold that day; see the module's page for its price.
+    """
+    titles = lines[lines["title"] != ""].groupby(["day", "item_id"])["title"].last()
+    named = lines["user_id"].notna()
+    prices = pd.DataFrame(
+        {"customer": _usual_price(lines[named]), "anonymous": _usual_price(lines[~named]), "title": titles}
+    )
+    state = prices.reset_index().sort_values(["item_id", "day"], kind="stable", ignore_index=True)
+    item = state["item_id"]
+    known = state.groupby("item_id")["customer"].ffill()
+    # Before the first customer's line the other channel's first price stands.
+    state["price"] = known.fillna(state.groupby("item_id")["anonymous"].transform("first"))
+    state["title"] = state.groupby("item_id")["title"].ffill()
+    before = state[["title", "price"]].shift().where(item == item.shift())
+    same = (state["title"].eq(before["title"]) | (state["title"].isna() & before["title"].isna())) & (
+        state["price"] == before["price"]
+    )
+    changed = state[~(same & (item == item.shift()))]
+    changed = changed.assign(title=changed["title"].where(changed["title"].notna(), None))
+    return changed.sort_values(["day", "item_id"], kind="stable", ignore_index=True)
+
+
+def _usual_price(lines: pd.DataFrame) -> pd.Series:
+    """The price on most lines of each (day, item_id); among equals the highest, as discounts are the rest."""
+    counts = lines.groupby(["day", "item_id", "unit_price"]).size().rename("n").reset_index()
+    counts = counts.sort_values(["day", "item_id", "n", "unit_price"], ascending=[True, True, False, False])
+    return counts.drop_duplicates(["day", "item_id"]).set_index(["day", "item_id"])["unit_price"]
+
+
+def user_changes(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return user rows (day, user_id, region): the day a customer first buys, and each change of country."""
+    named = lines[lines["user_id"].notna()]
+    last = named.groupby(["user_id", "day"])["region"].last().reset_index()
+    before = last.groupby("user_id")["region"].shift()
+    changed = last["region"].fillna("").ne(before.fillna("")) | ~last["user_id"].duplicated()
+    return last[changed].sort_values(["day", "user_id"], kind="stable", ignore_index=True)

@@ -1,0 +1,140 @@
+"""Build `artifacts/cf` for one day: item factors and item-item neighbours, fitted to what was known by then.
+
+    topshelf stage train_cf --ds 2026-01-31
+
+Users have no rows in the artifact: `jobs.candidates.generate` folds each one in from their history, so that the
+artifact grows with the catalogue alone.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from implicit.nearest_neighbours import CosineRecommender, ItemItemRecommender, TFIDFRecommender
+from implicit.utils import ParameterWarning
+from threadpoolctl import threadpool_limits
+
+from jobs.config.parameters import Parameters
+from jobs.lake.lake import Lake
+from jobs.lake.manifest import Manifest
+from jobs.lake.tables import CF
+from jobs.models.als import CfParameters, Pairs, implicit_factors, matrix_of, sample_of_users
+from jobs.models.ease import ease_weights
+from jobs.models.nearest_items import MOST_ASKED, index_of
+
+INPUTS = ("features/item", "features/user_item", "features/session_item")
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: npt.NDArray[np.float32] | None = None) -> Arrays:
+    """Return the artifact's arrays, items in catalogue order.
+
+    - `item_factors` [n_items, factors] float32: implicit ALS (Hu, Koren, Volinsky 2008), users only; or those given.
+    - `item_item_*`: CSR of each item's nearest neighbours by TF-IDF cosine, descending; users and sessions.
+    - `recent_*`: the same by plain cosine over the pairs of the last `recent_days`: what goes together this season.
+    - `ease_*`: CSR of the strongest weights of each item's row in EASE (Steck 2019), fitted to pairs that fade with
+      `ease_decay_days`; or empty.
+    - `ease_whole_*`: the same of pairs that do not fade, the whole history counting alike.
+    """
+    n_items = pairs.strength.shape[1]
+    recent = pairs.days_since.copy()
+    recent.data = (recent.data <= parameters.recent_days).astype(np.float32)
+    recent.eliminate_zeros()
+    most = parameters.neighbours
+    nothing = sp.csr_matrix((n_items, n_items))
+    has_ease = n_items <= parameters.ease_max_items
+    faded_ease = (parameters.ease_decay_days, parameters.ease_lambda)
+    whole_ease = (np.inf, parameters.ease_whole_lambda)
+    return {
+        "item_factors": implicit_factors(pairs, parameters) if item_factors is None else item_factors,
+        **_csr_arrays("item_item", _neighbours(TFIDFRecommender, pairs.strength, most), most),
+        **_csr_arrays("recent", _neighbours(CosineRecommender, recent, most), most),
+        **_csr_arrays("ease", ease_weights(pairs.days_since, *faded_ease) if has_ease else nothing, most * 2),
+        **_csr_arrays("ease_whole", ease_weights(pairs.days_since, *whole_ease) if has_ease else nothing, most * 2),
+    }
+
+
+def _neighbours(kind: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
+    """Return implicit's similarity of items that share shoppers, each item's own place left out."""
+    knn = kind(K=most + 1, num_threads=0)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        # implicit warns of a conversion that it makes itself, and divides by zero where everybody has an item.
+        warnings.simplefilter("ignore", ParameterWarning)
+        knn.fit(pairs, show_progress=False)
+    return _without_diagonal(knn.similarity.tocsr())
+
+
+def _without_diagonal(similarity: sp.csr_matrix) -> sp.csr_matrix:
+    coo = similarity.tocoo()
+    off = (coo.row != coo.col) & (coo.data > 0)  # TF-IDF makes 0 / 0 of a tiny shop
+    return sp.csr_matrix((coo.data[off], (coo.row[off], coo.col[off])), shape=coo.shape)
+
+
+def _csr_arrays(name: str, matrix: sp.csr_matrix, keep: int) -> Arrays:
+    """Return a CSR's arrays with the `keep` largest of each row, descending, ties by position."""
+    coo = matrix.tocoo()
+    order = np.lexsort((coo.col, -coo.data, coo.row))
+    row, col, data = coo.row[order], coo.col[order], coo.data[order]
+    start = np.searchsorted(row, np.arange(matrix.shape[0] + 1))
+    kept = np.arange(len(row)) - start[row] < keep
+    counts = np.bincount(row[kept], minlength=matrix.shape[0])
+    return {
+        f"{name}_indptr": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        f"{name}_indices": col[kept].astype(np.int32),
+        f"{name}_data": data[kept].astype(np.float32),
+    }
+
+
+class TooFewInteractionsError(ValueError):
+    """There is nothing to learn from."""
+
+
+def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = CF) -> Manifest:
+    """Build the artifact of one day from the day's features, unless it stands already, made of the same.
+
+    Raises:
+        MissingPartitionError: the day's features were not built.
+        TooFewInteractionsError: no shopper has a positive event.
+    """
+    inputs = lake.fingerprints(ds, *INPUTS)
+    many = (lake.manifest("features/user_item", ds).row_count or 0) >= parameters.als_on_spark_from_pairs
+    chosen = replace(CfParameters.of(parameters), on_spark=many)
+    found = lake.find_manifest(artifact, ds)
+    if found is not None and found.is_current(inputs, vars(chosen)):
+        return found
+    n_items = lake.manifest("features/item", ds).row_count or 0
+    columns = ["item_pos", "weight_milli", "days_since_last_event"]
+    users = matrix_of(lake.arrow("features/user_item", ds, ["user_id", *columns]), "user_id", n_items)
+    sessions = matrix_of(lake.arrow("features/session_item", ds, ["session_id", *columns]), "session_id", n_items)
+    strength, days_since = (sp.vstack(both, format="csr") for both in zip(users, sessions, strict=True))
+    pairs = Pairs(strength, days_since, users[0].shape[0])
+    if users[0].nnz == 0:
+        raise TooFewInteractionsError(
+            f"features/user_item/ds={ds} has no positive event of a known shopper; land events with a user_id first"
+        )
+    # One thread whoever imported NumPy first: implicit runs its own, and BLAS's sums depend on how many there are.
+    with threadpool_limits(1, "blas"):
+        arrays = train_cf(pairs, chosen, _spark_factors(lake, ds, n_items, chosen) if many else None)
+        built = index_of(arrays["item_factors"], sample_of_users(pairs, arrays["item_factors"], chosen), MOST_ASKED)
+    metrics: Mapping[str, Any] = {
+        "users": pairs.n_users,
+        "items": n_items,
+        "pairs": int(users[0].nnz),
+        "anonymous_sessions": sessions[0].shape[0],
+        "ease": "fitted" if len(arrays["ease_data"]) else f"left out: over {chosen.ease_max_items} items",
+        "index": built.told(),
+    }
+    arrays |= built.array()
+    return lake.write_artifact(artifact, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
+
+
+def _spark_factors(lake: Lake, ds: date, n_items: int, chosen: CfParameters) -> npt.NDArray[np.float32]:
+    from jobs.models.als_spark import item_factors  # which reads this module
+    from jobs.spark.session import session
+
+    return item_factors(session(), lake, ds, n_items, chosen)

@@ -1,0 +1,50 @@
+"""What a night prints: its stages as a table, and the outcome as one last line."""
+
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.config.parameters import Parameters
+from jobs.config.settings import Settings
+from jobs.lake.lake import Lake
+from jobs.night.gauges import night_gauges, timing_gauges, write_gauges
+from jobs.night.progress import StageProgress
+from jobs.night.run import run_stages
+from jobs.night.stages import STAGES
+
+
+def print_stages() -> None:
+    """Print the stages in order: what each does, reads and writes."""
+    table = Table("stage", "does", "reads", "writes", box=None)
+    for stage in STAGES:
+        table.add_row(stage.name, stage.does, ", ".join(stage.reads), ", ".join(stage.writes))
+    Console().print(table)
+
+
+def run_and_print(
+    settings: Settings, parameters: Parameters, ds: date, names: Sequence[str] | None = None, force: str = ""
+) -> bool:
+    """Run stages, all if none is named; print the outcome as the last line; return False where a gate refused.
+
+    With TOPSHELF_METRICS_DIR, gauges for Prometheus are written there.
+    """
+    progress = StageProgress()
+    night = run_stages(settings, parameters, ds, names or [stage.name for stage in STAGES], progress, force)
+    timings = [timing for timing in progress.timings if timing.name != "spark"]
+    if folder := os.environ.get("TOPSHELF_METRICS_DIR"):
+        gauges = timing_gauges(timings)
+        if night is not None:
+            gauges += night_gauges(Lake(settings.lake), ds, live=night.live, refused=night.refused)
+        write_gauges(Path(folder), timings[0].name, gauges)
+    if night is None or names is not None:
+        print(f"{ds}: " + "; ".join(f"{timing.name}: {timing.note}" for timing in timings))
+    else:
+        seconds = sum(timing.wall_s for timing in progress.timings)
+        peak = max(timing.peak_mib for timing in progress.timings)
+        state = "live" if night.live else "not live"
+        print(f"{night.version} is {state}: {night.reason}. {seconds:.0f} s, peak {peak:,.0f} MiB.")
+    return night is None or not night.refused

@@ -1,0 +1,31 @@
+"""Name a night by what it is made of: all that landed up to its day, erasures, parameters, code, and JAX.
+
+>>> run_id(lake, date(2026, 1, 31), Parameters(), "s3://shop/landing")
+"""
+
+from datetime import date
+
+from jobs.config.parameters import Parameters
+from jobs.lake.code_version import code_version
+from jobs.lake.lake import Lake
+from jobs.lake.manifest import digest_of
+from jobs.lake.tables import STAGED_AS
+from jobs.landing.tombstones import erased_users
+from jobs.models.towers import jax_version
+
+
+def run_id(lake: Lake, ds: date, parameters: Parameters, landing: str) -> str:
+    """Return the night's identity, as hex; the day's staging has to stand."""
+    landed = [
+        f"{key}={value}"
+        for table in STAGED_AS.values()
+        for day in lake.days(table)
+        if day <= ds
+        for key, value in sorted(lake.manifest(table, day).inputs.items())
+    ]
+    erased = erased_users(landing).digest()
+    erasures = [erased] if erased else []
+    # With JAX there are towers, so a night with it is another than one without.
+    jax = jax_version() if parameters.two_tower else None
+    towers = [f"jax={jax}"] if jax else []
+    return digest_of([str(ds), *sorted(set(landed)), *erasures, *towers, parameters.digest(), code_version()])

@@ -1,0 +1,176 @@
+"""One short function a stage: call the builder with what it needs, and say in a few words what came of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jobs.candidates import generate
+from jobs.checks.validate import validate as check_tables
+from jobs.features import feature_tables
+from jobs.lake.contracts import tables
+from jobs.lake.manifest import Manifest
+from jobs.lake.tables import CANDIDATES, CF, CONTENT, EXPLORATION, FALLBACK, RANKER, TOP_N, TOWERS, WINDOW_TABLES
+from jobs.models import als_choice, collaborative, content
+from jobs.models import train_towers as towers
+from jobs.night.context import NightContext, NightResult
+from jobs.publishing.publish import build as publish_night
+from jobs.publishing.publish import executors
+from jobs.shelves import exploration as pools
+from jobs.shelves import fallback as fallback_shelves
+from jobs.shelves import top_n
+from jobs.staging.ingest import ingest as ingest_landing
+from jobs.training import train_ranker as ranker
+from jobs.training import windows
+
+
+def tables_of_a_night() -> list[str]:
+    """Return the tables that a night writes for its own day."""
+    return [table for table in tables() if table not in WINDOW_TABLES]
+
+
+def ingest(night: NightContext) -> str:
+    return str(ingest_landing(night.spark, night.lake, night.settings.landing, night.ds, night.parameters))
+
+
+def features(night: NightContext) -> str:
+    built = feature_tables.build_if_stale(night.spark, night.lake, night.ds, night.parameters)
+    counts = (f"{night.lake.manifest(table, night.ds).row_count:,} {table[9:]}" for table in tables("features"))
+    return ("" if built else "nothing changed; ") + ", ".join(counts)
+
+
+def choose_als(night: NightContext) -> str:
+    chosen = als_choice.build(night.lake, night.ds, night.parameters).metrics
+    values = (f"{name} {chosen[name]}" for name in ("factors", "alpha", "regularization"))
+    return f"{', '.join(values)}; {chosen['because']}"
+
+
+def train_cf(night: NightContext) -> str:
+    return _built(
+        night,
+        CF,
+        lambda: collaborative.build(night.lake, night.ds, night.fitted_parameters),
+        lambda built: _facts(built.metrics),
+    )
+
+
+def train_content(night: NightContext) -> str:
+    return _built(
+        night,
+        CONTENT,
+        lambda: content.build(night.lake, night.ds, night.parameters),
+        lambda built: _facts(built.metrics),
+    )
+
+
+def train_towers(night: NightContext) -> str:
+    return _built(
+        night,
+        TOWERS,
+        lambda: towers.build(night.lake, night.ds, night.parameters),
+        lambda built: _facts(built.metrics),
+    )
+
+
+def label_windows(night: NightContext) -> str:
+    found = windows.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
+    return "as of " + ", ".join(str(window.ds) for window in found)
+
+
+def train_ranker(night: NightContext) -> str:
+    found = windows.recorded(night.lake, night.ds, night.fitted_parameters)
+    if found is None:  # another night has built them otherwise since
+        found = windows.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
+    return _built(
+        night,
+        RANKER,
+        lambda: ranker.build(night.lake, night.ds, found, night.parameters),
+        lambda built: (
+            ", ".join(
+                f"{head} ({facts['positives']:,} of {facts['examples']:,})"
+                for head, facts in built.metrics["heads"].items()
+            )
+            or str(built.metrics["orders_by"])
+        ),
+    )
+
+
+def candidates(night: NightContext) -> str:
+    return _built(
+        night,
+        CANDIDATES,
+        lambda: generate.build(night.spark, night.lake, night.ds, night.parameters),
+        lambda built: f"{built.row_count:,} shoppers",
+    )
+
+
+def rank(night: NightContext) -> str:
+    return _built(
+        night,
+        TOP_N,
+        lambda: top_n.build(night.spark, night.lake, night.ds, night.parameters, night.run_id),
+        lambda built: f"{built.row_count:,} places",
+    )
+
+
+def fallback(night: NightContext) -> str:
+    return _built(
+        night,
+        FALLBACK,
+        lambda: fallback_shelves.build(night.spark, night.lake, night.ds, night.parameters),
+        lambda built: f"{built.row_count:,} places",
+    )
+
+
+def exploration(night: NightContext) -> str:
+    return _built(
+        night,
+        EXPLORATION,
+        lambda: pools.build(night.spark, night.lake, night.ds, night.parameters),
+        lambda built: f"{built.row_count:,} places in {built.metrics['pools']} pools",
+    )
+
+
+def validate(night: NightContext) -> str:
+    return str(check_tables(night.lake, tables_of_a_night(), night.ds, night.run_id[:12]))
+
+
+def publish(night: NightContext) -> str:
+    published = publish_night(
+        night.lake,
+        night.ds,
+        night.settings.store,
+        run_id=night.run_id,
+        force=night.force,
+        archive_url=night.settings.archive,
+        landing=night.settings.landing,
+        spark=executors(),
+    )
+    manifest = published.manifest
+    failed = any(gate.outcome == "failed" for gate in manifest.gates) and not manifest.forced
+    night.result = NightResult(
+        night.ds,
+        night.run_id,
+        manifest.version,
+        published.live,
+        published.reason,
+        night.progress.timings,
+        refused=failed and not published.live,
+    )
+    state = "live" if published.live else "not live"
+    return f"{manifest.version} is {state}: {published.reason}"
+
+
+def report(night: NightContext) -> str:
+    from jobs.reporting.report import build  # draws plots: half a second to import
+
+    return f"{night.lake.root}/{build(night.lake, night.ds, night.settings.store)[0]}"
+
+
+def _built(night: NightContext, name: str, build: Callable[[], Manifest], describe: Callable[[Manifest], str]) -> str:
+    """Build one table or artifact; describe it, and say so where it was kept."""
+    before = night.lake.find_manifest(name, night.ds)
+    built = build()
+    return ("kept, nothing changed; " if built == before else "") + describe(built)
+
+
+def _facts(metrics: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in metrics.items())

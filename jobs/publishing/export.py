@@ -1,0 +1,134 @@
+"""Write a snapshot out for readers that skip HTTP, such as e-mail and push campaigns: parquet or JSON lines.
+
+    topshelf export shelves.parquet
+    topshelf export shelves.jsonl --first 10
+
+Parquet has one row an item: user_id, variant, rank, item_id, title, price_minor, score, source, reason_code,
+reason_item_id, reason_title. JSON lines have one line a user, the same under `items`.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from serving.snapshot.blobs import unpack
+from serving.snapshot.manifest import StoreError
+from serving.snapshot.record import REASON_CODES, SOURCES, decode, user_of
+from serving.stores.protocols import Store, StoredVersion
+
+USERS_AT_ONCE = 2_000
+FORMATS = (".parquet", ".jsonl")
+
+
+def export(store: Store, path: Path, version: str | None = None, first: int | None = None) -> int:
+    """Write the live snapshot, or the named one, to `path`, whole or not at all: the number of users written.
+
+    `first` cuts each shelf. Raises StoreError for a version that is not there, or a path of an unknown format.
+    """
+    if path.suffix not in FORMATS:
+        raise StoreError(f"{path} names no format; end it with {' or '.join(FORMATS)}")
+    wanted = version or store.pointer().live
+    if wanted is None:
+        raise StoreError(f"{store.url} has no live snapshot; run topshelf nightly, or name a version")
+    beside = path.with_name(f".{path.name}.partial")
+    users = 0
+    try:
+        with closing(store.open(wanted)) as stored:
+            write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
+            users = write(beside, _tables(stored, first))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return users
+
+
+def _strings(stored: StoredVersion, name: str) -> pa.Array:
+    data, offsets = unpack(stored.blob(f"{name}.data")), unpack(stored.blob(f"{name}.offsets"))
+    return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def _tables(stored: StoredVersion, first: int | None) -> Iterator[pa.Table]:
+    """Some users' shelves at a time, whole users, shard by shard, in key order."""
+    ids, titles = _strings(stored, "item_ids"), _strings(stored, "titles")
+    prices = unpack(stored.blob("price_minor"))
+    for shard in range(stored.manifest.n_shards):
+        keys: list[bytes] = []
+        shelves = []
+        for key, record in stored.scan(shard):
+            keys.append(key)
+            shelves.append(decode(record))
+            if len(keys) == USERS_AT_ONCE:
+                yield _table(keys, shelves, (ids, titles, prices), first)
+                keys, shelves = [], []
+        if keys:
+            yield _table(keys, shelves, (ids, titles, prices), first)
+
+
+def _table(
+    keys: list[bytes], shelves: list[Any], catalogue: tuple[pa.Array, pa.Array, Any], first: int | None
+) -> pa.Table:
+    ids, titles, prices = catalogue
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(shelf, name)[:first] for shelf in shelves])
+
+    lengths = np.array([len(shelf.positions[:first]) for shelf in shelves])
+    owner = pa.array(np.repeat(np.arange(len(keys)), lengths))
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    at, about = column("positions"), column("reason_positions")
+    behind = pa.array(about, mask=about < 0)
+    price = prices[at]
+    return pa.table(
+        {
+            "user_id": pa.array([user_of(key).decode() for key in keys]).take(owner),
+            "variant": pa.array([key.partition(b"\xff")[2].decode() or "base" for key in keys]).take(owner),
+            "rank": pa.array(np.arange(len(at)) - starts + 1, pa.int32()),
+            "item_id": ids.take(pa.array(at)),
+            "title": titles.take(pa.array(at)),
+            "price_minor": pa.array(price, mask=price < 0),
+            "score": pa.array(column("scores")),
+            "source": pa.array(SOURCES).take(pa.array(column("sources"))),
+            "reason_code": pa.array(REASON_CODES).take(pa.array(column("reasons"))),
+            "reason_item_id": ids.take(behind),
+            "reason_title": titles.take(behind),
+        }
+    )
+
+
+def _write_parquet(path: Path, tables: Iterator[pa.Table]) -> int:
+    users, writer = 0, None
+    try:
+        for table in tables:
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+            users += int((table["rank"].to_numpy() == 1).sum())
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise StoreError("the snapshot has no users, so there is nothing to export")
+    return users
+
+
+def _write_json_lines(path: Path, tables: Iterator[pa.Table]) -> int:
+    users = 0
+    with path.open("w", encoding="utf-8") as file:
+        for table in tables:
+            shelf: dict[str, Any] = {}
+            for row in table.to_pylist():
+                user_id, variant, rank = row.pop("user_id"), row.pop("variant"), row.pop("rank")
+                if rank == 1:
+                    if shelf:
+                        file.write(json.dumps(shelf, ensure_ascii=False) + "\n")
+                    shelf = {"user_id": user_id, "variant": variant, "items": []}
+                    users += 1
+                shelf["items"].append(row)
+            if shelf:
+                file.write(json.dumps(shelf, ensure_ascii=False) + "\n")
+    return users

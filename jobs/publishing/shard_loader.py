@@ -1,0 +1,125 @@
+"""Load shards of marts/top_n into a version that is held: one after another here, or side by side on Spark.
+
+publish(night, store, load=OnSpark(spark, store_url))
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from jobs.publishing.snapshot_columns import PublishError, Segments, shelf_columns
+from serving.snapshot.digest import RecordDigest
+from serving.snapshot.manifest import ShardReport, StoreError
+from serving.snapshot.record import RecordError, ShelfColumns, encode
+from serving.stores import open_store
+from serving.stores.protocols import Batch, Loading
+
+_BATCH = 4000  # users encoded at once
+
+
+@dataclass
+class Tally:
+    """What is learned of a shard's shelves while they stream by."""
+
+    seen: NDArray[np.bool_]  # which items of the catalogue stand on any shelf
+    sample_every: int
+    sample: dict[bytes, bytes] = field(default_factory=dict)  # key -> record
+
+    def take(self, columns: ShelfColumns, keys: list[bytes], records: list[bytes]) -> None:
+        self.seen[columns.positions] = True
+        of = slice(None, None, self.sample_every)
+        self.sample.update(zip(keys[of], records[of], strict=True))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of one shard."""
+
+    report: ShardReport
+    sample: dict[bytes, bytes]
+    seen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ShardSource:
+    """What the records of any shard are made of; small enough to be sent to every executor."""
+
+    ds: date
+    shelves: Callable[[int], pa.Table]
+    users: Callable[[int], pa.Table]
+    segments: Segments
+    item_ids: pa.Array
+    sample_every: int
+
+    def load(self, loading: Loading, shard: int) -> Loaded:
+        """Load one shard, unless an earlier attempt loaded the same. Raises PublishError, StoreError."""
+        columns, keys = shelf_columns(self.shelves(shard), self.users(shard), self.item_ids, self.segments)
+        tally = Tally(np.zeros(len(self.item_ids), bool), self.sample_every)
+
+        def batches() -> Iterator[Batch]:
+            for first in range(0, len(keys), _BATCH):
+                part, owners = columns.part(first, min(first + _BATCH, len(keys))), keys[first : first + _BATCH]
+                try:
+                    records = encode(part)
+                except RecordError as error:
+                    raise PublishError(f"marts/top_n/ds={self.ds}, shard {shard}: {error}") from error
+                tally.take(part, owners, records)
+                yield owners, records
+
+        done = loading.finished.get(shard)
+        if done is not None:  # the marts may be others by now
+            digest = RecordDigest()
+            for batch in batches():
+                digest.update(*batch)
+            if digest.hexdigest() != done.sha256:
+                done = None
+        report = done or loading.write_shard(shard, batches())
+        return Loaded(report, tally.sample, tally.seen)
+
+
+Load = Callable[[ShardSource, Loading, str, int], list[Loaded]]
+"""Loads all shards of a version, given its source, its loading, its name and their number; in their order."""
+
+
+def in_this_process(source: ShardSource, loading: Loading, version: str, n_shards: int) -> list[Loaded]:
+    """Load one shard after another: memory holds the catalogue and one shard."""
+    return [source.load(loading, shard) for shard in range(n_shards)]
+
+
+@dataclass(frozen=True)
+class OnSpark:
+    """Loads shards as Spark tasks; the executors must reach the lake and the store."""
+
+    spark: SparkSession
+    store_url: str  # with the password, which `Store.url` leaves out
+
+    def __call__(self, source: ShardSource, loading: Loading, version: str, n_shards: int) -> list[Loaded]:
+        task = _Task(source, self.store_url, version, n_shards)
+        found = self.spark.sparkContext.parallelize(range(n_shards), n_shards).map(task).collect()
+        for result in found:
+            if isinstance(result, Exception):
+                raise result
+        return [result for result in found if isinstance(result, Loaded)]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One shard in an executor; our own errors are results, so that they come back as they are."""
+
+    source: ShardSource
+    store_url: str
+    version: str
+    n_shards: int
+
+    def __call__(self, shard: int) -> Loaded | PublishError | StoreError:
+        try:
+            with closing(open_store(self.store_url)) as store:
+                return self.source.load(store.join(self.version, self.n_shards), shard)
+        except (PublishError, StoreError) as error:
+            return error

@@ -1,0 +1,4 @@
+"""The page of a night.
+
+Reads `marts/`, the ranker's manifest and the store. Writes `marts/evaluation/ds=DAY/report.html`.
+"""

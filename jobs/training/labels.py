@@ -1,0 +1,54 @@
+"""Labels of a training window: what shoppers did after its day, and what they were shown."""
+
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.config.parameters import Parameters
+from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
+from jobs.lake.lake import Lake
+from jobs.lake.manifest import Manifest
+from jobs.lake.tables import LABELS
+from jobs.spark.queries import query
+
+
+def horizon_labels(interactions: DataFrame, item: DataFrame, ds: date, horizon_days: int) -> DataFrame:
+    """Return `positive_pairs` of the `horizon_days` after `ds`."""
+    last = ds + timedelta(days=horizon_days)
+    after = (F.col("event_date") > F.lit(ds)) & (F.col("event_date") <= F.lit(last))
+    return positive_pairs(interactions.where(after), item)
+
+
+def positive_pairs(interactions: DataFrame, item: DataFrame) -> DataFrame:
+    """Return one row per known user and catalogue item with a positive event: anything but an impression."""
+    return query(interactions.sparkSession, "marts/labels", {"acts": interactions, "item": item}, {})
+
+
+def shown_pairs(
+    exposures: DataFrame, interactions: DataFrame, item: DataFrame, until: date, horizon_days: int
+) -> DataFrame:
+    """Return one row per known user and catalogue item on a shelf of the `horizon_days` up to `until`."""
+    frames = {"exposures": exposures, "interactions": interactions}
+    limits = {"ds": until, "window_days": horizon_days, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
+    followed = query(item.sparkSession, "marts/followed_exposures", frames, limits)
+    return query(item.sparkSession, "marts/shown", {"followed_exposures": followed, "item": item}, {})
+
+
+def sampled(labels: DataFrame, max_users: int) -> DataFrame:
+    """Keep at most about `max_users` users, chosen by a hash of their id, so that the choice repeats."""
+    users = labels.select("user_id").distinct().count()
+    if users <= max_users:
+        return labels
+    return labels.where(F.pmod(F.xxhash64("user_id"), F.lit(1_000_000)) < int(1_000_000 * max_users / users))
+
+
+def write_labels(lake: Lake, labels: DataFrame, ds: date, parameters: Parameters, inputs: dict[str, str]) -> Manifest:
+    """Write `marts/labels` for one as-of day."""
+    chosen = label_parameters(parameters)
+    return lake.write(sampled(labels, parameters.max_training_users), LABELS, ds, inputs=inputs, parameters=chosen)
+
+
+def label_parameters(parameters: Parameters) -> dict[str, int]:
+    """Return the parameters that shape labels."""
+    return {"horizon_days": parameters.horizon_days, "max_training_users": parameters.max_training_users}

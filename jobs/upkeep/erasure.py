@@ -1,0 +1,52 @@
+"""Take erased shoppers' rows out of landing, and drop what the lake derived from them.
+
+Landing is what everything is made from, so it is what is rewritten: the next night finds the days' fingerprints
+changed and stages them anew, quarantine with them. Derived partitions that hold an erased shopper are removed; what
+is still needed is built again. Snapshots leave by their own retention. The endpoint serves nothing personal from the
+moment of the erasure (`serving.snapshot.tombstones`), so this may take its time: a few of the latest days, which the
+endpoint still writes, are left for the next run.
+"""
+
+from datetime import UTC, date, datetime
+
+import pyarrow.compute as pc
+from pyarrow import fs
+
+from jobs.lake.filesystems import filesystem_of
+from jobs.lake.lake import Lake
+from jobs.lake.manifest import MANIFEST_NAME
+from serving.snapshot.tombstones import Tombstones
+
+DERIVED = (
+    "features/user",
+    "features/newcomer",
+    "features/user_item",
+    "features/user_category",
+    "marts/candidates",
+    "marts/top_n",
+    "marts/examples",
+    "marts/labels",
+    "marts/shown",
+)
+
+
+def drop_from_lake(lake: Lake, stones: Tombstones) -> list[str]:
+    """Remove the derived partitions that hold users erased since their day; return them as `table/ds=day`."""
+    dropped = []
+    for table in DERIVED:
+        for ds in lake.days(table):
+            day_start = datetime(ds.year, ds.month, ds.day, tzinfo=UTC).timestamp()
+            users = pc.unique(lake.arrow(table, ds, ["user_id"])["user_id"]).to_pylist()
+            if any((at := stones.erased_at(user)) is not None and at >= day_start for user in users if user):
+                drop(lake, table, ds)
+                dropped.append(f"{table}/ds={ds}")
+    return dropped
+
+
+def drop(lake: Lake, table: str, ds: date) -> None:
+    """Remove one partition of a lake, its manifest first, so that nobody trusts what is half gone."""
+    filesystem, base = filesystem_of(lake.root)
+    folder = f"{base}/{table}/ds={ds}"
+    if filesystem.get_file_info(f"{folder}/{MANIFEST_NAME}").type == fs.FileType.File:
+        filesystem.delete_file(f"{folder}/{MANIFEST_NAME}")
+    filesystem.delete_dir(folder)

@@ -1,0 +1,122 @@
+"""Once a week: forget what is old, erase whom the shop must forget, and prove that the archive can be restored.
+
+    topshelf maintain --landing data/landing --lake data/lake --archive s3://shop/archive
+
+What was done stands in `runs/maintenance/<day>.json` of the lake.
+"""
+
+import tempfile
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+
+from pyarrow import fs
+
+from jobs.config.settings import Settings
+from jobs.lake.filesystems import filesystem_of
+from jobs.lake.lake import Lake
+from jobs.lake.locks import held
+from jobs.lake.tables import HELD_OUT
+from jobs.landing.tombstones import erase_from_landing, erased_users
+from jobs.publishing.archive import open_archive
+from jobs.upkeep.erasure import drop, drop_from_lake
+from serving.snapshot.manifest import StoreError
+from serving.stores import open_store
+
+KEEP_DAYS = 60
+"""Days that derived tables are kept; label windows of 56 days are then built once. Staging is kept: it is history."""
+KEEP_REPORTS_DAYS = 28
+"""Reports may quote rows, so they go before an erasure's 30 days are over."""
+KEEP_EXPOSURES_DAYS = 400
+STILL_WRITTEN_DAYS = 3
+"""The endpoint still writes files of so many latest days."""
+
+
+@dataclass
+class Done:
+    """What one run of maintenance did."""
+
+    day: date
+    erased_users: int = 0
+    redacted_rows: dict[str, int] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    restored: str = ""
+
+    def __str__(self) -> str:
+        rows = sum(self.redacted_rows.values())
+        return (
+            f"{len(self.forgotten)} old partitions forgotten; {self.erased_users} users erased so far, now "
+            f"{rows:,} landed rows and {len(self.dropped)} partitions of theirs; {self.restored}"
+        )
+
+
+def maintain(settings: Settings, today: date) -> Done:
+    """Do the week's work and write it down.
+
+    Raises:
+        StoreError: the archive's newest snapshot cannot be restored.
+    """
+    lake, done = Lake(settings.lake), Done(today)
+    stones = erased_users(settings.landing)
+    done.erased_users = len(stones)
+    with held(lake.root, "staging"), held(lake.root, "features"):
+        if len(stones):
+            before = today - timedelta(days=STILL_WRITTEN_DAYS)
+            done.redacted_rows = erase_from_landing(settings.landing, stones, before)
+            for of in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
+                done.dropped += drop_from_lake(of, stones)
+        done.forgotten = forget(lake, settings.landing, today)
+    done.restored = prove_archive(settings.archive)
+    told = {"day": str(today), "redacted_before": str(today - timedelta(days=STILL_WRITTEN_DAYS))}
+    lake.put_json(f"runs/maintenance/{today}.json", asdict(done) | told)
+    return done
+
+
+def forget(lake: Lake, landing: str, today: date) -> list[str]:
+    """Remove derived partitions, reports and landed exposures past their days; return what went."""
+    gone = []
+    for of in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
+        for layer in ("features", "artifacts", "marts"):
+            for table in _folders(of.root, layer):
+                keep = KEEP_REPORTS_DAYS if table in ("marts/validation", "marts/evaluation") else KEEP_DAYS
+                for ds in _days(of.root, table):
+                    if ds < today - timedelta(days=keep):
+                        drop(of, table, ds)
+                        gone.append(f"{table}/ds={ds}")
+    for ds in _days(landing, "exposures"):
+        if ds < today - timedelta(days=KEEP_EXPOSURES_DAYS):
+            drop(Lake(landing), "exposures", ds)
+            gone.append(f"landing/exposures/ds={ds}")
+    return gone
+
+
+def _folders(root: str, layer: str) -> list[str]:
+    filesystem, base = filesystem_of(root)
+    infos = filesystem.get_file_info(fs.FileSelector(f"{base}/{layer}", allow_not_found=True))
+    return sorted(f"{layer}/{info.base_name}" for info in infos if info.type == fs.FileType.Directory)
+
+
+def _days(root: str, table: str) -> list[date]:
+    names = (folder.rpartition("/")[2] for folder in _folders(root, table))
+    return sorted(date.fromisoformat(name[3:]) for name in names if name.startswith("ds="))
+
+
+def prove_archive(archive_url: str) -> str:
+    """Restore the archive's newest snapshot into a store of its own and compare the two; tell what came of it.
+
+    Raises:
+        StoreError: a part is missing or altered.
+    """
+    if not archive_url:
+        return "no archive is named, so none was tried"
+    with closing(open_archive(archive_url)) as archive, tempfile.TemporaryDirectory() as folder:
+        versions = archive.versions()
+        if not versions:
+            return f"{archive_url} holds no snapshot yet"
+        newest = max(versions, key=lambda manifest: (manifest.day, manifest.published_at))
+        with closing(open_store(f"lmdb://{folder}/store")) as store:
+            restored = archive.restore(newest.version, store)
+        if restored.hash != newest.hash:
+            raise StoreError(f"{newest.version} came back from {archive_url} as another; archive it again")
+        return f"{newest.version} was restored from the archive, {restored.users:,} users"

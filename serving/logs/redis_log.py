@@ -1,0 +1,95 @@
+"""A log that several hosts share: a Redis stream. Redis must persist (`appendonly yes`) for it to outlast a restart.
+
+redis://host:6379/0?namespace=shop      streams `shop:log:items`, `shop:log:events`, `shop:log:tombstones`
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from serving.logs.file_log import LogError
+from serving.stores.redis_address import redis_address
+
+_ENTRY_BYTES = 256 << 10  # an entry of the stream holds whole lines of about so many bytes
+_ENTRIES = 32
+_TIMEOUT_S = 0.5
+_FOLD_LEASE_S = 60
+
+
+class RedisLog:
+    """One stream. Entries older than `keep_s` are trimmed when others are appended."""
+
+    def __init__(self, url: str, name: str, *, keep_s: float | None = None) -> None:
+        address = redis_address(url)
+        self._client, self._where = address.connect(_TIMEOUT_S), address.where
+        self._key, self._keep_s = f"{address.namespace}:log:{name}", keep_s
+
+    def _failed(self, error: Exception) -> LogError:
+        return LogError(
+            f"Redis at {self._where} did not answer: {error}; nothing is certain to be taken, send it again"
+        )
+
+    def append(self, lines: bytes) -> None:
+        trimmed = {}
+        if self._keep_s is not None:
+            trimmed = {"minid": f"{int((time.time() - self._keep_s) * 1000)}-0", "approximate": True}
+        try:
+            for part in _parts(lines):
+                self._client.xadd(self._key, {"l": part}, **trimmed)
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise self._failed(error) from error
+
+    def reader(self) -> "RedisReader":
+        return RedisReader(self._client, self._key, self._failed)
+
+    def fold(self, folded: Callable[[bytes], bytes], least_bytes: int = 64 << 20) -> None:
+        """Tell what stands again in fewer lines, then drop what stood; one host at a time does so."""
+        try:
+            if (self._client.memory_usage(self._key, samples=0) or 0) < least_bytes:
+                return
+            if not self._client.set(f"{self._key}:folding", "1", nx=True, ex=_FOLD_LEASE_S):
+                return
+            last = self._client.xrevrange(self._key, count=1)[0][0]
+            entries = self._client.xrange(self._key, max=last)
+            whole = b"".join(fields[b"l"] for _, fields in entries)
+            fewer = folded(whole)
+            if len(fewer) * 2 <= len(whole):
+                self.append(fewer)
+                milliseconds, _, number = last.decode().partition("-")
+                self._client.xtrim(self._key, minid=f"{milliseconds}-{int(number) + 1}", approximate=False)
+            self._client.delete(f"{self._key}:folding")
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise self._failed(error) from error
+
+
+class RedisReader:
+    """Reads a stream from its beginning on."""
+
+    def __init__(self, client: Any, key: str, failed: Callable[[Exception], LogError]) -> None:
+        self._client, self._key, self._failed, self._last = client, key, failed, b"0-0"
+
+    def read(self) -> bytes:
+        try:
+            entries = self._client.xrange(self._key, min=b"(" + self._last, count=_ENTRIES)
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise self._failed(error) from error
+        if not entries:
+            return b""
+        self._last = entries[-1][0]
+        return b"".join(fields[b"l"] for _, fields in entries)
+
+    def close(self) -> None:
+        """Connections are closed with their client."""
+
+
+def _parts(lines: bytes) -> list[bytes]:
+    parts, first = [], 0
+    while first < len(lines):
+        end = len(lines)
+        if end - first > _ENTRY_BYTES:
+            end = lines.rfind(b"\n", first, first + _ENTRY_BYTES) + 1 or lines.find(b"\n", first) + 1
+        parts.append(lines[first:end])
+        first = end
+    return parts

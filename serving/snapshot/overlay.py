@@ -1,0 +1,90 @@
+"""The overlay: what changes within a day, as a small version of its own, bound to one base snapshot.
+
+It lies in a store beside the base's (`overlay_url`), so it is immutable, sealed and checksummed like any version, and
+its pointer moves by compare-and-set. Its name begins with the base's; a reader passes over one of another base.
+
+| blob | what |
+| --- | --- |
+| `trending` (JSON: pairs of item and score) | the trending shelf, the first first; null leaves the base's |
+| `new_items` (JSON: OverlayItem) | items that the base does not have, the newest first, with their neighbours |
+"""
+
+import hashlib
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from serving.snapshot.blobs import pack_json, unpack_json
+from serving.snapshot.manifest import StoreError
+
+MAX_TRENDING = 200
+MAX_NEW_ITEMS = 4_096
+MAX_NEIGHBOURS = 100
+_SUFFIX = "-overlay"
+
+
+class OverlayItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that came after the night; `neighbours` are items like it and their scores, the nearest first."""
+
+    item_id: str
+    title: str = ""
+    category: str = ""
+    price_minor: int = -1  # -1 for unknown, as for the stock
+    stock: int = -1
+    neighbours: list[tuple[str, float]] = []
+
+
+class OverlayContents(msgspec.Struct, frozen=True):
+    """What one overlay holds; `trending` of None leaves the base's shelf."""
+
+    trending: list[tuple[str, float]] | None = None
+    new_items: list[OverlayItem] = []
+
+
+def overlay_url(store_url: str) -> str:
+    """The URL of the store that holds the overlays of a store's snapshots."""
+    parts = urlsplit(store_url)
+    if parts.scheme == "lmdb":
+        return f"{store_url.rstrip('/')}/overlays"
+    query = dict(parse_qsl(parts.query))
+    query["namespace"] = query.get("namespace", "topshelf") + _SUFFIX
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def overlay_name(base: str, contents: OverlayContents) -> str:
+    """The version of an overlay: its base and a hash of what it holds, so that equal ones are one."""
+    digest = hashlib.sha256(msgspec.json.encode(contents)).hexdigest()
+    return f"{base}.{digest[:12]}"
+
+
+def is_over(overlay: str | None, base: str) -> bool:
+    """Whether an overlay of this name is bound to that base."""
+    return overlay is not None and overlay.rpartition(".")[0] == base
+
+
+def overlay_blobs(contents: OverlayContents) -> dict[str, bytes]:
+    """The blobs of an overlay. Raises StoreError for one that is too large."""
+    for name, rows, most in (
+        ("trending", contents.trending or [], MAX_TRENDING),
+        ("new items", contents.new_items, MAX_NEW_ITEMS),
+        (
+            "neighbours of an item",
+            max((item.neighbours for item in contents.new_items), key=len, default=[]),
+            MAX_NEIGHBOURS,
+        ),
+    ):
+        if len(rows) > most:
+            raise StoreError(f"an overlay of {len(rows)} {name}: it holds at most {most}; give the first ones")
+    return {
+        "trending": pack_json(msgspec.to_builtins(contents.trending)),
+        "new_items": pack_json(msgspec.to_builtins(contents.new_items)),
+    }
+
+
+def read_overlay(trending: bytes | memoryview, new_items: bytes | memoryview, where: str) -> OverlayContents:
+    """The contents of an overlay's blobs. Raises StoreError for what is none."""
+    try:
+        both = {"trending": unpack_json(trending, where), "new_items": unpack_json(new_items, where)}
+        return msgspec.convert(both, OverlayContents)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise StoreError(f"{where} is no readable overlay ({error}); the next run writes another") from error

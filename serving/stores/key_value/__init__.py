@@ -1,0 +1,1 @@
+"""Snapshots in Redis or DynamoDB: one layout, two drivers."""

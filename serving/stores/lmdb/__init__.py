@@ -1,0 +1,1 @@
+"""Snapshots in files of one host, mapped into memory."""

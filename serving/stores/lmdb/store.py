@@ -1,0 +1,235 @@
+"""The embedded store: immutable LMDB files in a folder, opened read-only and memory-mapped by any number of workers.
+
+    FOLDER/pointer.json                    which version is live; replaced whole under pointer.lock
+    FOLDER/versions/<version>/             manifest.json, blobs/<name>.npy, shards/<number>.mdb, files.json
+    FOLDER/loading/<version>/              the same while it is being loaded; <version>.lock is held by its loader
+
+A version is renamed from `loading` to `versions` in one step. Nothing in `versions` is ever written to again.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import lmdb
+import msgspec
+
+from serving.snapshot.digest import RecordDigest
+from serving.snapshot.manifest import BusyVersionError, ShardReport, SnapshotManifest, StoreError, UnknownVersionError
+from serving.snapshot.pointer import Pointer
+from serving.snapshot.record import shard_of, user_of
+from serving.stores.files import locked, sync, told, write_whole
+from serving.stores.lmdb.version import LmdbVersion
+
+_FIRST_MAP_BYTES = 64 << 20  # doubled when full; the file itself is never larger than what is in it
+_SYNCS_AT_ONCE = 16
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_Batch = tuple[Any, Any]
+
+
+class LmdbStore:
+    """`lmdb://FOLDER`; the folder is made when something is first written."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.folder = Path(url.removeprefix("lmdb://"))
+        if not url.removeprefix("lmdb://"):
+            raise StoreError("store URL lmdb:// names no folder; give lmdb://FOLDER")
+
+    def _sealed(self, version: str) -> Path:
+        return self.folder / "versions" / _checked(version)
+
+    def begin(self, version: str, n_shards: int) -> "LmdbLoading":
+        return LmdbLoading(self.folder, version, n_shards)
+
+    def join(self, version: str, n_shards: int) -> "LmdbLoading":
+        return LmdbLoading(self.folder, version, n_shards, joins=True)
+
+    def versions(self) -> list[SnapshotManifest]:
+        found = sorted((self.folder / "versions").glob("*/manifest.json"))
+        manifests = [SnapshotManifest.from_json(path.read_bytes(), str(path)) for path in found]
+        return sorted(manifests, key=lambda m: (m.day, m.version))
+
+    def open(self, version: str) -> "LmdbVersion":
+        return LmdbVersion(self._sealed(version))
+
+    def delete(self, version: str) -> None:
+        with told(f"{version} in {self.url} could not be removed whole"):
+            sealed, loading = self._sealed(version), self.folder / "loading" / version
+            if sealed.exists():  # one step out of sight, then at leisure
+                shutil.rmtree(loading, ignore_errors=True)
+                loading.parent.mkdir(parents=True, exist_ok=True)
+                sealed.rename(loading)
+            shutil.rmtree(loading, ignore_errors=True)
+
+    def unfinished(self) -> list[str]:
+        left = []
+        for path in sorted((self.folder / "loading").glob("*/")):
+            with suppress(BusyVersionError):
+                os.close(_take(path.with_name(f"{path.name}.lock"), path.name))
+                left.append(path.name)
+        return left
+
+    def pointer(self) -> Pointer:
+        path = self.folder / "pointer.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Pointer)
+        except FileNotFoundError:
+            return Pointer()
+        except (OSError, msgspec.MsgspecError) as error:
+            raise StoreError(f"{path} cannot be read: {error}; mend it, or topshelf promote VERSION") from error
+
+    def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
+        with told(f"the pointer in {self.url} could not be moved"), locked(self.folder / "pointer.lock"):
+            if self.pointer().seq != old.seq:
+                return False
+            write_whole(self.folder / "pointer.json", msgspec.json.encode(new))
+            return True
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _checked(version: str) -> str:
+    if not _VERSION.fullmatch(version) or version.endswith(".lock"):
+        raise UnknownVersionError(f"{version!r} is no version name; see topshelf snapshots")
+    return version
+
+
+def _take(path: Path, version: str) -> int:
+    """Hold a lock file; the hold ends with the process, however that ends. Raises BusyVersionError."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise BusyVersionError(f"{version} is held by another process; wait for it, or end it") from error
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        os.close(descriptor)  # its holder removed the file between our open and our lock
+
+
+def _must_be_held(path: Path, version: str) -> None:
+    with suppress(BusyVersionError):
+        os.close(_take(path, version))
+        raise StoreError(f"no process holds {version}; run the publish again, it goes on from here")
+
+
+class LmdbLoading:
+    """A version held: being loaded into files of its own, or sealed already."""
+
+    def __init__(self, folder: Path, version: str, n_shards: int, *, joins: bool = False) -> None:
+        self._folder, self._version, self._n_shards = folder, _checked(version), n_shards
+        self._path = folder / "loading" / version
+        self._lock_path = folder / "loading" / f"{version}.lock"
+        self.finished: dict[int, ShardReport] = {}
+        with told(f"{self._path} could not be made"):
+            self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock: int | None = None
+            if joins:
+                _must_be_held(self._lock_path, version)
+            else:
+                self._lock = _take(self._lock_path, version)
+            self.sealed = (folder / "versions" / version / "manifest.json").exists()
+        for path in (self._path / "shards").glob("*.json"):
+            shard, total = path.stem.split("-of-")
+            if int(total) == n_shards:
+                self.finished[int(shard)] = msgspec.json.decode(path.read_bytes(), type=ShardReport)
+
+    def _folder_of(self, kind: str) -> Path:
+        if self.sealed:
+            raise StoreError(f"{self._version} is sealed; a sealed version never changes")
+        path = self._path / kind
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_shard(self, shard: int, batches: Iterable[_Batch]) -> ShardReport:
+        """Append sorted keys; every full shard is synced before it counts as finished."""
+        with told(f"shard {shard} of {self._version} could not be written to {self._path}"):
+            target = self._folder_of("shards") / f"{shard:05d}.mdb"
+            report = target.with_name(f"{shard:05d}-of-{self._n_shards}.json")
+            report.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
+            result = _write_lmdb(target, shard, self._n_shards, batches)
+            write_whole(report, msgspec.json.encode(result))
+        return result
+
+    def write_blob(self, name: str, data: bytes) -> str:
+        with told(f"blob {name} of {self._version} could not be written to {self._path}"):
+            write_whole(self._folder_of("blobs") / f"{name}.npy", data, lasting=False)  # `seal` waits for all
+        return hashlib.sha256(data).hexdigest()
+
+    def seal(self, manifest: SnapshotManifest) -> None:
+        with told(f"{self._version} could not be sealed in {self._path}"):
+            for report in self._folder_of("shards").glob("*.json"):
+                report.unlink()
+            files = sorted(path for path in self._path.glob("*/*") if path.suffix in {".mdb", ".npy"})
+            sizes = {str(path.relative_to(self._path)): path.stat().st_size for path in files}
+            for path in files:
+                path.chmod(0o444)
+            with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:  # a file system joins what is waited for together
+                list(pool.map(sync, [*files, *self._path.glob("*/")]))
+            write_whole(self._path / "files.json", msgspec.json.encode(sizes))
+            write_whole(self._path / "manifest.json", manifest.to_json())
+            target = self._folder / "versions" / self._version
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._path.rename(target)
+            sync(target.parent)
+            sync(self._path.parent)
+            self.sealed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._lock is not None:
+            if self.sealed or not self._path.exists():
+                self._lock_path.unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+
+def _write_lmdb(path: Path, shard: int, n_shards: int, batches: Iterable[_Batch]) -> ShardReport:
+    digest, largest, last = RecordDigest(), 0, b""
+    env = lmdb.open(
+        str(path), subdir=False, map_size=_FIRST_MAP_BYTES, lock=False, sync=False, metasync=False, readahead=False
+    )
+    try:
+        for keys, records in batches:
+            if not keys:
+                continue
+            if keys[0] <= last and last:
+                raise StoreError(f"shard {shard}: key {keys[0]!r} comes after {last!r}; shards are written sorted")
+            if shard_of(user_of(keys[0]), n_shards) != shard:
+                raise StoreError(f"key {keys[0]!r} does not belong to shard {shard} of {n_shards}")
+            _append(env, keys, records)
+            digest.update(keys, records)
+            largest, last = max(largest, *map(len, records)), keys[-1]
+        env.sync(True)
+    finally:
+        env.close()
+    return ShardReport(digest.count, digest.bytes, digest.hexdigest(), largest)
+
+
+def _append(env: Any, keys: Any, records: Any) -> None:
+    while True:
+        try:
+            with env.begin(write=True) as txn:
+                _, added = txn.cursor().putmulti(zip(keys, records, strict=True), append=True, overwrite=False)
+        except lmdb.MapFullError:
+            env.set_mapsize(env.info()["map_size"] * 2)
+            continue
+        except lmdb.KeyExistsError as error:
+            raise StoreError("keys of a shard must rise, each once; sort them by their bytes") from error
+        if added != len(keys):
+            raise StoreError("keys of a shard must rise, each once; sort them by their bytes")
+        return

@@ -1,0 +1,181 @@
+"""The gates: what a contract asks for is held, told with rows, and stops the run only where it says `fail`."""
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from jobs.checks import validate as validation
+from jobs.checks.expectations import UnknownCheckError, expectation, single_checks
+from jobs.checks.validate import ValidationFailedError, check_table, page_path, report_path, validate
+from jobs.lake.contracts import Check, contract, spark_schema, tables
+
+DAY = date(2026, 1, 1)
+ITEMS, USERS = "staging/items", "staging/users"
+
+
+@pytest.fixture
+def frame(spark):
+    """Rows of four columns, each check's fault somewhere in them."""
+    rows = [
+        ("a", 1, 0.5, "x/y"),
+        ("b", 2, float("nan"), "x"),
+        ("b", 2, 1e9, None),
+        (None, -7, None, "UPPER"),
+    ]
+    return spark.createDataFrame(rows, "item_id string, rank int, score double, category string")
+
+
+@pytest.fixture(params=["pandas", "spark"])
+def checked(request, frame, monkeypatch):
+    """Return the results of checks, as if a contract asked for them, by each engine that judges tables."""
+
+    def of(*checks: Check, rows=frame):
+        class Given:
+            grain = ("ds", "item_id")
+
+        Given.checks = checks
+        monkeypatch.setattr(validation, "contract", lambda name: Given)
+        judged = rows if request.param == "spark" else rows.toArrow().to_pandas(types_mapper=pd.ArrowDtype)
+        return check_table("marts/given", judged, lambda: rows)
+
+    return of
+
+
+def items(spark, *rows):
+    full = [(name, None, None, None, None, price, 1, None, None, False) for name, price in rows]
+    return spark.createDataFrame(full, spark_schema(contract(ITEMS)))
+
+
+def users(spark):
+    """No rows of users, under their day."""
+    return spark.createDataFrame([], spark_schema(contract(USERS))).selectExpr("DATE'2026-01-01' AS ds", "*")
+
+
+def test_each_kind_of_check_counts_the_rows_that_break_it(checked):
+    asked = {
+        "not_null": ({"columns": ["item_id", "category"]}, [1, 1]),
+        "not_all_null": ({"column": "item_id"}, [None]),
+        "unique": ({"columns": ["ds", "item_id", "rank"]}, [2]),
+        "in_set": ({"column": "item_id", "values": ["a"]}, [2]),
+        "between": ({"column": "rank", "min": 0, "max": 1}, [3]),
+        "finite": ({"columns": ["score"]}, [1]),
+        "matches": ({"column": "category", "pattern": "^[a-z/]+$"}, [1]),
+        "length": ({"column": "category", "max": 3}, [1]),
+    }
+    results = checked(*(Check(kind, arguments, "fail") for kind, (arguments, _) in asked.items()))
+    assert [result.bad_rows for result in results] == [count for _, counts in asked.values() for count in counts]
+    assert [result.passed for result in results] == [result.bad_rows is None for result in results]
+    between = next(result for result in results if result.check.startswith("between"))
+    assert between.examples == ["item_id=None, rank=-7", "item_id=b, rank=2", "item_id=b, rank=2"]
+
+
+def test_a_table_that_meets_its_checks_passes_them_all(checked, frame):
+    good = frame.where("item_id = 'a'")
+    kinds = [
+        Check("unique", {"columns": ["ds", "item_id"]}, "fail"),
+        Check("row_count", {"min": 1, "max": 1}, "fail"),
+        Check("between", {"column": "score", "max": 1}, "fail"),
+    ]
+    assert [result.passed for result in checked(*kinds, rows=good)] == [True] * 3
+
+
+def test_an_empty_table_fails_only_a_count_of_rows(checked, frame):
+    results = checked(
+        Check("not_null", {"columns": ["item_id"]}, "fail"),
+        Check("not_all_null", {"column": "item_id"}, "warn"),
+        Check("unique", {"columns": ["ds", "item_id"]}, "fail"),
+        Check("row_count", {"min": 1}, "fail"),
+        rows=frame.where("false"),
+    )
+    assert [result.passed for result in results] == [True, True, True, False]
+    assert results[-1].told == "it has 0 rows"
+
+
+def test_a_column_of_nothing_but_nulls_is_told(checked, frame):
+    (result,) = checked(Check("not_all_null", {"column": "score"}, "warn"), rows=frame.where("item_id IS NULL"))
+    assert (result.passed, result.severity, result.bad_rows) == (False, "warn", 1)
+
+
+def test_a_check_of_a_column_that_is_not_there_fails_and_says_so(checked):
+    (result,) = checked(Check("not_null", {"columns": ["colour"]}, "fail"))
+    assert not result.passed
+    assert "colour" in result.told
+
+
+def test_a_failed_check_stops_the_run_with_the_table_the_check_the_count_and_rows(spark, lake):
+    lake.write(items(spark, ("mug", -5), ("cup", 3)), ITEMS, DAY, inputs={})
+    with pytest.raises(ValidationFailedError) as stopped:
+        validate(lake, [ITEMS], DAY)
+    told = str(stopped.value)
+    assert "ds=2026-01-01: staging/items breaks between (column price_minor, min 0): 1 rows" in told
+    assert "item_id=mug, price_minor=-5" in told
+    assert "land the day again" in told
+    stored = lake.get_json("marts/validation/ds=2026-01-01/by-hand.json")
+    failed = [check for check in stored["results"] if not check["passed"]]
+    assert [(check["check"], check["bad_rows"]) for check in failed] == [("between (column price_minor, min 0)", 1)]
+
+
+def test_a_warning_is_told_and_stops_nothing(spark, lake):
+    rows = [("i", None, None, "s", "mug", "view", None, DAY, None, None, None, None, None, None, None, None, None)]
+    frame = spark.createDataFrame(rows, spark_schema(contract("staging/interactions")))
+    lake.write(
+        frame.selectExpr("* EXCEPT (ts)", "TIMESTAMP'2026-01-01' AS ts"), "staging/interactions", DAY, inputs={}
+    )
+    report = validate(lake, ["staging/interactions"], DAY)
+    assert [warning.check for warning in report.warnings] == ["not_all_null (column user_id)"]
+    assert "warning: staging/interactions breaks not_all_null (column user_id): 1 rows" in str(report)
+
+
+def test_a_day_of_no_rows_is_checked_like_any_other(spark, lake):
+    lake.write_days(items(spark).selectExpr("DATE'2026-01-01' AS ds", "*"), ITEMS, [DAY], inputs={DAY: {}})
+    assert validate(lake, [ITEMS], DAY).failures == []
+
+
+@pytest.mark.parametrize("table", tables())
+def test_every_contract_asks_only_for_checks_that_exist(table):
+    assert all(expectation(check) for check in single_checks(contract(table).checks))
+
+
+def test_an_unknown_check_is_told_with_those_that_exist():
+    with pytest.raises(UnknownCheckError, match="there is no check roundish; there are between, finite, in_set"):
+        expectation(Check("roundish", {}, "fail"))
+
+
+@pytest.mark.parametrize("limit", [0, 2_000_000])
+def test_a_large_table_is_judged_on_spark_and_a_small_one_without_and_both_find_the_same(
+    spark, lake, monkeypatch, limit
+):
+    monkeypatch.setattr(validation, "IN_PROCESS_ROWS", limit)
+    lake.write(items(spark, ("mug", -5), ("cup", 3), ("cup", 4), ("jar", None)), ITEMS, DAY, inputs={})
+    with pytest.raises(ValidationFailedError):
+        validate(lake, [ITEMS], DAY)
+    failed = {one["check"]: one["bad_rows"] for one in lake.get_json(report_path(DAY, "by-hand"))["results"]}
+    assert {check: count for check, count in failed.items() if count is not None} == {
+        "between (column price_minor, min 0)": 1,
+        "unique (columns ['ds', 'item_id'])": 2,
+    }
+
+
+def test_a_small_table_that_holds_its_checks_needs_no_spark(spark, lake, monkeypatch):
+    lake.write(items(spark, ("mug", 5), ("cup", 3)), ITEMS, DAY, inputs={})
+    monkeypatch.setattr(validation, "session", lambda: pytest.fail("Spark was asked for"))
+    assert validate(lake, [ITEMS], DAY).failures == []
+
+
+def test_each_runs_results_are_a_page_that_needs_nothing_else_and_shows_what_failed(spark, lake):
+    lake.write(items(spark, ("<b>mug</b>", -5), ("cup", 3)), ITEMS, DAY, inputs={})
+    lake.write_days(users(spark), USERS, [DAY], inputs={DAY: {}})
+    with pytest.raises(ValidationFailedError, match=r"marts/validation/ds=2026-01-01/first\.html"):
+        validate(lake, [ITEMS, USERS], DAY, "first")
+    validate(lake, [USERS], DAY, "second")
+    first, second = (Path(lake.root, page_path(DAY, run)).read_text() for run in ("first", "second"))
+    assert "stopped the night" in first
+    assert "&lt;b&gt;mug&lt;/b&gt;" in first
+    assert first.index(ITEMS) < first.index(USERS)
+    assert "let the night go on" in second
+    assert ITEMS not in second
+    for text in (first, second):
+        assert not re.search(r"\b(src|href|url)\b", text), "it would load something"

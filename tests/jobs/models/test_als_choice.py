@@ -1,0 +1,148 @@
+"""ALS's values by the shop's own data: its calendar, what is asked, and that it finds better ones than bad ones."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.config.calendar import choice_day
+from jobs.config.parameters import Parameters
+from jobs.lake.lake import Lake
+from jobs.models import als_choice as choose_als
+from jobs.models.als import ALS_UNCHOSEN, AlsValues
+from jobs.models.als_choice import build, question, search, winner, with_chosen, worth
+from tests.jobs.small_shop import lay
+
+FIRST, DS = date(2026, 1, 1), date(2026, 4, 15)
+WEIGHTS = Parameters().event_weight_milli
+
+
+def events(*rows: tuple[str, str, str, date]) -> pa.Table:
+    columns = list(zip(*rows, strict=True))
+    return pa.table(dict(zip(choose_als.COLUMNS, columns, strict=True)))
+
+
+def bare_pairs(n_users: int, n_items: int, last: date, seed: int = 5) -> pa.Table:
+    """Shoppers of six tastes, each item liked by one of them, a few pairs at random; one event a pair and day."""
+    draw = np.random.default_rng(seed)
+    taste = np.where(np.arange(n_items) % 6 == np.arange(n_users)[:, None] % 6, 6.0, 1.0)
+    rows = []
+    for user in range(n_users):
+        items = draw.choice(n_items, 24, replace=False, p=taste[user] / taste[user].sum())
+        days = [last - timedelta(days=int(ago)) for ago in draw.integers(0, 70, 24)]
+        rows += [(f"u{user:04d}", f"i{item:03d}", "purchase", day) for item, day in zip(items, days, strict=True)]
+    return events(*rows)
+
+
+def test_all_nights_of_four_weeks_use_the_choice_of_one_sunday_before_their_newest_window() -> None:
+    nights = [DS + timedelta(days=n) for n in range(56)]
+    found = [choice_day(FIRST, night, Parameters()) for night in nights]
+    days = [day for day in found if day is not None]
+    assert len(days) == 56
+    assert {day.isoweekday() for day in days} == {7}
+    assert all(
+        night - timedelta(days=47) <= day <= night - timedelta(days=14)
+        for night, day in zip(nights, days, strict=True)
+    )
+    assert {(later - day).days for day, later in zip(sorted(set(days)), sorted(set(days))[1:], strict=False)} == {28}
+
+
+def test_a_young_shop_has_no_choice() -> None:
+    assert choice_day(DS - timedelta(days=20), DS, Parameters()) is None
+    assert choice_day(DS - timedelta(days=40), DS, Parameters()) is None
+
+
+def test_what_was_known_is_not_asked_for_and_strangers_are_not_asked() -> None:
+    day = date(2026, 3, 1)
+    later = day + timedelta(days=3)
+    found = question(
+        events(
+            ("anna", "mug", "purchase", day),
+            ("anna", "mug", "purchase", later),
+            ("anna", "pan", "purchase", later),
+            ("anna", "jar", "view", later),
+            ("anna", "hat", "purchase", later),
+            ("ben", "pan", "view", day),
+            ("ben", "jar", "impression", day),
+            ("cleo", "jar", "view", day),
+            ("dora", "mug", "purchase", later),
+        ),
+        day,
+        WEIGHTS,
+    )
+    assert found.known.shape == (4, 3)  # jar, mug, pan: the hat was unknown
+    np.testing.assert_allclose(found.known.toarray()[0], [0, np.log(6), 0], rtol=1e-6)
+    assert found.asked.tolist() == [0]
+    assert found.truth.toarray().tolist() == [[0, 0, 1]]
+
+
+def test_without_purchases_any_positive_event_is_asked_for() -> None:
+    day = date(2026, 3, 1)
+    after = day + timedelta(days=1)
+    rows = [
+        ("a", "x", "view", day),
+        ("b", "y", "view", day),
+        ("a", "y", "view", after),
+        ("b", "x", "impression", after),
+    ]
+    found = question(events(*rows), day, WEIGHTS)
+    assert (found.asked.tolist(), found.truth.toarray().tolist()) == ([0], [[0, 1]])
+
+
+def test_the_chosen_values_beat_bad_ones_on_days_that_took_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose_als, "ROUNDS", ((8, 4, 25), (16, 8, 6), (32, 8, 2)))
+    pairs = bare_pairs(500, 120, DS)
+    is_before = np.array(pairs["event_date"].to_pylist()) <= DS - timedelta(days=14)
+    inner = question(pairs.filter(pa.array(is_before)), DS - timedelta(days=28), WEIGHTS)
+    tried = search(inner, 1)
+    assert len(tried) == 25 + 6 + 2
+    assert tried == search(inner, 1)
+    chosen = winner(tried)
+    after = question(pairs, DS - timedelta(days=14), WEIGHTS)
+    bad = worth(after, AlsValues(32, 100.0, 0.01), 8, 1)["recall@20"]
+    assert worth(after, chosen, 8, 1)["recall@20"] > 1.2 * bad
+
+
+def laid(lake: Lake, pairs: pa.Table) -> None:
+    day = np.array(pairs["event_date"].to_pylist())
+    for at in range((DS - FIRST).days + 1):
+        of_day = FIRST + timedelta(days=at)
+        lay(lake, "staging/interactions", of_day, pairs.filter(pa.array(day == of_day)))
+
+
+def test_a_night_keeps_the_choice_and_a_shop_may_set_its_own(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose_als, "ROUNDS", ((4, 2, 3), (8, 3, 1)))
+    laid(lake, bare_pairs(260, 60, date(2026, 3, 29)))
+    first = build(lake, DS, Parameters())
+    assert first.ds == "2026-03-29"
+    assert first.metrics["chosen"]
+    assert len(first.metrics["tried"]) == 4
+    chosen = with_chosen(lake, DS, Parameters(als_alpha=7.0))
+    assert (chosen.als_factors, chosen.als_alpha) == (8, 7.0)
+    assert build(lake, DS, Parameters(trees=3)) == first
+    own = Parameters(als_factors=5, als_alpha=2.0, als_regularization=3.0)
+    assert with_chosen(Lake("/nowhere"), DS, own) is own
+
+
+def test_of_a_large_shop_shoppers_are_drawn_whole_and_always_the_same(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = bare_pairs(260, 60, date(2026, 3, 29))
+    laid(lake, pairs)
+    monkeypatch.setattr(choose_als, "MOST_EVENTS", 3_000)
+    found = choose_als.read_events(lake, lake.days("staging/interactions"), DS)
+    users = set(found["user_id"].to_pylist())
+    assert 0.3 * 260 < len(users) < 0.7 * 260
+    assert len(found) == sum(user in users for user in pairs["user_id"].to_pylist())
+
+
+def test_where_too_few_can_be_asked_the_values_stay_and_the_manifest_says_why(lake: Lake) -> None:
+    laid(lake, bare_pairs(30, 60, date(2026, 3, 29)))
+    told = build(lake, DS, Parameters()).metrics
+    assert not told["chosen"]
+    assert AlsValues(told["factors"], told["alpha"], told["regularization"]) == ALS_UNCHOSEN
+    assert "shoppers can be asked; it takes 200" in told["because"]
+    young = build(lake, FIRST + timedelta(days=9), replace(Parameters(), horizon_days=7)).metrics
+    assert young["because"] == "the shop has too few days"

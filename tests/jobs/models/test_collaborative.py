@@ -1,0 +1,192 @@
+"""CF on shops small enough for plain NumPy: neighbours, EASE, factors, and what is left out."""
+
+from dataclasses import replace
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from jobs.config.parameters import Parameters
+from jobs.features.strength import faded
+from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.models.als import CfParameters, Pairs, matrix_of
+from jobs.models.collaborative import INPUTS, TooFewInteractionsError, build, train_cf
+from tests.jobs.small_shop import CF, csr, drawn_history, lay, pairs_of
+
+DS = date(2026, 1, 31)
+MATRICES = ("item_item", "recent", "ease", "ease_whole")
+SHOP = pairs_of(drawn_history(5, 40, 30))
+DAYS_AGO = arrays(np.int64, (9, 7), elements=st.integers(-40, 200))  # below zero: never touched
+CLOSE = {"rtol": 1e-4, "atol": 2e-4}  # EASE leaves out weights below 1e-4
+
+
+def pairs(days_ago: np.ndarray, strength: float = 1.0, n_users: int | None = None) -> Pairs:
+    """Shoppers x items by the days since they last met; never where that is negative."""
+    met = sp.csr_matrix(np.where(days_ago >= 0, days_ago + 1, 0).astype(np.float32))
+    values = sp.csr_matrix((np.full(met.nnz, strength, np.float32), met.indices, met.indptr), met.shape)
+    return Pairs(values, met, len(days_ago) if n_users is None else n_users)
+
+
+def rows_of(found: dict[str, np.ndarray], name: str) -> list[list[tuple[int, float]]]:
+    """Each item's neighbours as (item, value), in the artifact's order."""
+    start = found[f"{name}_indptr"]
+    both = list(zip(found[f"{name}_indices"].tolist(), found[f"{name}_data"].tolist(), strict=True))
+    return [both[low:high] for low, high in pairwise(start)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(DAYS_AGO, st.integers(1, 8))
+def test_no_item_is_its_own_neighbour_and_neighbours_descend_with_ties_by_position(
+    days_ago: np.ndarray, most: int
+) -> None:
+    days_ago[0] = 0  # somebody touched everything, or ALS has nothing to fit
+    found = train_cf(pairs(days_ago), replace(CF, neighbours=most))
+    for name in MATRICES:
+        rows = rows_of(found, name)
+        assert len(rows) == 7
+        for item, row in enumerate(rows):
+            assert item not in [other for other, _ in row], name
+            assert row == sorted(row, key=lambda pair: (-pair[1], pair[0])), name
+            assert len(row) <= (2 * most if "ease" in name else most), name
+
+
+@settings(max_examples=20, deadline=None)
+@given(DAYS_AGO)
+def test_ease_is_the_ridge_regression_of_each_item_on_all_others(days_ago: np.ndarray) -> None:
+    days_ago[0] = 0
+    parameters = replace(CF, neighbours=7, ease_whole_lambda=1.5)
+    arrays = train_cf(pairs(days_ago), parameters)
+    fading = np.exp(-days_ago / CF.ease_decay_days)
+    for name, strength, ridge in (("ease", fading, CF.ease_lambda), ("ease_whole", 1.0, 1.5)):
+        met = np.where(days_ago >= 0, strength, 0)
+        wanted = np.zeros((7, 7))
+        for item in range(7):
+            others = np.delete(np.arange(7), item)
+            left = met[:, others].T @ met[:, others] + ridge * np.eye(6)
+            wanted[others, item] = np.linalg.solve(left, met[:, others].T @ met[:, item])
+        wanted[wanted < 1e-4] = 0
+        np.testing.assert_allclose(csr(arrays, name, 7).toarray(), wanted, **CLOSE)
+
+
+def test_ease_of_a_whole_shop_is_the_direct_solution() -> None:
+    found = csr(train_cf(SHOP, replace(CF, ease_lambda=5.0, neighbours=30)), "ease", 30).toarray()
+    met = SHOP.days_since.toarray().astype(np.float64)
+    met = np.where(met > 0, np.exp(-(met - 1) / CF.ease_decay_days), 0)
+    inverse = np.linalg.inv(met.T @ met + 5.0 * np.eye(30))
+    wanted = np.eye(30) - inverse / np.diag(inverse)
+    assert (wanted > 0.01).sum() > 50
+    np.testing.assert_allclose(found, np.maximum(wanted, 0), **CLOSE)
+
+
+def test_of_eases_rows_only_the_strongest_are_kept() -> None:
+    whole, cut = (rows_of(train_cf(SHOP, replace(CF, neighbours=most)), "ease") for most in (30, 3))
+    assert max(map(len, whole)) > 6
+    assert [row[:6] for row in whole] == cut
+
+
+def test_ease_is_left_out_of_catalogues_that_are_too_large_for_it() -> None:
+    found = train_cf(SHOP, replace(CF, ease_max_items=29))
+    assert len(found["ease_data"]) == len(found["ease_whole_data"]) == 0
+    assert found["ease_indptr"].tolist() == [0] * 31
+    assert len(train_cf(SHOP, replace(CF, ease_max_items=30))["ease_data"]) > 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(DAYS_AGO)
+def test_recent_neighbours_are_the_cosine_of_the_season_alone(days_ago: np.ndarray) -> None:
+    days_ago[0] = 0
+    chosen = replace(CF, neighbours=7, recent_days=60)
+    found = csr(train_cf(pairs(days_ago), chosen), "recent", 7).toarray()
+    met = ((days_ago >= 0) & (days_ago < 60)).astype(float)
+    length = np.linalg.norm(met, axis=0)
+    wanted = met.T @ met / (length[:, None] * length[None, :])
+    np.fill_diagonal(wanted, 0)
+    np.testing.assert_allclose(found, wanted, **CLOSE)
+
+
+def test_anonymous_sessions_say_what_goes_together_and_nothing_of_taste() -> None:
+    alone = train_cf(replace(SHOP, n_users=25), CF)
+    users = Pairs(SHOP.strength[:25], SHOP.days_since[:25], 25)
+    np.testing.assert_array_equal(alone["item_factors"], train_cf(users, CF)["item_factors"])
+    assert not np.array_equal(alone["item_item_data"], train_cf(users, CF)["item_item_data"])
+
+
+def test_the_same_pairs_give_the_same_bytes_and_another_seed_other_factors() -> None:
+    one, other = train_cf(SHOP, CF), train_cf(SHOP, CF)
+    assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+    assert not np.array_equal(train_cf(SHOP, replace(CF, seed=1))["item_factors"], one["item_factors"])
+
+
+def test_factors_bring_shoppers_and_what_they_chose_together() -> None:
+    met = np.kron(np.eye(2, dtype=np.int64), np.ones((8, 6), np.int64)) - 1  # two halves that share nobody
+    factors = train_cf(pairs(met), replace(CF, factors=4, regularization=0.1, iterations=10))["item_factors"]
+    near = factors / np.linalg.norm(factors, axis=1, keepdims=True)
+    cosine = near @ near.T
+    assert cosine[:6, :6].min() > 0.9
+    assert np.abs(cosine[:6, 6:]).max() < 0.2
+
+
+def test_a_pair_fades_to_e_to_the_minus_one_after_the_decay() -> None:
+    np.testing.assert_allclose(faded(np.array([0, 60, 120]), 60.0), [1, np.exp(-1), np.exp(-2)], rtol=1e-6)
+
+
+def rows(*given: tuple[str, int, int, int], key: str = "user_id") -> pa.Table:
+    names = (key, "item_pos", "weight_milli", "days_since_last_event")
+    kinds = (pa.string(), pa.int32(), pa.int64(), pa.int32())
+    columns = list(zip(*given, strict=True)) or [()] * 4
+    return pa.table({name: pa.array(of, kind) for name, of, kind in zip(names, columns, kinds, strict=True)})
+
+
+def test_a_matrix_has_a_row_a_shopper_in_byte_order_and_no_place_for_what_was_only_seen() -> None:
+    given = rows(("b", 2, 1000, 0), ("Z", 0, 5000, 9), ("b", 1, 0, 3), ("ä", 1, 1000, 4))
+    strength, since = matrix_of(given, "user_id", 3)
+    assert since.toarray().tolist() == [[10, 0, 0], [0, 0, 1], [0, 5, 0]]
+    np.testing.assert_allclose(strength.toarray()[[0, 1, 2], [0, 2, 1]], [np.log(6), np.log(2), np.log(2)], rtol=1e-6)
+    assert strength.nnz == since.nnz == 3
+
+
+def laid(lake: Lake, users: pa.Table) -> None:
+    lay(lake, "features/item", DS, pa.table({"item_pos": [0, 1, 2]}))
+    lay(lake, "features/user_item", DS, users)
+    lay(lake, "features/session_item", DS, rows(("s", 0, 1000, 1), ("s", 2, 1000, 1), key="session_id"))
+
+
+def test_an_artifact_is_kept_until_what_it_is_made_of_changes(lake: Lake) -> None:
+    laid(lake, rows(("a", 0, 1000, 1), ("a", 1, 5000, 1), ("b", 1, 1000, 2), ("b", 0, 1000, 1)))
+    chosen = Parameters(als_factors=4, als_iterations=2)
+    first = build(lake, DS, chosen)
+    assert (first.metrics["users"], first.metrics["items"], first.metrics["anonymous_sessions"]) == (2, 3, 1)
+    assert first.inputs == lake.fingerprints(DS, *INPUTS)
+    assert first.parameters == vars(CfParameters.of(chosen))
+    assert build(lake, DS, chosen) == first
+    other = build(lake, DS, replace(chosen, als_factors=5))
+    assert other.files != first.files
+    assert build(lake, DS, chosen).files == first.files
+
+
+def test_what_does_not_shape_the_fit_does_not_make_it_run_again(lake: Lake) -> None:
+    laid(lake, rows(("a", 0, 1000, 1), ("b", 1, 1000, 2)))
+    first = build(lake, DS, Parameters(als_factors=4))
+    assert build(lake, DS, Parameters(als_factors=4, top_n=7, trees=3)) == first
+
+
+def test_a_shop_whose_known_shoppers_did_nothing_is_told_what_is_missing(lake: Lake) -> None:
+    laid(lake, rows(("a", 0, 0, 1)))
+    with pytest.raises(TooFewInteractionsError, match="no positive event of a known shopper; land events"):
+        build(lake, DS, Parameters())
+
+
+def test_without_features_the_error_says_what_to_run(lake: Lake) -> None:
+    with pytest.raises(MissingPartitionError, match="features/item has no ds=2026-01-31"):
+        build(lake, DS, Parameters())
+
+
+def test_a_shop_of_three_products_has_neighbours_that_are_numbers() -> None:
+    found = train_cf(pairs(np.array([[1, 1, -1], [-1, 1, 1], [1, -1, -1]])), CF)
+    assert all(np.isfinite(values).all() for values in found.values())

@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.publishing.export import export
+from jobs.publishing.publish import publish
+from serving.snapshot.manifest import StoreError
+from serving.stores.protocols import Store
+from tests.serving.small_shop import night
+
+D1 = "2026-01-01"
+
+
+@pytest.mark.parametrize("name", ["shelves.parquet", "shelves.jsonl"])
+def test_an_export_holds_every_shelf_with_item_ids(store: Store, tmp_path: Path, name: str) -> None:
+    tonight = night(D1, newcomers=[("new", "DE", None, None)])  # who has none
+    publish(tonight, store)
+    users = export(store, tmp_path / name)
+    if name.endswith("parquet"):
+        rows = pq.read_table(tmp_path / name).to_pylist()
+    else:
+        shelves = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        rows = [
+            {"user_id": shelf["user_id"], "variant": shelf["variant"], "rank": rank, **item}
+            for shelf in shelves
+            for rank, item in enumerate(shelf["items"], 1)
+        ]
+    mart = [row for shard in range(tonight.n_shards) for row in tonight.shelves(shard).to_pylist()]
+    assert users == 60
+    assert len(rows) == len(mart)
+    for got, want in zip(rows, mart, strict=True):
+        assert got["score"] == pytest.approx(want["score"], rel=1e-3)
+        assert {key: got[key] for key in want if key != "score"} == {k: v for k, v in want.items() if k != "score"}
+
+
+def test_an_export_is_cut_where_asked_and_refuses_an_unknown_format(store: Store, tmp_path: Path) -> None:
+    publish(night(D1), store)
+    export(store, tmp_path / "a.parquet", first=3)
+    assert pq.read_table(tmp_path / "a.parquet")["rank"].to_numpy().max() == 3
+    with pytest.raises(StoreError, match=r"parquet or \.jsonl"):
+        export(store, tmp_path / "a.xlsx")
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "a.parquet"}

@@ -1,0 +1,155 @@
+"""What the heads learn: labels from facts, populations, money, and what a shop without some events does without."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.config.parameters import Parameters
+from jobs.ranking.heads import (
+    HEADS,
+    MIN_POSITIVES,
+    MIN_SHOWN_CLICKS,
+    TERMS,
+    HeadWeightError,
+    Reading,
+    asked_facts,
+    asked_heads,
+    lacks,
+    lesson,
+)
+from jobs.training.train_heads import APART, foreseen, split, stands_apart, train
+from tests.jobs.training.test_train_ranker import SMALL, examples, with_views
+
+EVERYTHING = dict.fromkeys(TERMS, 1.0)
+ALL = replace(SMALL, head_weight=EVERYTHING)
+
+
+def facts(**columns: list[Any]) -> dict[str, np.ndarray]:
+    """Four candidates to which nothing happened, but for what is given."""
+    names = ("purchase", "interaction", "view_count", "cart_count", "dwell_s", "revenue_minor", "place", "followed")
+    return {name: np.array(columns.get(name, [0, 0, 0, 0])) for name in names}
+
+
+def test_only_heads_that_a_weight_asks_for_are_trained_and_only_their_facts_are_read() -> None:
+    assert asked_heads(Parameters().head_weight) == ["purchase", "interaction"]
+    assert asked_facts(Parameters().head_weight) == ["purchase", "interaction"]
+    assert asked_heads({"revenue": 0.01, "click": 0.0}) == ["purchase", "spend"]
+    assert asked_facts({"revenue": 0.01}) == ["purchase", "interaction", "revenue_minor"]
+    assert asked_heads({"click_to_purchase": 1.0}) == ["click", "purchase_given_click"]
+    assert asked_heads(EVERYTHING) == list(HEADS)
+
+
+@pytest.mark.parametrize("weights", [{"purchases": 1.0}, {"purchase": -1.0}])
+def test_a_weight_that_cannot_be_meant_is_refused_with_the_terms_there_are(weights: dict[str, float]) -> None:
+    with pytest.raises(HeadWeightError, match=r"give a number from 0 on for any of purchase, interaction, click"):
+        asked_heads(weights)
+
+
+def test_a_click_is_a_click_or_a_view_and_a_purchase_given_one_is_asked_of_those_alone() -> None:
+    given = facts(view_count=[2, 0, 1, 0], purchase=[1, 1, 0, 0])
+    reading = Reading.of(given, ALL)
+    click, bought = lesson("click", given, reading), lesson("purchase_given_click", given, reading)
+    assert (click.label.tolist(), click.rows, click.population) == ([1, 0, 1, 0], None, "candidates")
+    assert bought.rows is not None
+    assert (bought.rows.tolist(), bought.label.tolist()) == ([0, 2], [1, 0])
+
+
+def test_clicks_are_learned_of_what_was_shown_where_shelves_brought_enough_of_them() -> None:
+    n = MIN_SHOWN_CLICKS
+    given = {name: np.repeat(column, n) for name, column in facts(place=[0, 1, 3, 3], followed=[0, 1, 0, 0]).items()}
+    reading = Reading.of(given, ALL)
+    click = lesson("click", given, reading)
+    assert (click.population, len(click.label), click.label.sum()) == ("exposed", 3 * n, n)
+    assert click.place is not None
+    assert np.unique(click.place).tolist() == [0, 2]
+    less = {name: column[:-1] for name, column in given.items()}
+    less["followed"][n] = 0
+    assert lesson("click", less, Reading.of(less, ALL)).population == "candidates"
+
+
+def test_long_engagement_is_a_long_view_or_where_no_view_tells_a_cart_or_two_views() -> None:
+    timed = facts(dwell_s=[30.0, 29.9, 0, 400], cart_count=[0, 1, 1, 0])
+    assert lesson("engagement", timed, Reading.of(timed, ALL)).label.tolist() == [1, 0, 0, 1]
+    untimed = facts(view_count=[2, 1, 1, 0], cart_count=[0, 0, 1, 0])
+    taught = lesson("engagement", untimed, Reading.of(untimed, ALL))
+    assert taught.label.tolist() == [1, 0, 1, 0]
+    assert "no view tells" in taught.told
+
+
+def test_money_is_learned_of_purchases_in_whole_units_and_a_wholesaler_s_is_cut() -> None:
+    paid = np.full(1_000, 250)
+    paid[0], paid[1:6] = 90_000_000, 0
+    given = {"purchase": np.ones(1_000), "interaction": np.ones(1_000), "revenue_minor": paid}
+    taught = lesson("spend", given, Reading.of(given, replace(SMALL, head_weight={"revenue": 1.0})))
+    assert len(taught.label) == 995  # what has no price says nothing of money
+    assert taught.label.max() == pytest.approx(2.5)
+
+
+def test_a_shop_of_purchases_without_prices_has_its_purchase_head_and_says_what_it_does_without() -> None:
+    given = examples()
+    bare = {name: np.zeros(len(given.user), np.int64) for name in asked_facts(EVERYTHING)}
+    alone = replace(
+        given, labels=bare | {"purchase": given.labels["purchase"], "interaction": given.labels["purchase"]}
+    )
+    ranker = train([alone], ALL)
+    assert list(ranker.heads) == ["purchase"]
+    assert ranker.weights == {"purchase": 1.0}
+    assert set(ranker.left_out) == set(HEADS) - {"purchase"}
+    assert ranker.left_out["interaction"] == "its examples are those of purchase"
+    assert "0 positive examples (clicked or viewed)" in ranker.left_out["click"]
+    assert ranker.left_out["spend"].startswith("0 purchases with a price")
+
+
+def test_a_head_that_could_only_say_yes_is_left_out() -> None:
+    n = 2 * MIN_POSITIVES
+    given = facts() | {"view_count": np.ones(n), "purchase": np.ones(n)}
+    taught = lesson("purchase_given_click", given, Reading(0.0, False, 0.0))
+    assert lacks("purchase_given_click", taught) == "all that was clicked was bought"
+
+
+def test_the_value_is_the_sum_of_weights_times_products_and_what_costs_more_is_worth_more() -> None:
+    given = with_views(examples(n_users=600))
+    dear = given.features[:, 0] = np.random.default_rng(2).integers(0, 2, len(given.user))
+    paid = (given.labels["purchase"] * (100 + 900 * dear)).astype(np.int64)
+    nothing = np.zeros(len(given.user))
+    money = {"revenue_minor": paid, "dwell_s": nothing, "cart_count": nothing}
+    chosen = replace(ALL, trees=40, order_tilt=0.0, head_weight={"click_to_purchase": 2.0, "revenue": 0.5})
+    ranker = train([replace(given, labels=given.labels | money)], chosen)
+    p = ranker.probabilities(given.features)
+    wanted = 2.0 * p["click"] * p["purchase_given_click"] + 0.5 * p["purchase"] * p["spend"]
+    np.testing.assert_allclose(ranker.value(given.features), wanted, rtol=1e-12)
+    assert p["spend"][dear == 1].mean() == pytest.approx(10, rel=0.15)
+    assert p["spend"][dear == 0].mean() == pytest.approx(1, rel=0.15)
+
+
+def test_shoppers_who_calibrate_teach_no_probability_and_are_the_same_in_every_window() -> None:
+    one, other = examples(n_users=1_000), examples(n_users=150, seed=4)
+    assert split([other], SMALL) == ([other], [])  # a tenth of so few would not tell anything
+    learned, apart = split([one, other], SMALL)
+    for window, left, kept in zip((one, other), learned, apart, strict=True):
+        assert len(left.user) + len(kept.user) == len(window.user)
+        assert set(left.user).isdisjoint(kept.user)
+        assert len(set(kept.user)) == pytest.approx(len(window.user_id) / APART, rel=0.6)
+    assert stands_apart(one.user_id)[:150].tolist() == stands_apart(other.user_id).tolist()
+    whole, nothing = split([one], replace(SMALL, calibration="none"))
+    assert (whole, nothing) == ([one], [])
+    assert split([one], SMALL, other) == ([one], [other])
+
+
+def test_heads_are_calibrated_on_the_window_apart_and_learn_nothing_of_it() -> None:
+    given, apart = examples(n_users=400, telling=3.0), examples(n_users=400, seed=9, telling=3.0)
+    few = replace(SMALL, trees=40, head_weight={"purchase": 1.0})
+    ranker, bare = train([given], few, apart), train([given], replace(few, calibration="none"))
+    assert {name: of.model_to_string() for name, of in ranker.boosters.items()} == {
+        name: of.model_to_string() for name, of in bare.boosters.items()
+    }
+    fresh = examples(n_users=400, seed=21, telling=3.0)
+    told = foreseen(ranker, ranker.uncalibrated(fresh.features), fresh.labels)["purchase"]
+    # So few small trees are not sure enough of anything.
+    likely = told.before > np.quantile(told.before, 0.9)
+    missed = [abs(p[likely].mean() - told.happened[likely].mean()) for p in (told.before, told.after)]
+    assert missed[1] < 0.7 * missed[0]
+    order = np.argsort(told.before, kind="stable")
+    assert (np.diff(told.after[order]) >= 0).all()

@@ -1,0 +1,324 @@
+"""The endpoint as its callers meet it: a real process on a free port."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.publishing import versions
+from jobs.publishing.publish import publish
+from serving.stores import open_store
+from tests.serving.running import STALE_OK_S, Server, publish_night, serving, within
+from tests.serving.servers import redis_server
+from tests.serving.small_shop import item_ids, night
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the tests that change nothing another would see."""
+    folder: Path = tmp_path_factory.mktemp("shop")
+    publish_night(folder, "2026-01-01")
+    with serving(folder) as server:
+        yield server
+
+
+def test_an_answer_has_its_items_reasons_versions_and_request_id(shop: Server) -> None:
+    answer = shop.shelf(user_id="user-1", limit=5)
+    assert list(answer) == ["recommendations", "request_id", "model_version", "snapshot"]
+    assert len(answer["recommendations"]) == 5
+    assert list(answer["recommendations"][0]) == ["item_id", "score", "reason"]
+    assert answer["model_version"] == "model-0"
+    assert answer["snapshot"].startswith("2026-01-01-")
+    assert len(answer["request_id"]) == 32
+
+
+def test_a_clients_request_id_is_honoured_where_it_is_fit_for_a_log(shop: Server) -> None:
+    def asked(request_id: str) -> str:
+        answer = shop.http.get("/recommendations", headers={"x-request-id": request_id})
+        return str(answer.json()["request_id"])
+
+    assert asked("abc-123").startswith("abc-123.")
+    assert not asked("a" * 129).startswith("a" * 129)
+    assert not asked("x y").startswith("x y")
+
+
+def test_get_and_post_and_the_handler_behind_the_hot_route_answer_alike(shop: Server) -> None:
+    got = shop.shelf(user_id="user-1", limit=7, category="home", price_max="1.80", exclude="item-00005,item-00006")
+    asked = {
+        "user_id": "user-1",
+        "limit": 7,
+        "filters": {"category": "home", "price_max": 1.80},
+        "exclude": ["item-00005", "item-00006"],
+        "context": {"page": "homepage", "device": "mobile", "location": "top"},
+    }
+    posted = shop.http.post("/recommendations", json=asked)
+    assert posted.status_code == 200
+    assert posted.json()["recommendations"] == got["recommendations"]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("limit=0", "limit"), ("limit=501", "limit"), ("limit=-1", "limit"), ("limit=ten", "limit"),
+        ("limit=%D9%A3", "limit"), ("limit=1e1", "limit"), ("limit=", "limit"), ("price_min=-1", "price_min"),
+        ("price_max=NaN", "price_max"), ("price_max=inf", "price_max"), ("price_max=1e999", "price_max"),
+        ("price_min=5&price_max=4", "price_min"), ("user_id=", "user_id"), ("user_id=" + "x" * 257, "user_id"),
+        ("limit=3&limit=4", "limit"), ("limitt=3", "limitt"), ("category=", "category"),
+        ("exclude=" + "a," * 1_200, "exclude"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_parameter_and_the_remedy(shop: Server, query: str, parameter: str) -> None:
+    answer = shop.http.get(f"/recommendations?{query}")
+    problem = answer.json()
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (problem["parameter"], problem["status"]) == (parameter, 400)
+    assert problem["remedy"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", "{", '{"limit":"5"}', '{"limit":1e400}', '{"surprise":1}', '{"user_id":"\\ud800"}', '{"limit":5}' * 2,
+     '{"filters":{"price_max":"abc"}}', "\x00", '{"exclude":[1]}', "[" * 5_000],
+)  # fmt: skip
+def test_a_body_that_is_not_understood_is_a_400_and_no_fault_of_ours(shop: Server, body: str) -> None:
+    answer = shop.http.post("/recommendations", content=body.encode(), headers={"content-type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("raw", ["user_id=%FF", "user_id=%00", "a" * 9_000, "user_id=%F0%9F%98%80", "&&&==", "=%zz"])
+def test_odd_queries_never_end_in_a_fault_of_ours(shop: Server, raw: str) -> None:
+    assert shop.http.get(f"/recommendations?{raw}").status_code < 500
+
+
+def test_ids_with_spaces_quotes_and_signs_are_served_their_own_shelf(shop: Server) -> None:
+    own = shop.ids(user_id="user 0 ✓", limit=20)
+    assert own != shop.ids(user_id="user-1", limit=20)
+    assert own != shop.ids(user_id="nobody", limit=20)
+
+
+def test_an_answer_that_is_short_says_so(shop: Server) -> None:
+    answer = shop.shelf(limit=100, category="home/garden", price_max="1.30")
+    assert 0 < len(answer["recommendations"]) < 100
+    assert answer["short"] == f"the catalogue has {len(answer['recommendations'])} such items now"
+    assert shop.shelf(category="nowhere")["recommendations"] == []
+
+
+def test_the_schema_names_every_parameter(shop: Server) -> None:
+    schema = shop.http.get("/schema/openapi.json").json()
+    named = {parameter["name"] for parameter in schema["paths"]["/recommendations"]["get"]["parameters"]}
+    assert named >= {"user_id", "limit", "category", "price_min", "price_max", "page", "device", "location", "region"}
+    assert set(schema["paths"]) >= {"/items", "/healthz", "/readyz"}
+
+
+def test_an_unknown_path_or_method_is_a_problem_document(shop: Server) -> None:
+    assert shop.http.get("/nope").json()["status"] == 404
+    assert shop.http.delete("/recommendations").json()["status"] == 405
+
+
+def test_every_answer_is_logged_with_what_it_was_filled_from(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path) as server:
+        asked = {"page": "homepage", "device": "mobile", "location": "top", "category": "home"}
+        asked |= {"price_max": "1.9", "region": "DE"}
+        answer = server.shelf(user_id="user-1", limit=40, **asked)
+        files: list[Path] = []
+        assert within(2, lambda: bool(files.extend((tmp_path / "landing/exposures").glob("ds=*/*.jsonl")) or files))
+        assert within(2, lambda: files[0].read_bytes().count(b"\n") == len(answer["recommendations"]))
+    rows = [json.loads(line) for line in files[0].read_text().splitlines()]
+    assert [row["item_id"] for row in rows] == [row["item_id"] for row in answer["recommendations"]]
+    assert [row["position"] for row in rows] == list(range(len(rows)))
+    first = rows[0]
+    assert files[0].parent.name == f"ds={first['ts'][:10]}"
+    assert first["slot_type"] == "ranked"
+    assert first["fill_level"] == "user"
+    assert {row["fill_level"] for row in rows} >= {"user", "segment", "price_band"}
+    assert {row["slot_type"] for row in rows} == {"ranked", "fill"}
+    assert json.loads(first["filters"]) == {"category": "home", "price_max": "1.90"}
+    for row in rows:
+        assert row["request_id"] == answer["request_id"]
+        assert (row["page"], row["device"], row["location"], row["limit"]) == ("homepage", "mobile", "top", 40)
+        assert (row["snapshot"], row["model_version"]) == (answer["snapshot"], answer["model_version"])
+        assert (row["overlay"], row["arms"], row["propensity"]) == (None, {}, 1.0)
+        assert row["price_minor"] <= 190
+        assert row["eligible_count"] > 0
+
+
+def test_exposures_of_an_ended_process_are_all_written(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path) as server:
+        shown = sum(len(server.ids(user_id=f"user-{n}", limit=10)) for n in range(50))
+    lines = [line for path in (tmp_path / "landing/exposures").glob("ds=*/*") for line in path.open()]
+    assert len(lines) == shown == 500
+
+
+def test_price_and_stock_are_respected_at_once_by_every_worker_and_after_a_restart(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path, workers=2) as server:
+        first, second, *_ = server.ids(user_id="user-1", limit=5)
+        rows = [{"item_id": first, "stock": 0}, {"item_id": second, "price": "9999.99"}]
+        answer = server.http.post("/items", content="\n".join(json.dumps(row) for row in rows))
+        assert (answer.status_code, answer.json()) == (202, {"accepted": 2, "refused": []})
+        time.sleep(1)
+        for _ in range(40):
+            with httpx.Client(base_url=server.http.base_url) as fresh:  # a new connection may meet the other worker
+                got = fresh.get("/recommendations?user_id=user-1&limit=100&price_max=9000").json()
+            assert not {first, second} & {row["item_id"] for row in got["recommendations"]}
+    with serving(tmp_path) as server:
+        assert first not in server.ids(user_id="user-1", limit=100)
+        assert second in server.ids(user_id="user-1", limit=100, price_min="9999.99")
+        server.http.post("/items", content=json.dumps({"item_id": first, "stock": 3}))
+        assert first in server.ids(user_id="user-1", limit=100)
+
+
+def test_feed_rows_that_are_wrong_are_refused_by_line_and_the_others_are_taken(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path) as server:
+        ahead = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 400))
+        good = server.ids(user_id="user-1", limit=1)[0]
+        lines = [
+            json.dumps({"item_id": good, "stock": 0}),
+            json.dumps({"item_id": good, "stock": 5, "ts": ahead}),
+            json.dumps({"item_id": good, "stock": -1}),
+            json.dumps({"item_id": "", "stock": 1}),
+            json.dumps({"stock": 1}),
+            json.dumps({"item_id": good, "price": "NaN"}),
+            "not json",
+        ]
+        answer = server.http.post("/items", content="\n".join(lines)).json()
+        assert answer["accepted"] == 1
+        assert [row["line"] for row in answer["refused"]] == [2, 3, 4, 5, 6, 7]
+        assert "ahead" in answer["refused"][0]["reason"]
+        assert good not in server.ids(user_id="user-1", limit=100)
+        too_many = server.http.post("/items", content=b'{"item_id":"a"}\n' * 10_001)
+        assert too_many.status_code == 413
+
+
+def test_a_new_snapshot_a_rollback_and_a_promotion_are_served_within_a_second(tmp_path: Path) -> None:
+    first = publish_night(tmp_path, "2026-01-01", seed=1)
+    with serving(tmp_path) as server, closing(open_store(f"lmdb://{tmp_path}/store")) as store:
+        assert server.shelf()["snapshot"] == first
+        second = publish_night(tmp_path, "2026-01-02", seed=2)
+        assert within(STALE_OK_S, lambda: server.shelf()["snapshot"] == second)
+        versions.rollback(store)
+        assert within(STALE_OK_S, lambda: server.shelf()["snapshot"] == first)
+        versions.promote(store, second)
+        assert within(STALE_OK_S, lambda: server.shelf()["snapshot"] == second)
+
+
+def test_live_state_outlasts_a_swap(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01", seed=1)
+    with serving(tmp_path) as server:
+        gone = item_ids(100)[1]
+        server.http.post("/items", content=json.dumps({"item_id": gone, "stock": 0}))
+        second = publish_night(tmp_path, "2026-01-02", seed=2, n_items=120)
+        assert within(STALE_OK_S, lambda: server.shelf()["snapshot"] == second)
+        assert gone not in server.ids(limit=120)
+
+
+def test_swaps_under_load_fail_no_request_and_mix_no_versions(tmp_path: Path) -> None:
+    names = [publish_night(tmp_path, "2026-01-01", seed=1), publish_night(tmp_path, "2026-01-02", seed=2)]
+    with serving(tmp_path) as server, closing(open_store(f"lmdb://{tmp_path}/store")) as store:
+        expected, faults, answered = {}, list[str](), [0]
+        for name in (names[1], names[0]):
+            versions.promote(store, name)
+            assert within(STALE_OK_S, lambda name=name: server.shelf()["snapshot"] == name)
+            expected[name] = server.ids(user_id="user-1", limit=10)
+        stop = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client(base_url=server.http.base_url) as http:
+                while not stop.is_set():
+                    answer = http.get("/recommendations?user_id=user-1&limit=10")
+                    body = answer.json()
+                    got = [row["item_id"] for row in body.get("recommendations", [])]
+                    if answer.status_code != 200 or got != expected[body["snapshot"]]:
+                        faults.append(answer.text)
+                    answered[0] += 1
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(20):
+            versions.promote(store, names[number % 2])
+            time.sleep(0.25)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+    assert answered[0] > 200
+
+
+def test_before_any_snapshot_it_is_alive_and_not_ready_and_says_what_to_do(tmp_path: Path) -> None:
+    with serving(tmp_path, ready=False) as server:
+        assert server.http.get("/healthz").status_code == 200
+        assert server.http.get("/readyz").status_code == 503
+        answer = server.http.get("/recommendations?user_id=user-1")
+        assert answer.status_code == 503
+        assert "publish" in answer.json()["remedy"]
+        publish_night(tmp_path, "2026-01-01")
+        assert within(STALE_OK_S, lambda: server.http.get("/readyz").status_code == 200)
+        assert len(server.ids(user_id="user-1")) == 20
+
+
+def test_a_pointer_or_a_snapshot_that_cannot_be_read_leaves_the_one_before_in_place(tmp_path: Path) -> None:
+    first = publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path) as server:
+        pointer = tmp_path / "store" / "pointer.json"
+        good = pointer.read_bytes()
+        pointer.write_bytes(b"{")
+        assert within(STALE_OK_S, lambda: server.shelf().get("degraded") == ["snapshot_stale"])
+        assert server.shelf()["snapshot"] == first
+        assert server.http.get("/readyz").status_code == 200
+        pointer.write_bytes(good)
+        assert within(STALE_OK_S, lambda: "degraded" not in server.shelf())
+        broken = tmp_path / "store" / "versions" / publish_night(tmp_path, "2026-01-02", seed=2)
+        assert within(STALE_OK_S, lambda: server.shelf()["snapshot"] != first)
+        with closing(open_store(f"lmdb://{tmp_path}/store")) as store:
+            versions.rollback(store)
+            assert within(STALE_OK_S, lambda: server.shelf()["snapshot"] == first)
+            time.sleep(6)  # until the server has closed the files that are cut now
+            shard = broken / "shards" / "00000.mdb"
+            shard.chmod(0o644)
+            shard.write_bytes(shard.read_bytes()[:5000])
+            versions.promote(store, broken.name)
+        assert within(STALE_OK_S, lambda: server.shelf().get("degraded") == ["snapshot_stale"])
+        assert server.shelf()["snapshot"] == first
+        assert len(server.ids(user_id="user-1")) == 20
+
+
+def test_a_worker_ends_cleanly_when_it_is_told_to(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path) as server:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(10)
+        assert "Traceback" not in (tmp_path / "server.log").read_text()
+
+
+def test_while_redis_is_stalled_and_after_it_died_answers_are_full_and_say_so(tmp_path: Path) -> None:
+    with redis_server(tmp_path / "redis") as (port, redis):
+        url = f"redis://127.0.0.1:{port}?namespace=shop&timeout=1"
+        with closing(open_store(url)) as store:
+            publish(night("2026-01-01"), store)
+        with serving(tmp_path, store=url) as server:
+            own = server.ids(user_id="user-1")
+            assert own != server.ids(user_id="stranger")
+            redis.send_signal(signal.SIGSTOP)
+            for _ in range(20):
+                answer = server.shelf(user_id="user-2")
+                assert len(answer["recommendations"]) == 20
+                assert "store_unavailable" in answer["degraded"]
+            assert server.ids(user_id="user-1") == own  # a hot shelf is at hand
+            redis.send_signal(signal.SIGCONT)
+            assert within(10, lambda: "degraded" not in server.shelf(user_id="user-3"))
+            redis.kill()
+            answer = server.shelf(user_id="user-4")
+            assert len(answer["recommendations"]) == 20
+            assert "store_unavailable" in answer["degraded"]

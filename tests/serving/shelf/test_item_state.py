@@ -1,0 +1,208 @@
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.publishing.publish import publish
+from serving.logs.file_log import FileLog
+from serving.shelf.item_state import ItemChange, ItemState, LiveItems, encode_changes, folded
+from serving.shelf.snapshot import Snapshot
+from serving.stores import open_store
+from tests.serving.small_shop import night
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    folder: Path = tmp_path_factory.mktemp("state")
+    with closing(open_store(f"lmdb://{folder}/store")) as store:
+        publish(night(), store)
+        return Snapshot(store.open(str(store.pointer().live)))
+
+
+class Worker:
+    """The state as one worker of a host holds it, beside the log that all append to."""
+
+    def __init__(self, folder: Path, snapshot: Snapshot | None = None) -> None:
+        self.log, self.state = FileLog(folder, "items"), ItemState()
+        self._reader = self.log.reader()
+        self.follow()
+        if snapshot is not None:
+            self.bind(snapshot)
+
+    def bind(self, snapshot: Snapshot) -> LiveItems:
+        self.live, positions = self.state.bind(snapshot)
+        self.state.use(self.live, positions)
+        return self.live
+
+    def follow(self) -> int:
+        taken = 0
+        while block := self._reader.read():
+            self.state.take(block.splitlines())
+            taken += block.count(b"\n")
+        return taken
+
+    def append(self, changes: list[ItemChange]) -> None:
+        self.log.append(encode_changes(changes))
+        self.follow()
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def bound(folder: Path, snapshot: Snapshot) -> tuple[Worker, LiveItems]:
+    worker = Worker(folder, snapshot)
+    return worker, worker.live
+
+
+def test_a_change_is_live_at_once_and_after_a_restart(tmp_path: Path, snapshot: Snapshot) -> None:
+    state, live = bound(tmp_path, snapshot)
+    state.append([ItemChange("item-00001", 1_000, price_minor=77, stock=0)])
+    for _ in range(2):
+        assert (live.price_minor[1], live.stock[1], bool(live.servable[1])) == (77, 0, False)
+        state.close()
+        state, live = bound(tmp_path, snapshot)
+
+
+def test_what_the_feed_does_not_name_stays_as_the_night_saw_it(tmp_path: Path, snapshot: Snapshot) -> None:
+    state, live = bound(tmp_path, snapshot)
+    state.append([ItemChange("item-00002", 1_000, stock=9)])
+    assert live.price_minor[2] == snapshot.price_minor[2]
+    assert live.stock[2] == 9
+    assert live.price_minor[3] == snapshot.price_minor[3]
+
+
+def test_an_item_that_is_hidden_is_not_servable_until_it_is_shown_again(tmp_path: Path, snapshot: Snapshot) -> None:
+    state, live = bound(tmp_path, snapshot)
+    state.append([ItemChange("item-00001", 1_000, hidden=True)])
+    assert not live.servable[1]
+    state.append([ItemChange("item-00001", 2_000, hidden=False)])
+    assert live.servable[1]
+
+
+def test_an_item_that_only_a_later_snapshot_has_is_taken_then(tmp_path: Path, snapshot: Snapshot) -> None:
+    worker = Worker(tmp_path)
+    worker.append([ItemChange("item-00099", 1_000, stock=0), ItemChange("never", 1_000, stock=0)])
+    live, positions = worker.state.bind(snapshot)
+    worker.append([ItemChange("item-00098", 1_000, stock=0)])  # while the snapshot was being bound
+    worker.state.use(live, positions)
+    assert not live.servable[[98, 99]].any()
+
+
+def test_another_worker_of_the_host_sees_a_change_when_it_next_looks(tmp_path: Path, snapshot: Snapshot) -> None:
+    writer, _ = bound(tmp_path, snapshot)
+    reader, live = bound(tmp_path, snapshot)
+    writer.append([ItemChange("item-00005", 1_000, price_minor=5)])
+    assert reader.follow() == 1
+    assert live.price_minor[5] == 5
+
+
+changes = st.lists(
+    st.builds(
+        ItemChange,
+        item_id=st.sampled_from(["item-00001", "item-00002", "ghost"]),
+        ts=st.integers(0, 5),
+        price_minor=st.one_of(st.none(), st.integers(0, 500)),
+        stock=st.one_of(st.none(), st.integers(0, 3)),
+        hidden=st.one_of(st.none(), st.booleans()),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=changes)
+def test_the_last_writer_wins_field_by_field_by_its_own_ts(
+    tmp_path_factory: pytest.TempPathFactory, snapshot: Snapshot, rows: list[ItemChange]
+) -> None:
+    state, live = bound(tmp_path_factory.mktemp("lww"), snapshot)
+    for row in rows:
+        state.append([row])
+    for position, item_id in ((1, "item-00001"), (2, "item-00002")):
+        newest: dict[str, tuple[int, int]] = {}
+        for row in rows:
+            for name in ("price_minor", "stock", "hidden"):
+                value = getattr(row, name)
+                if row.item_id == item_id and value is not None and row.ts >= newest.get(name, (-1, 0))[0]:
+                    newest[name] = (row.ts, int(value))
+        price = newest.get("price_minor", (0, int(snapshot.price_minor[position])))[1]
+        stock = newest.get("stock", (0, int(snapshot.stock[position])))[1]
+        assert live.price_minor[position] == price
+        assert live.stock[position] == stock
+        assert bool(live.servable[position]) == (stock != 0 and newest.get("hidden", (0, 0))[1] == 0)
+    state.close()
+
+
+def test_a_line_torn_by_a_crash_is_cut_off_and_nothing_after_it_is_lost(tmp_path: Path, snapshot: Snapshot) -> None:
+    state, _ = bound(tmp_path, snapshot)
+    state.append([ItemChange("item-00001", 1_000, price_minor=11)])
+    with state.log.path(1).open("ab") as log:
+        log.write(b'{"item_id":"item-0000')
+    state.append([ItemChange("item-00002", 1_000, price_minor=22)])
+    state.close()
+    _, live = bound(tmp_path, snapshot)
+    assert live.price_minor[[1, 2]].tolist() == [11, 22]
+
+
+def test_a_log_that_repeats_itself_is_folded_and_a_worker_that_follows_it_goes_on(
+    tmp_path: Path, snapshot: Snapshot
+) -> None:
+    state, _ = bound(tmp_path, snapshot)
+    other, live = bound(tmp_path, snapshot)
+    for ts in range(3):
+        state.append([ItemChange("item-00001", ts * 10_000 + n, price_minor=n) for n in range(10_000)])
+    before = state.log.size()
+    state.log.fold(folded)
+    assert state.log.size() < before / 100
+    again, fresh = bound(tmp_path, snapshot)
+    assert fresh.price_minor[1] == 9_999
+    again.append([ItemChange("item-00002", 1, stock=0)])
+    other.follow()
+    assert (live.price_minor[1], live.stock[2]) == (9_999, 0)
+    state.append([ItemChange("item-00003", 1, price_minor=3)])  # it had the old segment open
+    other.follow()
+    assert live.price_minor[3] == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=changes, cut=st.integers(0, 25))
+def test_a_folded_log_leaves_the_same_state_whenever_it_is_folded(
+    snapshot: Snapshot, rows: list[ItemChange], cut: int
+) -> None:
+    plain, after = ItemState(), ItemState()
+    plain.take(encode_changes(rows).splitlines())
+    after.take(folded(encode_changes(rows[:cut])).splitlines())
+    after.take(encode_changes(rows[cut:]).splitlines())
+    # As sets: a row that says nothing of an item is dropped by folding, so the item may come later in the order.
+    assert set(plain.lines().splitlines()) == set(after.lines().splitlines())
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from serving.shelf.item_state import ItemChange, encode_changes
+from serving.logs.file_log import FileLog
+log = FileLog(Path(sys.argv[1]), "items")
+number = 0
+while True:
+    log.append(encode_changes([ItemChange("item-00001", number, price_minor=number)]))
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_a_change_that_was_acknowledged_outlasts_kill_9(tmp_path: Path, snapshot: Snapshot) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, env=os.environ)
+    assert process.stdout is not None
+    last = -1
+    while last < 50:
+        last = int(process.stdout.readline())
+    process.kill()
+    last = int((process.stdout.read().split() or [last])[-1])
+    process.wait()
+    _, live = bound(tmp_path, snapshot)
+    assert live.price_minor[1] >= last

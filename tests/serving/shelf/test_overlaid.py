@@ -1,0 +1,206 @@
+"""Overlays on every kind of store, and what a lookup reads once one is laid over its base."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.intraday.overlay import StaleBaseError, read_live, write_overlay
+from jobs.publishing.publish import publish
+from serving.shelf.fill import Ask, Policy, pick
+from serving.shelf.fill_levels import LEVELS
+from serving.shelf.item_state import LiveItems
+from serving.shelf.overlaid import laid_over
+from serving.shelf.picking import SLOT_TYPES
+from serving.shelf.recent_actions import ACTION_KINDS, LastActions
+from serving.shelf.similar import similar_items
+from serving.shelf.snapshot import Snapshot
+from serving.snapshot.manifest import StoreError
+from serving.snapshot.overlay import OverlayContents, OverlayItem, is_over, overlay_url
+from serving.stores import open_store
+from tests.serving.small_shop import night
+
+NEW = [
+    OverlayItem(
+        item_id="brand-new mug ✓",
+        title="Mug of today",
+        category="home/kitchen/mugs",
+        price_minor=777,
+        stock=5,
+        neighbours=[("item-00007", 0.8), ("brand-new toy", 0.7), ("no such item", 0.6), ("item-00003", 0.5)],
+    ),
+    OverlayItem(item_id="brand-new toy", title="Toy of today", category="toys/wooden", stock=0, price_minor=500),
+    OverlayItem(item_id="brand-new thing"),
+]
+
+
+def base_of(url: str, day: str = "2026-01-31", seed: int = 0) -> str:
+    with closing(open_store(url)) as store:
+        return publish(night(day, explores=True, seed=seed), store).manifest.version
+
+
+def over_of(url: str, base: Snapshot) -> Snapshot:
+    with closing(open_store(overlay_url(url))) as store, closing(store.open(str(store.pointer().live))) as stored:
+        return laid_over(base, stored)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Snapshot, Snapshot]]:
+    """A base, and the same with an overlay over it."""
+    url = f"lmdb://{tmp_path_factory.mktemp('overlay')}/store"
+    version = base_of(url)
+    write_overlay(url, version, trending=[("brand-new mug ✓", 9.0), ("item-00043", 8.0)], new_items=NEW)
+    with closing(open_store(url)) as store:
+        base = Snapshot(store.open(version))
+        yield base, over_of(url, base)
+
+
+def test_each_job_writes_its_part_and_keeps_the_others(store_url: str) -> None:
+    version = base_of(store_url)
+    first = write_overlay(store_url, version, trending=[("item-00001", 2.5)])
+    assert is_over(first, version)
+    second = write_overlay(store_url, version, new_items=NEW)
+    third = write_overlay(store_url, version, trending=[("item-00002", 1.0)])
+    assert len({first, second, third}) == 3
+    with closing(open_store(overlay_url(store_url))) as store:
+        assert store.pointer().live == third
+        assert read_live(store, version) == OverlayContents([("item-00002", 1.0)], NEW)
+        seq = store.pointer().seq
+        assert write_overlay(store_url, version, trending=[("item-00002", 1.0)]) == third
+        assert store.pointer().seq == seq  # repeating it changed nothing
+
+
+def test_old_overlays_are_swept_and_the_bases_of_the_store_are_left_alone(store_url: str) -> None:
+    version = base_of(store_url)
+    names = [write_overlay(store_url, version, trending=[("item-00001", float(n))]) for n in range(6)]
+    with closing(open_store(overlay_url(store_url))) as store:
+        present = {manifest.version for manifest in store.versions()}
+        assert names[-1] in present
+        assert len(present) <= 4
+    with closing(open_store(store_url)) as store:
+        assert [manifest.version for manifest in store.versions()] == [version]
+
+
+def test_an_overlay_for_a_base_that_is_not_live_is_refused_and_one_of_another_base_is_no_overlay(
+    tmp_path: Path,
+) -> None:
+    url = f"lmdb://{tmp_path}/store"
+    first = base_of(url)
+    write_overlay(url, first, new_items=NEW)
+    second = base_of(url, "2026-02-01", seed=1)
+    with pytest.raises(StaleBaseError, match=f"{first} is not live, {second} is"):
+        write_overlay(url, first, trending=[])
+    with closing(open_store(url)) as store:
+        base = Snapshot(store.open(second))
+        with pytest.raises(StoreError, match="is not bound to"):
+            over_of(url, base)
+    write_overlay(url, second, trending=[])
+    with closing(open_store(overlay_url(url))) as store:
+        assert read_live(store, second) == OverlayContents([], [])  # nothing of the other base's came along
+
+
+def test_an_overlay_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    url = f"lmdb://{tmp_path}/store"
+    version = base_of(url)
+    with pytest.raises(StoreError, match="at most 200"):
+        write_overlay(url, version, trending=[(f"item-{n:05d}", 1.0) for n in range(201)])
+    with pytest.raises(StoreError, match="at most 4096"):
+        write_overlay(url, version, new_items=[OverlayItem(item_id=str(n)) for n in range(4097)])
+
+
+def test_new_items_stand_behind_the_bases_and_are_found_by_their_ids(shop: tuple[Snapshot, Snapshot]) -> None:
+    base, over = shop
+    assert (len(base), len(over)) == (100, 103)
+    assert over.position("item-00042") == base.position("item-00042") == 42
+    assert [over.position(item.item_id) for item in NEW] == [100, 101, 102]
+    assert base.position("brand-new toy") == -1
+    assert [over.item_id(position) for position in (99, 100)] == ["item-00099", "brand-new mug ✓"]
+    assert over.titles[100] == "Mug of today"
+    assert [over.category(position) for position in (100, 101, 102)] == ["home/kitchen/mugs", "toys", ""]
+    assert (over.price_minor[100], over.stock[101], over.stock[102]) == (777, 0, -1)
+    assert over.reason(6, 0, 100) == "Because you viewed Mug of today"
+    assert (over.overlay, base.overlay) == (over.overlay, None)
+    assert over.version == base.version
+    assert over.base is base
+
+
+def test_stored_shelves_are_the_same_with_and_without_an_overlay(shop: tuple[Snapshot, Snapshot]) -> None:
+    base, over = shop
+    ask = Ask(user_id="user-1", limit=15)
+    assert pick(over, LiveItems(over), ask).positions == pick(base, LiveItems(base), ask).positions
+
+
+def test_the_trending_shelf_is_the_overlays_and_the_bases_where_it_has_none(
+    shop: tuple[Snapshot, Snapshot], tmp_path: Path
+) -> None:
+    base, over = shop
+    picked = pick(over, LiveItems(over), Ask(limit=8))
+    assert picked.positions[:2] == [100, 43]
+    assert [LEVELS[level] for level in picked.levels[:3]] == ["trending", "trending", "global"]
+    url = f"lmdb://{tmp_path}/store"
+    write_overlay(url, base_of(url), new_items=NEW)
+    with closing(open_store(url)) as store:
+        own = Snapshot(store.open(str(store.pointer().live)))
+        assert pick(over_of(url, own), LiveItems(over), Ask(limit=8)).positions == (
+            pick(base, LiveItems(base), Ask(limit=8)).positions
+        )
+
+
+def test_neighbours_of_a_new_item_are_served_and_follow_a_look_at_it(shop: tuple[Snapshot, Snapshot]) -> None:
+    _, over = shop
+    live = LiveItems(over)
+    assert over.similar(100)[0].tolist() == [7, 101, 3]
+    assert similar_items(over, live, 100, 2).positions == [7, 3]  # the toy is out of stock
+    live.set(101, 500, 3, 0)
+    assert similar_items(over, live, 100, 2).positions == [7, 101]
+    done = LastActions([100], [ACTION_KINDS.index("view")], [5.0])
+    picked = pick(over, live, Ask(limit=8), actions=done)
+    assert (picked.positions[1], LEVELS[picked.levels[1]]) == (7, "recent")
+
+
+def test_new_items_are_explored_with_exact_propensities_like_any_other(shop: tuple[Snapshot, Snapshot]) -> None:
+    base, over = shop
+    for path, pool in over.pools.items():
+        added = [over.position(item.item_id) for item in NEW if not path or item.category.startswith(f"{path}/")]
+        assert pool.items == base.pools[path].items + added
+        np.testing.assert_array_equal(pool.draws[:, : len(base.pools[path])], base.pools[path].draws)
+    shown: dict[int, float] = {}
+    for number in range(600):
+        picked = pick(over, LiveItems(over), Ask(user_id="user-1", limit=5), request_key=number.to_bytes(16, "big"))
+        place = [SLOT_TYPES[slot] for slot in picked.slots].index("explore")
+        shown[picked.positions[place]] = picked.propensities[place]
+    assert sum(shown.values()) == pytest.approx(1.0)
+    assert {100, 102} & set(shown)
+    assert 101 not in shown  # it is out of stock
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    limit=st.integers(1, 110),
+    path=st.sampled_from([None, "home", "home/kitchen/mugs", "toys"]),
+    highest=st.one_of(st.none(), st.integers(0, 900)),
+    gone=st.sets(st.integers(0, 102), max_size=90),
+)
+def test_a_shelf_over_an_overlay_is_full_and_holds_what_may_be_shown(
+    shop: tuple[Snapshot, Snapshot], limit: int, path: str | None, highest: int | None, gone: set[int]
+) -> None:
+    _, over = shop
+    live = LiveItems(over)
+    for position in gone:
+        live.set(position, -2, 0, 0)
+    ask = Ask(user_id="user-1", limit=limit, category=path, price_max_minor=highest)
+    picked = pick(over, live, ask, request_key=b"k" * 16, policy=Policy(explore_share=0.3))
+    possible = {
+        p
+        for p in range(103)
+        if live.servable[p]
+        and (path is None or f"{over.category(p)}/".startswith(f"{path}/"))
+        and (highest is None or 0 <= live.price_minor[p] <= highest)
+    }
+    assert set(picked.positions) <= possible
+    assert len(set(picked.positions)) == len(picked.positions) == min(limit, len(possible))
+    assert picked.short == (limit > len(possible))

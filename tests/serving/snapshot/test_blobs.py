@@ -1,0 +1,59 @@
+"""Columns as `.npy` images: read back as written, refused where damaged, by many threads at once."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from serving.snapshot.blobs import Strings, pack, pack_json, pack_strings, unpack, unpack_json
+from serving.snapshot.contents import NO_SEGMENT, Segment, read_segments, segment_blobs
+from serving.snapshot.manifest import StoreError
+
+DTYPES = ("<i4", "<i8", "<u2", "<u4", "<f4", "<f8", "|u1", "|b1", "|i1")
+
+
+@given(
+    st.sampled_from(DTYPES).flatmap(lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_side=0, max_dims=3)))
+)
+def test_an_array_is_read_back_as_it_was_packed(array: np.ndarray) -> None:
+    read = unpack(pack(array))
+    assert read.dtype == array.dtype
+    assert read.tobytes() == array.tobytes()
+    assert read.shape == array.shape
+
+
+def test_an_image_is_what_numpy_itself_reads(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "column.npy").write_bytes(pack(np.arange(12).reshape(3, 4)))
+    assert np.load(tmp_path / "column.npy").tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK\x03\x04", pack(np.arange(9))[:-1], pack(np.arange(9)).replace(b"<i8", b"|O8"),
+     pack(np.arange(9)).replace(b"(9,)", b"(x,)"), pack(np.arange(9)).replace(b"False", b"True ")],
+)  # fmt: skip
+def test_what_is_no_whole_image_is_refused(data: bytes) -> None:
+    with pytest.raises(StoreError, match="price of v1"):
+        unpack(data, "price of v1")
+
+
+@given(st.lists(st.text()))
+def test_strings_are_read_back_and_found_in_a_sorted_column(values: list[str]) -> None:
+    values = sorted(values, key=str.encode)
+    column = Strings(*(unpack(part) for part in pack_strings(values)))
+    assert list(column) == values
+    for value in values:
+        assert values[column.find(value)] == value
+    assert column.find("nowhere to be found" * 3) == -1
+
+
+def test_json_is_read_back() -> None:
+    assert unpack_json(pack_json({"ü": [1, None]})) == {"ü": [1, None]}
+
+
+def test_segments_are_read_back_and_those_of_an_older_snapshot_have_no_choices() -> None:
+    segments: list[Segment] = [NO_SEGMENT, ("DE", "", ("home/garden", "toys")), ("FR", "25-34", ())]
+    read = {name: unpack_json(data) for name, data in segment_blobs(segments)}
+    assert read_segments(read["segments"], read["segment_categories"]) == segments
+    assert read_segments(read["segments"], None) == [NO_SEGMENT, ("DE", "", ()), ("FR", "25-34", ())]
