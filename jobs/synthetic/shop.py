@@ -29,6 +29,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from jobs.landing.folders import SUCCESS
 from jobs.synthetic import rows, truth_rows
 from jobs.synthetic.catalogue import Shop
 from jobs.synthetic.draws import Ints
@@ -131,13 +132,13 @@ def _land(table: DataFrame, folder: Path, shop: Shop) -> int:
     by_day = table.repartition(partitions, "ds", share).sortWithinPartitions(*order)
     with _utc_timestamps(table.sparkSession):
         by_day.write.mode("overwrite").partitionBy("ds").parquet(str(folder))
-    (folder / "_SUCCESS").unlink(missing_ok=True)
+    (folder / SUCCESS).unlink(missing_ok=True)  # Spark's own, for the whole table
     if folder.name == "events":  # a day on which nobody came is a marked folder too
         for number in range(shop.days):
             (folder / f"ds={shop.day(number)}").mkdir(parents=True, exist_ok=True)
     for day in sorted(folder.glob("ds=*")):
         _name_files(day)
-        (day / "_SUCCESS").touch()
+        (day / SUCCESS).touch()
     return sum(pq.read_metadata(path).num_rows for path in folder.glob("ds=*/*.parquet"))
 
 

@@ -40,6 +40,7 @@ SWEEP_S = 30.0
 KEEP_EVENTS_S = 25 * 3600  # workers that start read this much of users' actions again
 _MAP_BYTES = 4 << 30
 _MARK_AFTER_S = 900  # a day's late senders have so long before the day is marked complete
+_SUCCESS = "_SUCCESS"  # the empty file that marks a day of landing as complete
 _DECODER, _ENCODER = msgspec.json.Decoder(Shown), msgspec.json.Encoder()
 
 
@@ -172,7 +173,7 @@ class Lander:
             return
         day = datetime.strptime(days[0], "%Y-%m-%d").date()
         while day < until:
-            marked = folder / f"ds={day}" / "_SUCCESS"
+            marked = folder / f"ds={day}" / _SUCCESS
             if not marked.exists():
                 marked.parent.mkdir(exist_ok=True)
                 marked.touch()

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-SUCCESS = "_SUCCESS"
+from jobs.landing.folders import SUCCESS
 
 EVENTS = pa.schema(
     [
