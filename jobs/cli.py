@@ -5,6 +5,7 @@
 Every command says what it does with an example under `--help`; an error says what, where and the remedy.
 """
 
+import logging
 import os
 import sys
 from datetime import UTC, datetime
@@ -420,6 +421,8 @@ def demo(folder: Annotated[Path, typer.Option(help="Where the demo's shop goes."
 
 def main() -> None:
     """Run the command; our own errors are told in one line, all others with their traceback."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("jobs").setLevel(logging.INFO)
     try:
         app()
     except Exception as error:

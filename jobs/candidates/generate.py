@@ -122,8 +122,9 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     """
     inputs, chosen = lake.fingerprints(ds, *INPUTS), candidate_parameters(parameters)
     chosen |= {"rules": parameters.rules, "dormant_days": parameters.dormant_days}
-    found = lake.find_manifest(CANDIDATES, ds)
-    if found is not None and found.is_current(inputs, chosen):
-        return found
-    frame = map_shards(spark, CANDIDATES, CandidateShard(lake, ds, **chosen))
-    return lake.write(frame, CANDIDATES, ds, inputs=inputs, parameters=chosen, in_shards=True)
+
+    def write() -> Manifest:
+        frame = map_shards(spark, CANDIDATES, CandidateShard(lake, ds, **chosen))
+        return lake.write(frame, CANDIDATES, ds, inputs=inputs, parameters=chosen, in_shards=True)
+
+    return lake.build_if_stale(CANDIDATES, ds, inputs, chosen, write)

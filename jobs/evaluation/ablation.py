@@ -41,12 +41,12 @@ from jobs.ranking.pair_features import (
 )
 from jobs.ranking.ranker import ORDER, Ranker
 from jobs.shelves.blend import Blend, blended
-from jobs.training.examples import Examples, ExampleShard, examples_of, load_shown
+from jobs.training.examples import Examples, ExampleShard, Window, examples_of, load_shown
 from jobs.training.holdout import Outcome, outcome_of
 from jobs.training.holdout_lists import HeldOutCandidates
 from jobs.training.holdout_measures import intra_list_diversity
 from jobs.training.train_heads import train
-from jobs.training.windows import Window, read_windows
+from jobs.training.windows import read_windows
 from serving.snapshot.record import SOURCES
 
 SEEDS = 2

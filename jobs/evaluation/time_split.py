@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
-from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.lake.lake import Lake
+from jobs.lake.partitions import MissingPartitionError
 from jobs.numeric.arrays import coded
 from jobs.numeric.list_metrics import K, ListScores, Positions, marked, score_lists
 

@@ -13,8 +13,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
 from jobs.config.parameters import Parameters
-from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
+from jobs.lake.partitions import MissingPartitionError
 from jobs.lake.tables import INTERACTIONS, ITEM, ITEMS, NEWCOMER, SESSION_ITEM, USER, USER_CATEGORY, USER_ITEM, USERS
 from jobs.spark.queries import query, read_query
 
@@ -52,12 +53,7 @@ def build_if_stale(
     """
     inputs = _inputs(lake, ds)
     chosen = _table_parameters(parameters)
-    found = {table: lake.find_manifest(table, ds) for table in TABLES}
-    stale = [
-        table
-        for table in TABLES
-        if (manifest := found[table]) is None or not manifest.is_current(inputs[table], chosen)
-    ]
+    stale = [table for table in TABLES if lake.is_stale(table, ds, inputs[table], chosen)]
     if stale:
         _build(spark, lake, ds, parameters, stale, inputs, interactions)
     return bool(stale)

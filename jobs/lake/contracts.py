@@ -12,9 +12,7 @@ from typing import Any
 import yaml
 from pyspark.sql import types as T
 
-from jobs.lake.code_version import SOURCE_ROOT
-
-SQL_ROOT = SOURCE_ROOT / "sql"
+from jobs.lake.code_version import SQL_ROOT
 
 
 @dataclass(frozen=True)

@@ -1,54 +1,77 @@
-"""The manifest of a table's partition or of an artifact: what it is, made of what, and its checksums.
+"""The manifest of a table's partition or of an artifact: what it is, what it was made of, and its checksums.
 
-A partition or an artifact is trusted only when its manifest stands beside it: the manifest is removed before
-anything is rewritten, and comes back last.
+A partition or an artifact is trusted only when its manifest stands beside it: the manifest is removed before anything
+is rewritten, and comes back last.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from jobs.lake.code_version import code_version
+import msgspec
 
 MANIFEST_NAME = "_manifest.json"
+Facts = TypeVar("Facts")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What stands in `_manifest.json`."""
+class Manifest(msgspec.Struct, frozen=True):
+    """The contents of `_manifest.json`."""
 
     name: str
     ds: str
     row_count: int | None
     files: dict[str, str]
     """SHA-256 of each file, by its name within the folder."""
-    inputs: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = msgspec.field(default_factory=dict)
     """Fingerprint of each input, by `<table>/ds=<day>`."""
-    parameters: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    metrics: dict[str, Any] = msgspec.field(default_factory=dict)
     code: str = ""
+    """Digest of the code that built it: `jobs.lake.code_version`."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the files' checksums in sorted order: file names, which Spark makes up, left out."""
+        """SHA-256 over the files' checksums in sorted order. File names are left out, as Spark makes them up."""
         return hashlib.sha256("".join(sorted(self.files.values())).encode()).hexdigest()
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON with its fingerprint."""
-        return json.dumps(asdict(self) | {"fingerprint": self.fingerprint}, indent=1, sort_keys=True, default=str)
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return json.dumps(fields | {"fingerprint": self.fingerprint}, indent=1, sort_keys=True, default=str)
 
     @classmethod
-    def from_json(cls, text: str) -> "Manifest":
-        """Read `to_json`'s text; a key that this version does not know is left out."""
-        raw = json.loads(text)
-        return cls(**{key: raw[key] for key in cls.__dataclass_fields__ if key in raw})
+    def from_json(cls, text: str | bytes) -> "Manifest":
+        """Read what `to_json` wrote; a key that this version does not know is left out."""
+        return msgspec.json.decode(text, type=cls)
 
-    def is_current(self, inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> bool:
-        """Tell whether this was made of just these inputs and parameters, by the code as it stands."""
-        same_parameters = json.loads(json.dumps(dict(parameters), default=str)) == self.parameters
-        return same_parameters and dict(inputs) == self.inputs and self.code == code_version()
+    def metrics_as(self, facts: type[Facts]) -> Facts:
+        """Return the metrics as a struct.
+
+        Raises:
+            msgspec.ValidationError: they are not of that shape.
+        """
+        return msgspec.convert(self.metrics, facts, strict=False)
+
+    def differences(self, inputs: Mapping[str, str], parameters: Mapping[str, object]) -> list[str]:
+        """Return in words how these inputs and parameters differ from those that this was made of."""
+        wanted = as_json(parameters)
+        return [
+            *(f"input {name} is new" for name in inputs if name not in self.inputs),
+            *(f"input {name} is gone" for name in self.inputs if name not in inputs),
+            *(f"input {name} changed" for name, value in inputs.items() if self.inputs.get(name, value) != value),
+            *(
+                f"parameter {name} was {self.parameters.get(name)!r} and is {wanted.get(name)!r}"
+                for name in {**self.parameters, **wanted}
+                if self.parameters.get(name) != wanted.get(name) or (name in wanted) != (name in self.parameters)
+            ),
+        ]
+
+
+def as_json(values: Mapping[str, object]) -> dict[str, object]:
+    """Return values as they come back from JSON: what a manifest is compared by."""
+    plain: dict[str, object] = json.loads(json.dumps(dict(values), default=str))
+    return plain
 
 
 def digest_of(parts: Iterable[str]) -> str:

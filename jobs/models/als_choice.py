@@ -159,23 +159,27 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     days = [each for each in known if each <= at] if day else []
     inputs = {f"{INTERACTIONS}/ds<={at}": digest_of(lake.manifest(INTERACTIONS, each).fingerprint for each in days)}
     shape = {name: getattr(parameters, name) for name in ("event_weight_milli", "horizon_days", "seed")}
-    found = lake.find_manifest(ALS_CHOICE, at)
-    if found is not None and found.is_current(inputs, shape):
-        return found
-    told: dict[str, Any] = {**asdict(ALS_UNCHOSEN), "chosen": False, "because": "the shop has too few days"}
-    tried: list[dict[str, Any]] = []
-    if day:
-        split = day - timedelta(days=parameters.horizon_days)
-        asked = question(read_events(lake, days, day), split, parameters.event_weight_milli)
-        told |= {"split": str(split), "until": str(day), "asked": len(asked.asked), "pairs": int(asked.known.nnz)}
-        told["because"] = f"only {len(asked.asked)} shoppers can be asked; it takes {FEWEST_ASKED}"
-        if len(asked.asked) >= FEWEST_ASKED:
-            tried = search(asked, parameters.seed)
-            told |= asdict(winner(tried)) | {"chosen": True, "because": f"of {len(tried)} tried, recall was highest"}
-    texts = {"tried.json": json.dumps(tried, indent=1), "choice.json": json.dumps(told, indent=1)}
-    return lake.write_artifact(
-        ALS_CHOICE, at, {}, texts=texts, inputs=inputs, parameters=shape, metrics=told | {"tried": tried}
-    )
+
+    def choose() -> Manifest:
+        told: dict[str, Any] = {**asdict(ALS_UNCHOSEN), "chosen": False, "because": "the shop has too few days"}
+        tried: list[dict[str, Any]] = []
+        if day:
+            split = day - timedelta(days=parameters.horizon_days)
+            asked = question(read_events(lake, days, day), split, parameters.event_weight_milli)
+            told |= {"split": str(split), "until": str(day), "asked": len(asked.asked), "pairs": int(asked.known.nnz)}
+            told["because"] = f"only {len(asked.asked)} shoppers can be asked; it takes {FEWEST_ASKED}"
+            if len(asked.asked) >= FEWEST_ASKED:
+                tried = search(asked, parameters.seed)
+                told |= asdict(winner(tried)) | {
+                    "chosen": True,
+                    "because": f"of {len(tried)} tried, recall was highest",
+                }
+        texts = {"tried.json": json.dumps(tried, indent=1), "choice.json": json.dumps(told, indent=1)}
+        return lake.write_artifact(
+            ALS_CHOICE, at, {}, texts=texts, inputs=inputs, parameters=shape, metrics=told | {"tried": tried}
+        )
+
+    return lake.build_if_stale(ALS_CHOICE, at, inputs, shape, choose)
 
 
 def with_chosen(lake: Lake, ds: date, parameters: Parameters) -> Parameters:

@@ -22,12 +22,12 @@ from threadpoolctl import threadpool_limits
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
-from jobs.lake.tables import CF
+from jobs.lake.tables import CF, ITEM, SESSION_ITEM, USER_ITEM
 from jobs.models.als import CfParameters, Pairs, implicit_factors, matrix_of, sample_of_users
 from jobs.models.ease import ease_weights
 from jobs.models.nearest_items import MOST_ASKED, index_of
 
-INPUTS = ("features/item", "features/user_item", "features/session_item")
+INPUTS = (ITEM, USER_ITEM, SESSION_ITEM)
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -102,34 +102,37 @@ def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = CF) -> M
         TooFewInteractionsError: no shopper has a positive event.
     """
     inputs = lake.fingerprints(ds, *INPUTS)
-    many = (lake.manifest("features/user_item", ds).row_count or 0) >= parameters.als_on_spark_from_pairs
+    many = (lake.manifest(USER_ITEM, ds).row_count or 0) >= parameters.als_on_spark_from_pairs
     chosen = replace(CfParameters.of(parameters), on_spark=many)
-    found = lake.find_manifest(artifact, ds)
-    if found is not None and found.is_current(inputs, vars(chosen)):
-        return found
-    n_items = lake.manifest("features/item", ds).row_count or 0
+    return lake.build_if_stale(artifact, ds, inputs, vars(chosen), lambda: _fit(lake, ds, artifact, inputs, chosen))
+
+
+def _fit(lake: Lake, ds: date, artifact: str, inputs: Mapping[str, str], chosen: CfParameters) -> Manifest:
+    """Fit to the day's features and write the artifact."""
+    n_items = lake.manifest(ITEM, ds).row_count or 0
     columns = ["item_pos", "weight_milli", "days_since_last_event"]
-    users = matrix_of(lake.arrow("features/user_item", ds, ["user_id", *columns]), "user_id", n_items)
-    sessions = matrix_of(lake.arrow("features/session_item", ds, ["session_id", *columns]), "session_id", n_items)
-    strength, days_since = (sp.vstack(both, format="csr") for both in zip(users, sessions, strict=True))
-    pairs = Pairs(strength, days_since, users[0].shape[0])
+    users = matrix_of(lake.arrow(USER_ITEM, ds, ["user_id", *columns]), "user_id", n_items)
+    sessions = matrix_of(lake.arrow(SESSION_ITEM, ds, ["session_id", *columns]), "session_id", n_items)
     if users[0].nnz == 0:
         raise TooFewInteractionsError(
-            f"features/user_item/ds={ds} has no positive event of a known shopper; land events with a user_id first"
+            f"{USER_ITEM}/ds={ds} has no positive event of a known shopper; land events with a user_id first"
         )
+    strength, days_since = (sp.vstack(both, format="csr") for both in zip(users, sessions, strict=True))
+    pairs = Pairs(strength, days_since, users[0].shape[0])
     # One thread whoever imported NumPy first: implicit runs its own, and BLAS's sums depend on how many there are.
     with threadpool_limits(1, "blas"):
-        arrays = train_cf(pairs, chosen, _spark_factors(lake, ds, n_items, chosen) if many else None)
-        built = index_of(arrays["item_factors"], sample_of_users(pairs, arrays["item_factors"], chosen), MOST_ASKED)
-    metrics: Mapping[str, Any] = {
+        arrays = train_cf(pairs, chosen, _spark_factors(lake, ds, n_items, chosen) if chosen.on_spark else None)
+        item_factors = arrays["item_factors"]
+        index = index_of(item_factors, sample_of_users(pairs, item_factors, chosen), MOST_ASKED)
+    metrics = {
         "users": pairs.n_users,
         "items": n_items,
         "pairs": int(users[0].nnz),
         "anonymous_sessions": sessions[0].shape[0],
         "ease": "fitted" if len(arrays["ease_data"]) else f"left out: over {chosen.ease_max_items} items",
-        "index": built.told(),
+        "index": index.told(),
     }
-    arrays |= built.array()
+    arrays |= index.array()
     return lake.write_artifact(artifact, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
 
 

@@ -118,10 +118,15 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     """
     chosen = ContentParameters(parameters.content_neighbours, parameters.seed)
     inputs = lake.fingerprints(ds, *INPUTS)
-    found = lake.find_manifest(CONTENT, ds)
-    if found is not None and found.is_current(inputs, vars(chosen)):
-        return found
-    with threadpool_limits(1, "blas"):
-        arrays, recall = train_content(lake.arrow("features/item", ds, COLUMNS).sort_by("item_pos"), chosen)
-    told = {"items": len(arrays["item_vectors"]), "neighbours": len(arrays["content_data"]), "index_recall": recall}
-    return lake.write_artifact(CONTENT, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=told)
+
+    def train() -> Manifest:
+        with threadpool_limits(1, "blas"):
+            arrays, recall = train_content(lake.arrow("features/item", ds, COLUMNS).sort_by("item_pos"), chosen)
+        told = {
+            "items": len(arrays["item_vectors"]),
+            "neighbours": len(arrays["content_data"]),
+            "index_recall": recall,
+        }
+        return lake.write_artifact(CONTENT, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=told)
+
+    return lake.build_if_stale(CONTENT, ds, inputs, vars(chosen), train)

@@ -278,26 +278,26 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
         MissingPartitionError: the day's features or content artifact were not built.
     """
     inputs, chosen = lake.fingerprints(ds, *INPUTS), tower_parameters(parameters)
-    found = lake.find_manifest(TOWERS, ds)
-    if found is not None and found.is_current(inputs, chosen):
-        return found
 
-    def left_out(why: str) -> Manifest:
-        told = {"two_tower": f"left out: {why}"}
-        return lake.write_artifact(TOWERS, ds, {}, inputs=inputs, parameters=chosen, metrics=told)
+    def train() -> Manifest:
+        def left_out(why: str) -> Manifest:
+            told = {"two_tower": f"left out: {why}"}
+            return lake.write_artifact(TOWERS, ds, {}, inputs=inputs, parameters=chosen, metrics=told)
 
-    if chosen["jax"] is None:
-        return left_out(NO_JAX if parameters.two_tower else "the parameter two_tower is false")
-    chosen_here = TowerParameters(parameters.seed)
-    known = load_known(lake, ds, chosen_here.most_users)
-    if len(known.found.item) < FEWEST_PAIRS:
-        return left_out(f"{len(known.found.item)} pairs of shopper and item, {FEWEST_PAIRS} are needed")
-    with threadpool_limits(1, "blas"):
-        arrays, steps = train_towers(known, chosen_here)
-        built = index_of(arrays["item_vectors"], arrays["item_vectors"], MOST_ASKED)
-    metrics = {"two_tower": f"fitted by jax {chosen['jax']}", "pairs": len(known.found.item), "steps": steps}
-    metrics["index"] = built.told()
-    texts = {"groups.json": json.dumps(known.names, sort_keys=True)}
-    return lake.write_artifact(
-        TOWERS, ds, arrays | built.array(), texts=texts, inputs=inputs, parameters=chosen, metrics=metrics
-    )
+        if chosen["jax"] is None:
+            return left_out(NO_JAX if parameters.two_tower else "the parameter two_tower is false")
+        chosen_here = TowerParameters(parameters.seed)
+        known = load_known(lake, ds, chosen_here.most_users)
+        if len(known.found.item) < FEWEST_PAIRS:
+            return left_out(f"{len(known.found.item)} pairs of shopper and item, {FEWEST_PAIRS} are needed")
+        with threadpool_limits(1, "blas"):
+            arrays, steps = train_towers(known, chosen_here)
+            built = index_of(arrays["item_vectors"], arrays["item_vectors"], MOST_ASKED)
+        metrics = {"two_tower": f"fitted by jax {chosen['jax']}", "pairs": len(known.found.item), "steps": steps}
+        metrics["index"] = built.told()
+        texts = {"groups.json": json.dumps(known.names, sort_keys=True)}
+        return lake.write_artifact(
+            TOWERS, ds, arrays | built.array(), texts=texts, inputs=inputs, parameters=chosen, metrics=metrics
+        )
+
+    return lake.build_if_stale(TOWERS, ds, inputs, chosen, train)

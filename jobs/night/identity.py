@@ -6,12 +6,15 @@
 from datetime import date
 
 from jobs.config.parameters import Parameters
-from jobs.lake.code_version import code_version
+from jobs.lake.code_version import code_of
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import digest_of
-from jobs.lake.tables import STAGED_AS
+from jobs.lake.tables import BUILT_BY, STAGED_AS
 from jobs.landing.tombstones import erased_users
 from jobs.models.towers import jax_version
+
+CODE = (*sorted({built.module for built in BUILT_BY.values()}), "jobs.training.windows", "jobs.publishing.publish")
+"""The modules that make a snapshot. A change in the report's, or in a baseline's, is no other night."""
 
 
 def run_id(lake: Lake, ds: date, parameters: Parameters, landing: str) -> str:
@@ -28,4 +31,4 @@ def run_id(lake: Lake, ds: date, parameters: Parameters, landing: str) -> str:
     # With JAX there are towers, so a night with it is another than one without.
     jax = jax_version() if parameters.two_tower else None
     towers = [f"jax={jax}"] if jax else []
-    return digest_of([str(ds), *sorted(set(landed)), *erasures, *towers, parameters.digest(), code_version()])
+    return digest_of([str(ds), *sorted(set(landed)), *erasures, *towers, parameters.digest(), code_of(*CODE).digest])

@@ -170,21 +170,22 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     }
     chosen: dict[str, Any] = {"seed": parameters.seed, "window_days": WINDOW_DAYS, "pool_items": POOL_ITEMS}
     chosen |= {"rules": parameters.rules} if parameters.rules else {}
-    found = lake.find_manifest(EXPLORATION, ds)
-    if found is not None and found.is_current(inputs, chosen):
-        return found
-    frames = {table.split("/")[1]: lake.read_days(spark, table, of) for table, of in days.items()}
-    limits = {"window_days": WINDOW_DAYS, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
-    followed = query(spark, "marts/followed_exposures", frames, {"ds": ds, **limits})
-    outcomes = query(spark, "marts/exposure_outcomes", {"followed_exposures": followed}, {}).toArrow()
-    table = exploration(_shown_to_anybody(lake, ds, parameters.rules), outcomes, parameters.seed, ds)
-    metrics = {
-        "pools": pc.count_distinct(table["pool"]).as_py(),
-        "exposures": pc.sum(outcomes["exposure_count"]).as_py(),
-    }
-    return lake.write(
-        spark.createDataFrame(table), EXPLORATION, ds, inputs=inputs, parameters=chosen, metrics=metrics
-    )
+
+    def write() -> Manifest:
+        frames = {table.split("/")[1]: lake.read_days(spark, table, of) for table, of in days.items()}
+        limits = {"window_days": WINDOW_DAYS, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
+        followed = query(spark, "marts/followed_exposures", frames, {"ds": ds, **limits})
+        outcomes = query(spark, "marts/exposure_outcomes", {"followed_exposures": followed}, {}).toArrow()
+        table = exploration(_shown_to_anybody(lake, ds, parameters.rules), outcomes, parameters.seed, ds)
+        metrics = {
+            "pools": pc.count_distinct(table["pool"]).as_py(),
+            "exposures": pc.sum(outcomes["exposure_count"]).as_py(),
+        }
+        return lake.write(
+            spark.createDataFrame(table), EXPLORATION, ds, inputs=inputs, parameters=chosen, metrics=metrics
+        )
+
+    return lake.build_if_stale(EXPLORATION, ds, inputs, chosen, write)
 
 
 def _shown_to_anybody(lake: Lake, ds: date, rules: Mapping[str, Any]) -> Catalogue:

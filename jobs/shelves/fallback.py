@@ -60,12 +60,13 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     """
     inputs = lake.fingerprints(ds, *INPUTS)
     chosen = {"shelf_length": SHELF_LENGTH, "new_item_days": NEW_ITEM_DAYS, "rules": parameters.rules}
-    found = lake.find_manifest(FALLBACK, ds)
-    if found is not None and found.is_current(inputs, chosen):
-        return found
-    item, user, user_item = (lake.read(spark, table, ds) for table in INPUTS)
-    shelves = fallback(item, user, user_item, ds, least_ages(lake, ds, parameters.rules))
-    return lake.write(shelves, FALLBACK, ds, inputs=inputs, parameters=chosen)
+
+    def write() -> Manifest:
+        item, user, user_item = (lake.read(spark, table, ds) for table in INPUTS)
+        shelves = fallback(item, user, user_item, ds, least_ages(lake, ds, parameters.rules))
+        return lake.write(shelves, FALLBACK, ds, inputs=inputs, parameters=chosen)
+
+    return lake.build_if_stale(FALLBACK, ds, inputs, chosen, write)
 
 
 def least_ages(lake: Lake, ds: date, rules: Mapping[str, Any]) -> dict[str, int]:

@@ -150,12 +150,13 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, ide
     inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": identity, "rules": rules}
     keep = kept_per_user(parameters)
     chosen |= asdict(blend) | asdict(boost) | asdict(tiers) | {"coarse_keep": keep}
-    found = lake.find_manifest(TOP_N, ds)
-    if found is not None and found.is_current(inputs, chosen):
-        return found
-    rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates_per_user
-    load_ranker(lake, ds, rows)  # compiled here, once, and not by each worker of this machine at the same time
-    decay_days = parameters.taste_decay_days
-    shard = RankShard(lake, ds, parameters.top_n, decay_days, rows, blend, boost, tiers, rules, keep)
-    frame = map_shards(spark, TOP_N, shard)
-    return lake.write(frame, TOP_N, ds, inputs=inputs, parameters=chosen, in_shards=True)
+
+    def write() -> Manifest:
+        rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates_per_user
+        load_ranker(lake, ds, rows)  # compiled here, once, and not by each worker of this machine at the same time
+        decay_days = parameters.taste_decay_days
+        shard = RankShard(lake, ds, parameters.top_n, decay_days, rows, blend, boost, tiers, rules, keep)
+        frame = map_shards(spark, TOP_N, shard)
+        return lake.write(frame, TOP_N, ds, inputs=inputs, parameters=chosen, in_shards=True)
+
+    return lake.build_if_stale(TOP_N, ds, inputs, chosen, write)

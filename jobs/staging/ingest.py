@@ -19,7 +19,8 @@ from pyspark.sql import functions as F
 
 from jobs.config.parameters import Parameters
 from jobs.lake.contracts import contract
-from jobs.lake.lake import Lake, LakeWriteError
+from jobs.lake.lake import Lake
+from jobs.lake.partitions import LakeWriteError
 from jobs.lake.tables import QUARANTINE, STAGED_AS
 from jobs.landing.folders import LandedDay, Landing
 from jobs.landing.rows import LandedFiles, inspect, landed_rows, unreadable_in
@@ -109,13 +110,10 @@ def _key(name: str, ds: date) -> str:
 
 def _is_current(lake: Lake, ds: date, prints: Mapping[str, str]) -> bool:
     """Tell whether a day's five tables are made of what lies in landing now, by this code."""
-    manifests = {table: lake.find_manifest(table, ds) for table in (*STAGED_AS.values(), QUARANTINE)}
-    events = manifests[STAGED_AS["events"]]
+    events = lake.find_manifest(STAGED_AS["events"], ds)
     back = events.metrics.get("reaches_back_to") if events else None
-    wanted = _inputs(ds, prints, date.fromisoformat(back) if back else None)
-    return all(
-        manifest is not None and manifest.is_current(wanted[table], {}) for table, manifest in manifests.items()
-    )
+    wanted = _inputs(ds, prints, date.fromisoformat(str(back)) if back else None)
+    return not any(lake.is_stale(table, ds, wanted[table], {}) for table in (*STAGED_AS.values(), QUARANTINE))
 
 
 def _inputs(ds: date, prints: Mapping[str, str], reaches_back_to: date | None) -> dict[str, dict[str, str]]:

@@ -115,11 +115,22 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
         MissingPartitionError: one of them was not built.
     """
     inputs, chosen = lake.fingerprints(ds, *INPUTS, LABELS), candidate_parameters(parameters)
-    found = lake.find_manifest(EXAMPLES, ds)
-    if found is not None and found.is_current(inputs, chosen):
-        return found
-    frame = map_shards(spark, EXAMPLES, ExampleShard(lake, ds, **chosen))
-    return lake.write(frame, EXAMPLES, ds, inputs=inputs, parameters=chosen, in_shards=True)
+
+    def write() -> Manifest:
+        frame = map_shards(spark, EXAMPLES, ExampleShard(lake, ds, **chosen))
+        return lake.write(frame, EXAMPLES, ds, inputs=inputs, parameters=chosen, in_shards=True)
+
+    return lake.build_if_stale(EXAMPLES, ds, inputs, chosen, write)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A training window: examples as of day `ds`, in the night's lake or in the one without the held-out pairs."""
+
+    lake: Lake
+    ds: date
+    calibrates: bool = False
+    """Trains nothing: heads are calibrated on it."""
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,10 @@ from jobs.numeric.list_metrics import ListScores, Positions, Values, rounded, sc
 from jobs.ranking.heads import SPEND
 from jobs.ranking.pair_features import FEATURES
 from jobs.ranking.ranker import Ranker
-from jobs.training.examples import Examples
+from jobs.training.examples import Examples, Window
 from jobs.training.holdout_lists import LIST_LENGTH, HeldOutCandidates
 from jobs.training.holdout_measures import SourceHits, diversity_curve, reliability, source_shares
 from jobs.training.train_heads import Foreseen, foreseen, of_shoppers
-from jobs.training.windows import Window
 
 ALONE_USERS = 2_000
 """The first so many users are ordered by each score alone: enough to compare by, and seconds of a night."""

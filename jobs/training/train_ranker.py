@@ -22,10 +22,9 @@ from jobs.ranking.coarse_cut import kept_per_user
 from jobs.ranking.heads import TERMS, asked_facts, lesson
 from jobs.ranking.pair_features import FEATURES
 from jobs.ranking.ranker import Ranker
-from jobs.training.examples import Examples, load_examples
+from jobs.training.examples import Examples, Window, load_examples
 from jobs.training.holdout import holdout, holdout_path
 from jobs.training.train_heads import APART, split, train
-from jobs.training.windows import Window
 
 
 def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameters) -> Manifest:
@@ -41,12 +40,22 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
         tables = [EXAMPLES, *([SHOWN] if _has_shown(window, facts) else [])]
         inputs |= {place + key: value for key, value in window.lake.fingerprints(window.ds, *tables).items()}
     chosen = ranker_parameters(parameters)
-    found = lake.find_manifest(RANKER, ds)
-    if found is not None and found.is_current(inputs, chosen) and lake.get_json(holdout_path(ds)) is not None:
-        return found
-    twin = _twin(lake, ds, inputs, chosen)
-    if twin is not None:
-        return _copied(lake, twin, ds, inputs, chosen)
+
+    def write() -> Manifest:
+        twin = _twin(lake, ds, inputs, chosen)
+        if twin is not None:
+            return _copied(lake, twin, ds, inputs, chosen)
+        return _train(lake, ds, windows, parameters, inputs)
+
+    # A ranker counts only together with the holdout report, which is written before it.
+    return lake.build_if_stale(RANKER, ds, inputs, chosen, write) if lake.get_json(holdout_path(ds)) else write()
+
+
+def _train(
+    lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameters, inputs: Mapping[str, str]
+) -> Manifest:
+    """Train on the windows' examples and judge a shadow; write both, the judgement first."""
+    facts, chosen = asked_facts(parameters.head_weight), ranker_parameters(parameters)
     examples = [load_examples(window.lake, window.ds, facts) for window in windows]
     apart = examples.pop() if windows[-1].calibrates else None
     ranker = train(examples, parameters, apart)
@@ -86,8 +95,7 @@ def _told(
 def _twin(lake: Lake, ds: date, inputs: Mapping[str, str], chosen: Mapping[str, Any]) -> date | None:
     """Return a day of the week before `ds` whose ranker learned from the same: training would give it again."""
     for day in (ds - timedelta(days=ago) for ago in range(1, 8)):
-        manifest = lake.find_manifest(RANKER, day)
-        if manifest is not None and manifest.is_current(inputs, chosen) and lake.get_json(holdout_path(day)):
+        if not lake.why_stale(RANKER, day, inputs, chosen) and lake.get_json(holdout_path(day)):
             return day
     return None
 

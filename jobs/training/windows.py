@@ -7,7 +7,7 @@ Where the shop has too few days for one, each user's pairs are held out by hash 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 
 import msgspec
@@ -18,29 +18,20 @@ from pyspark.storagelevel import StorageLevel
 from jobs.config.calendar import window_days
 from jobs.config.parameters import Parameters
 from jobs.features import feature_tables
-from jobs.lake.code_version import code_version
+from jobs.lake.code_version import code_of
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
-from jobs.lake.tables import EXAMPLES, EXPOSURES, HELD_OUT, INTERACTIONS, LABELS, SHOWN, WINDOW_CF
+from jobs.lake.tables import EXAMPLES, EXPOSURES, HELD_OUT, INTERACTIONS, ITEM, ITEMS, LABELS, SHOWN, USERS, WINDOW_CF
 from jobs.models import collaborative, content, train_towers
 from jobs.ranking.heads import asked_facts
 from jobs.training import examples
+from jobs.training.examples import Window
 from jobs.training.labels import horizon_labels, label_parameters, positive_pairs, shown_pairs, write_labels
 
 HELD_OUT_SHARE = 5
 """One pair in this many is held out."""
 LEARNED_FIRST = 3
 """Of more windows than this one can be spared for calibration."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Examples as of day `ds`, in the night's lake or in the one without the held-out pairs."""
-
-    lake: Lake
-    ds: date
-    calibrates: bool = False
-    """Trains nothing: heads are calibrated on it."""
 
 
 def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
@@ -135,7 +126,7 @@ def _record(lake: Lake, windows: Sequence[Window], parameters: Parameters) -> Wi
             for window in windows
         ),
         parameters=parameters.digest(),
-        code=code_version(),
+        code=code_of(__name__).digest,
     )
 
 
@@ -159,21 +150,22 @@ def build_window(
     train_towers.build(lake, day, parameters)
     landed = [known for known in lake.days(INTERACTIONS) if day < known <= until]
     inputs = {
-        **lake.fingerprints(day, "features/item"),
+        **lake.fingerprints(day, ITEM),
         INTERACTIONS: digest_of(lake.manifest(INTERACTIONS, known).fingerprint for known in landed),
     }
     chosen = label_parameters(parameters)
-    found = lake.find_manifest(LABELS, day)
-    if found is None or not found.is_current(inputs, chosen):
-        item = lake.read(spark, "features/item", day)
+
+    def write() -> Manifest:
+        item = lake.read(spark, ITEM, day)
         events = lake.read_days(spark, INTERACTIONS, landed) if interactions is None else interactions
         events = events.where(F.col("ds").between(F.lit(day + timedelta(days=1)), F.lit(until)))
-        labels = horizon_labels(events, item, day, parameters.horizon_days)
-        found = write_labels(lake, labels, day, parameters, inputs)
+        return write_labels(lake, horizon_labels(events, item, day, parameters.horizon_days), day, parameters, inputs)
+
+    labels = lake.build_if_stale(LABELS, day, inputs, chosen, write)
     if "place" in asked_facts(parameters.head_weight):
         _build_shown(spark, lake, day, parameters, interactions)
     examples.build(spark, lake, day, parameters)
-    return found
+    return labels
 
 
 def _build_shown(
@@ -184,18 +176,20 @@ def _build_shown(
     landed = {
         table: [known for known in lake.days(table) if day < known <= until] for table in (EXPOSURES, INTERACTIONS)
     }
-    inputs = lake.fingerprints(day, "features/item") | {
+    inputs = lake.fingerprints(day, ITEM) | {
         table: digest_of(lake.manifest(table, known).fingerprint for known in days) for table, days in landed.items()
     }
     chosen = {"horizon_days": parameters.horizon_days}
-    found = lake.find_manifest(SHOWN, day)
-    if not landed[EXPOSURES] or (found is not None and found.is_current(inputs, chosen)):
-        return
-    exposures = lake.read_days(spark, EXPOSURES, landed[EXPOSURES])
-    events = lake.read_days(spark, INTERACTIONS, landed[INTERACTIONS]) if interactions is None else interactions
-    item = lake.read(spark, "features/item", day)
-    shown = shown_pairs(exposures, events, item, until, parameters.horizon_days)
-    lake.write(shown, SHOWN, day, inputs=inputs, parameters=chosen)
+
+    def write() -> Manifest:
+        exposures = lake.read_days(spark, EXPOSURES, landed[EXPOSURES])
+        events = lake.read_days(spark, INTERACTIONS, landed[INTERACTIONS]) if interactions is None else interactions
+        item = lake.read(spark, ITEM, day)
+        shown = shown_pairs(exposures, events, item, until, parameters.horizon_days)
+        return lake.write(shown, SHOWN, day, inputs=inputs, parameters=chosen)
+
+    if landed[EXPOSURES]:
+        lake.build_if_stale(SHOWN, day, inputs, chosen, write)
 
 
 def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame, parameters: Parameters) -> Window:
@@ -205,14 +199,14 @@ def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame
     inputs = {day: lake.fingerprints(day, INTERACTIONS) for day in days}
     pair = F.xxhash64(F.lit(parameters.seed), F.col("user_id"), F.col("item_id"))
     is_held_out = F.col("user_id").isNotNull() & (F.pmod(pair, F.lit(HELD_OUT_SHARE)) == 0)
-    stale = [day for day in days if not _stands(rest, INTERACTIONS, day, inputs[day])]
+    stale = [day for day in days if rest.is_stale(INTERACTIONS, day, inputs[day], {})]
     if stale:
         rest.write_days(events.where(~is_held_out & F.col("ds").isin(stale)), INTERACTIONS, stale, inputs=inputs)
-    for table in ("staging/items", "staging/users"):
+    for table in (ITEMS, USERS):
         stale = [
             day
             for day in lake.days(table)
-            if day <= ds and not _stands(rest, table, day, lake.fingerprints(day, table))
+            if day <= ds and rest.is_stale(table, day, lake.fingerprints(day, table), {})
         ]
         if stale:
             given = {day: lake.fingerprints(day, table) for day in stale}
@@ -222,16 +216,11 @@ def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame
     content.build(rest, ds, parameters)
     train_towers.build(rest, ds, parameters)
     label_inputs = {
-        **rest.fingerprints(ds, "features/item"),
+        **rest.fingerprints(ds, ITEM),
         INTERACTIONS: digest_of(lake.manifest(INTERACTIONS, day).fingerprint for day in days),
     }
-    item = rest.read(spark, "features/item", ds)
+    item = rest.read(spark, ITEM, ds)
     labels = positive_pairs(events.where(is_held_out), item)
     write_labels(rest, labels, ds, parameters, label_inputs)
     examples.build(spark, rest, ds, parameters)
     return Window(rest, ds)
-
-
-def _stands(lake: Lake, table: str, day: date, inputs: dict[str, str]) -> bool:
-    found = lake.find_manifest(table, day)
-    return found is not None and found.is_current(inputs, {})

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from jobs.candidates.sources import BY_NEIGHBOURS, load_sources, score
 from jobs.features.strength import interaction_values
-from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.lake.lake import Lake
+from jobs.lake.partitions import MissingPartitionError
 from tests.jobs.small_shop import CF, DECAY_DAYS, catalogue, drawn_shop, shoppers, sources, touch
 
 PAIRS = np.repeat(np.arange(40), 60), np.tile(np.arange(60, dtype=np.int32), 40)

@@ -15,8 +15,9 @@ from jobs.evaluation.console import print_report
 from jobs.evaluation.evaluate import published, split_baselines
 from jobs.evaluation.segments import ITEM_SEGMENTS, by_segment, item_segments, user_segments
 from jobs.evaluation.time_split import EvaluationError, read_events, time_split
-from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.lake.lake import Lake
 from jobs.lake.manifest import MANIFEST_NAME, Manifest
+from jobs.lake.partitions import MissingPartitionError
 from jobs.landing.folders import UnmarkedDayError
 from tests.jobs.commands import topshelf
 

@@ -14,7 +14,8 @@ from pyspark.sql import types as T
 from jobs.config.parameters import Parameters
 from jobs.features import feature_tables as features
 from jobs.lake.contracts import contract, spark_schema
-from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.lake.lake import Lake
+from jobs.lake.partitions import MissingPartitionError
 from jobs.shelves import fallback
 from tests.jobs.commands import topshelf
 

@@ -14,8 +14,9 @@ import pytest
 
 from jobs.lake.code_version import SOURCE_ROOT
 from jobs.lake.contracts import ContractMismatchError, contract, spark_schema
-from jobs.lake.lake import Lake, LakeWriteError, MissingPartitionError
+from jobs.lake.lake import Lake
 from jobs.lake.manifest import MANIFEST_NAME
+from jobs.lake.partitions import LakeWriteError, MissingPartitionError
 
 D1, D2 = date(2026, 1, 1), date(2026, 1, 2)
 USERS = "staging/users"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.lake.lake import Lake
+from jobs.lake.partitions import MissingPartitionError
 from jobs.publishing.archive import archive_artifacts
 from jobs.spark.session import s3_options
 from serving.snapshot.manifest import StoreError

@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 
 from jobs.config.parameters import Parameters
 from jobs.features.strength import faded
-from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.lake.lake import Lake
+from jobs.lake.partitions import MissingPartitionError
 from jobs.models.als import CfParameters, Pairs, matrix_of
 from jobs.models.collaborative import INPUTS, TooFewInteractionsError, build, train_cf
 from tests.jobs.small_shop import CF, csr, drawn_history, lay, pairs_of

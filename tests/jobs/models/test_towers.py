@@ -13,7 +13,8 @@ from jobs.candidates.generate import candidates
 from jobs.candidates.lists import QUOTA
 from jobs.candidates.sources import Sources, score
 from jobs.config.parameters import Parameters
-from jobs.lake.lake import Lake, MissingPartitionError
+from jobs.lake.lake import Lake
+from jobs.lake.partitions import MissingPartitionError
 from jobs.models import towers as two_tower
 from jobs.models.towers import DIMENSIONS, FADES_DAYS, LONGEST, Discoveries, Towers, group_codes, load_towers, read
 from jobs.models.train_towers import TowerParameters, build, rows_of

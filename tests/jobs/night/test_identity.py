@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config.parameters import Parameters
+from jobs.lake.code_version import CodeVersion
 from jobs.lake.lake import Lake
 from jobs.night.identity import run_id
 from serving.snapshot.tombstones import tombstone_line
@@ -135,5 +136,5 @@ def test_the_order_in_which_weights_are_named_is_no_difference(staged: Lake, lan
 
 def test_other_code_makes_another_night(staged: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = identity(staged, landing)
-    monkeypatch.setattr("jobs.night.identity.code_version", lambda: "0" * 64)
+    monkeypatch.setattr("jobs.night.identity.code_of", lambda *modules: CodeVersion("0" * 64, {}))
     assert identity(staged, landing) != before

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.config.parameters import Parameters
-from jobs.lake.lake import MissingPartitionError
+from jobs.lake.partitions import MissingPartitionError
 from jobs.staging.ingest import ingest
 from jobs.staging.quarantine import TooManyBadRowsError
 
