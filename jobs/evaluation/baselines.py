@@ -14,11 +14,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from implicit.als import AlternatingLeastSquares
-from scipy import linalg, sparse
+from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from jobs.numeric.arrays import top_columns
-from jobs.numeric.list_metrics import K, Positions, Values, marked
+from jobs.models.ease import item_weights
+from jobs.numeric.arrays import Positions, Values, top_columns
+from jobs.numeric.list_metrics import K, marked
 
 POPULARITY_DAYS = 30
 EASE_LAMBDA = 1000.0
@@ -149,20 +150,8 @@ def knn_products(history: History, rows: npt.NDArray[np.int64]) -> float:
 
 
 def ease_scorer(history: History) -> Scorer:
-    """Score by EASE on the binary matrix: the item weights that best rebuild it with a zero diagonal, in closed form.
-
-    Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
-    """
-    gram = history.together()
-    gram[np.diag_indices_from(gram)] += EASE_LAMBDA
-    # In place and by Cholesky (the matrix is positive definite): half the time and a third of the memory of `inv`.
-    factor, _ = linalg.lapack.dpotrf(gram, lower=1, overwrite_a=1)
-    inverse, _ = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    weights = np.tril(inverse)
-    weights += np.tril(inverse, -1).T
-    weights /= -np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
-    return history.weighed_by(weights)
+    """Score by EASE (`jobs.models.ease`) on the binary matrix."""
+    return history.weighed_by(item_weights(history.together(), EASE_LAMBDA))
 
 
 def als_scorer(history: History) -> Scorer:
