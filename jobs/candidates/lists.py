@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from jobs.candidates.sources import Scored, Sources
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import is_in, pair_keys
+from jobs.numeric.arrays import is_in, pair_keys, rank_in_group
 
 # How many items a source may bring a user. Shelves draw on a few hundred, so each brings more than it will place.
 QUOTA = {
@@ -44,7 +44,7 @@ def plain_lists(shoppers: ShopperHistories, sources: Sources) -> dict[str, Tripl
 
 def ranked(user: npt.NDArray[np.int64], item: npt.NDArray[np.int32], quota: int) -> Triple:
     """Number each user's items, which come in order of preference, and keep the first `quota`."""
-    rank = np.arange(len(user)) - np.searchsorted(user, user)
+    rank = rank_in_group(user)
     kept = rank < quota
     return user[kept], item[kept].astype(np.int32), rank[kept]
 

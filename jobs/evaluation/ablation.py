@@ -28,7 +28,8 @@ from jobs.evaluation.console import HEADINGS, HEADLINE
 from jobs.features.catalogue import Catalogue, load_catalogue
 from jobs.lake.lake import Lake
 from jobs.lake.tables import CONTENT, SHARDS
-from jobs.numeric.list_metrics import K, ListScores, Values, intervals, rounded
+from jobs.numeric.arrays import Values
+from jobs.numeric.list_metrics import K, ListScores, intervals, rounded
 from jobs.ranking.coarse_cut import coarse_cut, kept_per_user
 from jobs.ranking.heads import TERMS, asked_facts
 from jobs.ranking.pair_features import (

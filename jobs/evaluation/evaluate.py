@@ -25,8 +25,8 @@ from jobs.evaluation.segments import by_segment
 from jobs.evaluation.time_split import EvaluationError, TimeSplit, counts, read_events, time_split
 from jobs.lake.lake import Lake
 from jobs.lake.tables import TOP_N
-from jobs.numeric.arrays import coded
-from jobs.numeric.list_metrics import DRAWS, K, ListScores, Positions, intervals, marked, rounded
+from jobs.numeric.arrays import Positions, coded
+from jobs.numeric.list_metrics import DRAWS, K, ListScores, intervals, marked, rounded
 
 DAYS = 14
 

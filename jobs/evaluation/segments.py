@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from jobs.evaluation.time_split import TimeSplit
-from jobs.numeric.list_metrics import K, Positions, user_values
+from jobs.numeric.arrays import Positions
+from jobs.numeric.list_metrics import K, user_values
 
 USER_SEGMENTS = ("new", "light", "heavy")
 LIGHT_DAYS = 5

@@ -19,8 +19,8 @@ from scipy import sparse
 
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
-from jobs.numeric.arrays import coded
-from jobs.numeric.list_metrics import K, ListScores, Positions, marked, score_lists
+from jobs.numeric.arrays import Positions, coded
+from jobs.numeric.list_metrics import K, ListScores, marked, score_lists
 
 POSITIVE = ("click", "view", "add_to_cart", "purchase", "rating")
 TRUTHS = ("purchase", "any")

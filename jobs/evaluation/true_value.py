@@ -32,7 +32,8 @@ from jobs.evaluation.segments import USER_SEGMENTS, user_segments
 from jobs.evaluation.time_split import all_visible, read_events
 from jobs.features.catalogue import NEW_ITEM_DAYS
 from jobs.lake.lake import Lake
-from jobs.numeric.list_metrics import K, Positions, intervals, rounded
+from jobs.numeric.arrays import Positions
+from jobs.numeric.list_metrics import K, intervals, rounded
 from jobs.synthetic.catalogue import Shop, is_available, item_ids, items_of, user_ids
 from jobs.synthetic.draws import Floats, Ints
 from jobs.synthetic.exposures import PLACES, policy_shelves

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.lake.lake import Lake
+from jobs.numeric.arrays import rank_in_group
 
 NEW_ITEM_DAYS = 30
 CATEGORY_LIST = 30
@@ -96,7 +97,7 @@ class Catalogue:
         ordered, codes = ordered[codes >= 0], codes[codes >= 0]
         by_category = np.argsort(codes, kind="stable")
         codes, ordered = codes[by_category], ordered[by_category]
-        place = np.arange(len(codes)) - np.searchsorted(codes, codes)
+        place = rank_in_group(codes)
         lists[codes[place < most], place[place < most]] = ordered[place < most]
         return lists
 

@@ -26,6 +26,7 @@ from jobs.lake.tables import CF, ITEM, SESSION_ITEM, USER_ITEM
 from jobs.models.als import CfParameters, Pairs, implicit_factors, matrix_of, sample_of_users
 from jobs.models.ease import ease_weights
 from jobs.models.nearest_items import MOST_ASKED, index_of
+from jobs.numeric.arrays import rank_in_group
 
 INPUTS = (ITEM, USER_ITEM, SESSION_ITEM)
 Arrays = dict[str, npt.NDArray[Any]]
@@ -80,8 +81,7 @@ def _csr_arrays(name: str, matrix: sp.csr_matrix, keep: int) -> Arrays:
     coo = matrix.tocoo()
     order = np.lexsort((coo.col, -coo.data, coo.row))
     row, col, data = coo.row[order], coo.col[order], coo.data[order]
-    start = np.searchsorted(row, np.arange(matrix.shape[0] + 1))
-    kept = np.arange(len(row)) - start[row] < keep
+    kept = rank_in_group(row) < keep
     counts = np.bincount(row[kept], minlength=matrix.shape[0])
     return {
         f"{name}_indptr": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),

@@ -1,4 +1,6 @@
-"""Array helpers that know no shop: keys of pairs, look-ups in sorted arrays, the highest columns of each row."""
+"""Array helpers that know no shop: ranks within groups, look-ups in sorted keys, the highest columns of each row."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -6,22 +8,79 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
-from jobs.numeric.list_metrics import Positions, Values
-
+Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
+"""Positions in the catalogue, or rows of another array; -1 for none."""
+Values = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 
+def rank_in_group(group: npt.NDArray[np.integer[Any]]) -> Whole:
+    """Return each row's place among the rows of its group, from 0, in their order; `group` ascends.
+
+    >>> rank_in_group(np.array([3, 3, 3, 8, 9, 9])).tolist()
+    [0, 1, 2, 0, 0, 1]
+    """
+    return np.asarray(np.arange(len(group)) - np.searchsorted(group, group), dtype=np.int64)
+
+
+def rank_by_order(group: npt.NDArray[np.integer[Any]], order: Whole) -> Whole:
+    """Return each row's rank within its group, from 0; `order` sorts the rows by group, then best first.
+
+    >>> user, score = np.array([1, 0, 1]), np.array([5, 7, 9])
+    >>> rank_by_order(user, np.lexsort((-score, user))).tolist()
+    [1, 0, 0]
+    """
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = rank_in_group(group[order])
+    return rank
+
+
+def find_sorted(sorted_keys: npt.NDArray[np.integer[Any]], keys: npt.NDArray[np.integer[Any]]) -> Positions:
+    """Return where each of `keys` (of any shape) stands in `sorted_keys`, which ascends; -1 where it is missing.
+
+    Of equal keys in `sorted_keys`, the first is returned.
+
+    >>> find_sorted(np.array([2, 5, 5, 9]), np.array([5, 1, 9, 10])).tolist()
+    [1, -1, 3, -1]
+    """
+    if not len(sorted_keys):
+        return np.full(keys.shape, -1, dtype=np.int64)
+    position = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    return np.where(sorted_keys[position] == keys, position, -1)
+
+
+def is_in(keys: Whole, sorted_keys: Whole) -> Flags:
+    """Tell which of `keys` stand in `sorted_keys`, which ascends."""
+    return find_sorted(sorted_keys, keys) >= 0
+
+
+def pair_keys(user: Whole, item: npt.NDArray[np.integer[Any]], n_items: int) -> Whole:
+    """Return one number for each (user, item): the keys ascend where the pairs do."""
+    return user.astype(np.int64) * n_items + item
+
+
+def values_at(scores: sp.csr_matrix, user: Whole, item: npt.NDArray[np.int32]) -> Floats:
+    """Return the matrix's value at each (user, item), 0 where it stores none. The matrix's indices get sorted."""
+    scores.sort_indices()  # a product of sparse matrices leaves its rows unsorted
+    rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    position = find_sorted(pair_keys(rows, scores.indices, scores.shape[1]), pair_keys(user, item, scores.shape[1]))
+    values = np.zeros(len(user), dtype=np.float32)
+    values[position >= 0] = scores.data[position[position >= 0]]
+    return values
+
+
 def top_columns(scores: Values, k: int) -> Positions:
-    """Return the columns of the k highest scores of each row, highest first, equals by column; fewer if there are."""
+    """Return [n_rows, min(k, n_columns)]: the columns of each row's highest scores, highest first, ties by column."""
     n_rows, n_columns = scores.shape
     k = min(k, n_columns)
     if k == 0:
         return np.empty((n_rows, 0), dtype=np.int64)
-    edge = np.partition(scores, n_columns - k, axis=1)[:, n_columns - k, None]
-    above, equal = scores > edge, scores == edge
+    kth_highest = np.partition(scores, n_columns - k, axis=1)[:, n_columns - k, None]
+    above, equal = scores > kth_highest, scores == kth_highest
     room = k - above.sum(axis=1, keepdims=True)
-    # A partition alone would take any of the equals at the edge: the first columns among them get the room.
+    # A partition takes any of the columns that equal the k-th highest; here the first of them fill what room is left.
     chosen = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= room))
     columns = np.nonzero(chosen)[1].reshape(n_rows, k)
     best_first = np.argsort(-np.take_along_axis(scores, columns, 1), axis=1, kind="stable")
@@ -29,41 +88,13 @@ def top_columns(scores: Values, k: int) -> Positions:
 
 
 def unit_rows(rows: Floats) -> Floats:
-    """Return rows of unit length; a row of zeros stays."""
+    """Return the rows scaled to unit length; a row of zeros stays."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(length > 0, length, 1), dtype=np.float32)
 
 
-def pair_keys(user: npt.NDArray[np.int64], item: npt.NDArray[np.int32], n_items: int) -> npt.NDArray[np.int64]:
-    """Return one number for each (user, item), ascending in that order."""
-    return user.astype(np.int64) * n_items + item
-
-
-def values_at(
-    scores: sp.csr_matrix, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]
-) -> npt.NDArray[np.float32]:
-    """Return the score of each (user, item), 0 where the matrix holds none."""
-    scores.sort_indices()  # a product of sparse matrices leaves its rows unsorted
-    rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
-    keys = pair_keys(rows, scores.indices, scores.shape[1])
-    values = np.zeros(len(user), dtype=np.float32)
-    if len(keys):
-        wanted = pair_keys(user, item, scores.shape[1])
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        values = np.where(keys[at] == wanted, scores.data[at], 0).astype(np.float32)
-    return values
-
-
-def is_in(keys: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Tell which keys stand in an ascending array."""
-    if not len(ordered):
-        return np.zeros(len(keys), dtype=np.bool_)
-    at = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
-    return np.asarray(ordered[at] == keys)
-
-
-def coded(column: pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-    """Return the distinct ids in byte order, and each row's index among them."""
+def coded(column: pa.ChunkedArray) -> tuple[pa.Array, Whole]:
+    """Return a column's distinct ids in byte order, and the index of each row's id among them."""
     ids = column.cast(pa.string()).unique()
     ids = ids.take(pc.sort_indices(ids))
     return ids, pc.index_in(column.cast(pa.string()), value_set=ids).to_numpy().astype(np.int64)

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from jobs.numeric.arrays import Positions, Values, find_sorted
+
 K = 20
 DRAWS = 1_000
 _CELLS_A_BLOCK = 1 << 23
 
-Positions = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float64]
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -95,11 +95,8 @@ def hits(lists: Positions, truth: sparse.csr_matrix) -> npt.NDArray[np.bool_]:
     n_users, n_items = truth.shape
     rows = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(truth.indptr))
     keys = np.sort(rows * n_items + truth.indices)
-    if not len(keys):
-        return np.zeros(lists.shape, dtype=bool)
     wanted = np.arange(n_users, dtype=np.int64)[:, None] * n_items + lists
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.asarray((lists >= 0) & (keys[at] == wanted))
+    return (lists >= 0) & (find_sorted(keys, wanted) >= 0)
 
 
 def recall(found: npt.NDArray[np.bool_], truth: sparse.csr_matrix) -> Values:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.config.parameters import Parameters
+from jobs.numeric.arrays import rank_by_order, rank_in_group
 from jobs.ranking.pair_features import CATEGORICAL_FEATURES, COARSE_FEATURES, FEATURES
 
 COARSE = "coarse"
@@ -38,7 +39,7 @@ def kept_per_user(parameters: Parameters) -> int | None:
 def coarse_cut(score: npt.NDArray[np.float64], user: Rows, item: npt.NDArray[np.int32], keep: int) -> Rows:
     """Return the rows, ascending, that are among their user's `keep` best; users ascend, ties by item position."""
     order = np.lexsort((item, -score, user))
-    place = np.arange(len(order)) - np.searchsorted(user[order], user[order])
+    place = rank_in_group(user[order])
     return np.sort(order[place < keep])
 
 
@@ -47,8 +48,7 @@ def learn_the_cut(
 ) -> lgb.Booster:
     """Return trees that tell whether a row of FEATURES is among its user's `top_n` by the fine ranker's value."""
     order = np.lexsort((-value, user))
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order)) - np.searchsorted(user[order], user[order])
+    place = rank_by_order(user, order)
     columns = [FEATURES.index(name) for name in COARSE_FEATURES]
     data = lgb.Dataset(
         features[:, columns],

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from jobs.candidates.candidate_set import Candidates
 from jobs.candidates.sources import SCORES, Sources
 from jobs.features.shoppers import ShopperHistories
+from jobs.numeric.arrays import find_sorted, rank_by_order
 from serving.snapshot.record import SOURCES
 
 Matrix = npt.NDArray[np.float32]
@@ -124,12 +125,9 @@ class _At:
     @cached_property
     def history_row(self) -> npt.NDArray[np.int64]:
         """The history row of each candidate, -1 where the user never touched the item."""
-        if not len(self.shoppers.history["item_pos"]):
-            return np.full(len(self.item), -1, dtype=np.int64)
         keys = self.shoppers.history_user() * self.shoppers.n_items + self.shoppers.history["item_pos"]
         wanted = self.user * self.shoppers.n_items + self.item
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where(keys[at] == wanted, at, -1)
+        return find_sorted(keys, wanted)
 
 
 def _score(name: str, at: _At) -> Column:
@@ -207,10 +205,7 @@ def ranking_features(
 
 def _rank_within(user: npt.NDArray[np.int64], score: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return each candidate's rank by score among its user's, from 0; ties by item position."""
-    order = np.lexsort((-score, user))
-    rank = np.empty(len(user), dtype=np.float32)
-    rank[order] = np.arange(len(user)) - np.searchsorted(user[order], user[order])
-    return rank
+    return rank_by_order(user, np.lexsort((-score, user))).astype(np.float32)
 
 
 def _share_of_best(
@@ -240,8 +235,9 @@ def _category_share(
     of_user = np.bincount(shoppers.history_user(), weight, minlength=len(shoppers))
     distinct = keys[order][first]
     wanted = user * n_categories + np.maximum(code, 0)
-    at = np.minimum(np.searchsorted(distinct, wanted), max(len(distinct) - 1, 0))
-    held = np.where(distinct[at] == wanted, totals[at], 0) if len(distinct) else np.zeros(len(code))
+    position = find_sorted(distinct, wanted)
+    held = np.zeros(len(code))
+    held[position >= 0] = totals[position[position >= 0]]
     share = held / np.maximum(of_user[user], 1)
     return np.where(code >= 0, share, np.nan).astype(np.float32)
 

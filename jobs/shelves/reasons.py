@@ -12,7 +12,7 @@ from jobs.candidates.fusion import SOURCE_CODE
 from jobs.candidates.lists import LISTED
 from jobs.candidates.sources import BY_NEIGHBOURS, Sources, readings
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import pair_keys
+from jobs.numeric.arrays import find_sorted, pair_keys, rank_in_group
 from serving.snapshot.record import MAX_REASON_ITEMS, REASON_CODES
 
 REASON = {code: index for index, code in enumerate(REASON_CODES)}
@@ -68,8 +68,8 @@ def _largest_term(
     keys = pair_keys(user, item, reading.shape[1])
     order = np.argsort(keys, kind="stable")
     asked = pair_keys(owner[term], rows.indices, reading.shape[1])
-    at = np.minimum(np.searchsorted(keys[order], asked), max(len(keys) - 1, 0))
-    hit = np.flatnonzero(keys[order][at] == asked) if len(keys) else np.empty(0, np.int64)
+    at = find_sorted(keys[order], asked)
+    hit = np.flatnonzero(at >= 0)
     place, behind, adds = order[at[hit]], reading.indices[term[hit]], reading.data[term[hit]] * rows.data[hit]
     by_size = np.lexsort((behind, -adds, place))
     first = by_size[np.flatnonzero(np.diff(place[by_size], prepend=-1))]
@@ -111,9 +111,7 @@ def _what_was_done(shoppers: ShopperHistories, user: Positions, behind: Position
     """Return `bought`, `carted` or `viewed` for history items, whichever says most."""
     history = shoppers.history
     keys = shoppers.history_user() * shoppers.n_items + history["item_pos"]
-    if not len(keys):
-        return np.empty(0, dtype=np.int8)
-    at = np.minimum(np.searchsorted(keys, user * shoppers.n_items + behind), len(keys) - 1)
+    at = find_sorted(keys, pair_keys(user, behind, shoppers.n_items))
     done = np.where(history["cart_count"][at] > 0, REASON["carted"], REASON["viewed"])
     return np.where(history["purchase_count"][at] > 0, REASON["bought"], done).astype(np.int8)
 
@@ -128,7 +126,7 @@ def _beyond_the_budget(user: Positions, behind: Positions) -> npt.NDArray[np.boo
     order = np.argsort(first, kind="stable")
     owner = user[given][first[order]]
     number = np.empty(len(first), dtype=np.int64)
-    number[order] = np.arange(len(first)) - np.searchsorted(owner, owner)
+    number[order] = rank_in_group(owner)
     beyond = np.zeros(len(user), dtype=np.bool_)
     beyond[given] = number[inverse] >= MAX_REASON_ITEMS
     return beyond

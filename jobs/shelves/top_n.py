@@ -21,6 +21,7 @@ from jobs.features.shoppers import ShopperHistories, load_shoppers
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import CANDIDATES, RANKER, TOP_N
+from jobs.numeric.arrays import rank_in_group
 from jobs.ranking.coarse_cut import coarse_cut, kept_per_user
 from jobs.ranking.pair_features import COARSE_FEATURES, ranking_features
 from jobs.ranking.ranker import Ranker, load_ranker
@@ -62,7 +63,7 @@ def top_n(
     value = boost.boosted(value, sources.catalogue.columns["age_days"][item])
     order = np.lexsort((item, -value, user))
     order = blended(user, item, value, order, sources.catalogue, sources.item_vectors, blend)
-    rank = np.arange(len(order)) - np.searchsorted(user[order], user[order]) + 1
+    rank = rank_in_group(user[order]) + 1
     kept = rank <= n
     return rows[order[kept]], rank[kept], value[order[kept]]
 

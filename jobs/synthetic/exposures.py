@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from jobs.numeric.arrays import find_sorted
 from jobs.synthetic.catalogue import Shop, is_available, items_of
 from jobs.synthetic.draws import Flags, Floats, Ints, below, uniform
 from jobs.synthetic.shoppers import PERSONAS, Shoppers, utility, value
@@ -107,8 +108,8 @@ def _fill(shop: Shop, keys: tuple[Ints, ...], rows: Ints, day: int, age_band: in
         explore = np.where(has_known, EXPLORE, 1.0)
         explores = uniform(shop.seed, "explore", *keys, np.full(len(rows), place)) < explore
         item[:, place] = _draw(shop, keys, item[:, :place], explores, day, known, share)
-        at = np.minimum(np.searchsorted(known, item[:, place]), len(known) - 1)
-        is_known = known[at] == item[:, place]
+        at = find_sorted(known, item[:, place])
+        is_known = at >= 0
         of_known = np.where(is_known, share[at], 0.0)
         by_chance = explore / (eligible_count(shop, day) - place)
         by_fame = (1 - explore) * of_known / np.where(has_known, 1 - used, 1.0)

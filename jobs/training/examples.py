@@ -25,6 +25,7 @@ from jobs.lake.contracts import arrow_type, contract
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import EXAMPLES, LABELS, SHARDS, SHOWN, TOWERS, WINDOW_CF
+from jobs.numeric.arrays import find_sorted
 from jobs.ranking.pair_features import FEATURES, ranking_features
 from jobs.spark.shards import map_shards
 
@@ -99,13 +100,12 @@ def label_rows(
     """Return the row of `labels` that is about each (user, item), -1 where there is none."""
     owner = pc.index_in(labels["user_id"], value_set=user_id)
     rows = np.flatnonzero(pc.is_valid(owner).to_numpy())
-    if not len(rows):
-        return np.full(len(user), -1, dtype=np.int64)
     keys = pc.fill_null(owner, 0).to_numpy().astype(np.int64)[rows] * n_items + labels["item_pos"].to_numpy()[rows]
     order = np.argsort(keys, kind="stable")
     wanted = user * n_items + item
-    at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    return np.where(keys[order][at] == wanted, rows[order][at], -1)
+    row = find_sorted(keys[order], wanted)
+    row[row >= 0] = rows[order][row[row >= 0]]
+    return row
 
 
 def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> Manifest:

@@ -21,7 +21,8 @@ from jobs.candidates.sources import SCORES
 from jobs.config.parameters import Parameters
 from jobs.features.catalogue import Catalogue, load_catalogue
 from jobs.lake.tables import CONTENT, LABELS
-from jobs.numeric.list_metrics import ListScores, Positions, Values, rounded, score_lists
+from jobs.numeric.arrays import Positions, Values
+from jobs.numeric.list_metrics import ListScores, rounded, score_lists
 from jobs.ranking.heads import SPEND
 from jobs.ranking.pair_features import FEATURES
 from jobs.ranking.ranker import Ranker

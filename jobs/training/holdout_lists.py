@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jobs.numeric.list_metrics import Positions
+from jobs.numeric.arrays import Positions, rank_by_order
 
 LIST_LENGTH = 300
 """Of a list, places beyond these are not looked at, not even where what a user knows is taken out."""
@@ -48,6 +48,4 @@ class HeldOutCandidates:
 
     def ranks_in(self, order: Codes) -> Codes:
         """Return each row's rank among its user's, from 1, of rows in an order that goes user by user."""
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order)) - np.searchsorted(self.user[order], self.user[order]) + 1
-        return rank
+        return rank_by_order(self.user, order) + 1

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.features.catalogue import Catalogue
-from jobs.numeric.list_metrics import K, ListScores, Positions
+from jobs.numeric.arrays import Positions
+from jobs.numeric.list_metrics import K, ListScores
 from jobs.shelves.blend import Blend, blended
 from jobs.training.holdout_lists import HeldOutCandidates
 from serving.snapshot.record import SOURCES
