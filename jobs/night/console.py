@@ -25,6 +25,13 @@ def print_stages() -> None:
     Console().print(table)
 
 
+def stages_as_markdown() -> str:
+    """Return the same as a Markdown table: the one in docs/data-flow.md."""
+    rows = [(f"`{stage.name}`", stage.does, ", ".join(stage.reads), ", ".join(stage.writes)) for stage in STAGES]
+    lines = [f"| {' | '.join(row)} |" for row in [("stage", "does", "reads", "writes"), ("---",) * 4, *rows]]
+    return "\n".join(lines)
+
+
 def run_and_print(
     settings: Settings, parameters: Parameters, ds: date, names: Sequence[str] | None = None, force: str = ""
 ) -> bool:

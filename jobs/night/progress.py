@@ -47,8 +47,9 @@ class StageProgress:
             watcher.join()
             timing.wall_s = round(time.monotonic() - start, 2)
             self.timings.append(timing)
-        told = f"{timing.name:<16} {timing.wall_s:7.1f} s {timing.peak_mib:7.0f} MiB  {timing.note}"
-        self.console.print(told, highlight=False, markup=False)
+        line = f"{timing.name:<16} {timing.wall_s:7.1f} s {timing.peak_mib:7.0f} MiB  {timing.note}"
+        # Not wrapped: a remedy in it is copied whole.
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _watch(self, timing: StageTiming, stop: threading.Event) -> None:
         columns = (

@@ -173,4 +173,5 @@ def _built(night: NightContext, name: str, build: Callable[[], Manifest], descri
 
 
 def _facts(metrics: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in metrics.items())
+    """Return metrics as words; those of an index stay in the manifest."""
+    return ", ".join(f"{name} {value}" for name, value in metrics.items() if not isinstance(value, dict))
