@@ -1,13 +1,19 @@
 """Read landed files of any format as one table of typed rows: the view `landed` that `sql/staging/*.sql` clean.
 
-A column of `landed` has the contract's type whatever the file held; a value that cannot have it leaves the column
-null and names its fault in `fault`, so a query adds its own rules with COALESCE and loses no row.
+Each landing column of `landed` has its contract's type, whatever the file held. A value that cannot become that type
+is null, and its reason is in `fault`, so a query can add its own rules with COALESCE and loses no row.
 
-`landed` has `ds`, `path` (the file's name within its day), the landing columns, `fault` (reason and column_name, or
-null), of a row at fault `raw` (the row as JSON, cut to RAW_BYTES) and `raw_sha256` (of the whole row), and
-`row_order` (rises with the rows of a file).
+`landed` has these columns:
+
+- `ds`, and `path`: the file's name within its day
+- the landing columns
+- `fault`: reason and column_name, or null
+- `raw`: of a row at fault, the row as JSON, cut to RAW_BYTES
+- `raw_sha256`: of a row at fault, over the whole row
+- `row_order`: rises with the rows of a file
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -20,8 +26,9 @@ from pyspark.sql import types as T
 
 from jobs.lake.contracts import Column, contract, spark_type
 from jobs.lake.tables import STAGED_AS
-from jobs.landing.column_types import arrow_reads_as, faults, parsed, typed
+from jobs.landing.column_types import NANOSECONDS, converted, faults, parsed, stored_type
 from jobs.landing.folders import LandedFile, Landing, unreadable
+from jobs.landing.headers import parquet_schema, text_columns
 
 CORRUPT = "_corrupt_record"
 RAW_BYTES = 4096
@@ -30,34 +37,42 @@ FAULT = "struct<reason:string,column_name:string>"
 
 
 class MissingColumnError(ValueError):
-    """A file lacks a column that its table cannot do without."""
+    """A file lacks a column that its table requires."""
 
 
 class WrongTypeError(ValueError):
-    """A parquet column's type cannot hold what the column means."""
+    """A parquet column has a type that cannot become the contract's type."""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What files that can be read together have in common: format, and columns with the types they are read as.
+class FileLayout:
+    """What files that are read together have in common: their format, and each column's name and stored type.
 
-    A type of None means text of csv or jsonl. `columns` of a csv are in the header's order.
+    The stored type None means text of csv or jsonl. `columns` of a csv are in the header's order.
     """
 
     format: str
     columns: tuple[tuple[str, str | None], ...]
 
+    @property
+    def frame_columns(self) -> list[tuple[str, str | None, str]]:
+        """Each column's name, stored type and name in the frame: Spark reads a csv's columns by their place."""
+        by_place = self.format == "csv"
+        return [
+            (name, stored, f"c{place}" if by_place else name) for place, (name, stored) in enumerate(self.columns)
+        ]
+
 
 @dataclass
 class LandedFiles:
-    """The files of one landing table to be read, by layout; and what they had too little or too much of."""
+    """The files of one landing table that are to be read, by layout, and which columns they lack or have too many."""
 
     name: str
-    layouts: dict[Layout, list[LandedFile]] = field(default_factory=dict)
-    absent: dict[str, int] = field(default_factory=dict)
-    """Files that lack an optional column, by column."""
-    unknown: dict[str, int] = field(default_factory=dict)
-    """Files that have a column Topshelf does not know, by column."""
+    layouts: dict[FileLayout, list[LandedFile]] = field(default_factory=dict)
+    absent: Counter[str] = field(default_factory=Counter)
+    """How many files lack each optional column."""
+    unknown: Counter[str] = field(default_factory=Counter)
+    """How many files have each column that the contract does not name."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -65,48 +80,74 @@ class LandedFiles:
         return contract(STAGED_AS[self.name]).landing
 
     @property
-    def files(self) -> int:
+    def file_count(self) -> int:
         """How many files there are."""
         return sum(len(files) for files in self.layouts.values())
 
 
 def inspect(landing: Landing, name: str, files: Iterable[LandedFile]) -> LandedFiles:
-    """Look into every file's header or schema, and hold it against the contract.
+    """Read every file's header or schema, and check it against the contract of the landing table `name`.
 
     Raises:
         UnreadableFileError, MissingColumnError, WrongTypeError: naming the file, what is wrong, and the remedy.
     """
-    table = LandedFiles(name)
-    known = {column.name for column in table.columns}
+    landed_files = LandedFiles(name)
+    wanted = {column.name for column in landed_files.columns}
     for file in files:
-        layout, found = _layout(landing, file, table.columns)
-        _refuse_missing(file, table.columns, found)
-        for column in known - found:
-            table.absent[column] = table.absent.get(column, 0) + 1
-        for column in found - known:
-            table.unknown[column] = table.unknown.get(column, 0) + 1
-        table.layouts.setdefault(layout, []).append(file)
-    return table
+        layout, present = _layout(landing, file, landed_files.columns)
+        _refuse_missing(file, landed_files.columns, present)
+        landed_files.absent.update(wanted - present)
+        landed_files.unknown.update(present - wanted)
+        landed_files.layouts.setdefault(layout, []).append(file)
+    return landed_files
 
 
-def _layout(landing: Landing, file: LandedFile, wanted: Sequence[Column]) -> tuple[Layout, set[str]]:
+def landed_rows(spark: SparkSession, landing: Landing, landed_files: LandedFiles) -> DataFrame:
+    """Return the rows of all files as the view `landed`; there must be at least one file."""
+    # By default Spark lists hundreds of folders in a job with one task each, which takes longer than reading them.
+    spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", LISTING_TASKS)
+    frames = [
+        _read(spark, landing, landed_files.columns, layout, files) for layout, files in landed_files.layouts.items()
+    ]
+    return reduce(DataFrame.unionAll, frames)
+
+
+def cut_to_bytes(text: Expression, limit: int) -> Expression:
+    """Return the text, or as many of its first whole characters as fit into `limit` bytes."""
+    head = F.substring(text.cast("binary"), 1, limit - 3).cast("string")
+    return F.when(F.octet_length(text) <= limit, text).otherwise(F.make_valid_utf8(head))
+
+
+def naming_file(error: Exception, landed_files: LandedFiles) -> Exception:
+    """Return an error that names the landed file on which a Spark job failed, or `error` where it names none."""
+    text = str(error)
+    for files in landed_files.layouts.values():
+        for file in files:
+            if f"ds={file.ds}/{file.name}" in text:
+                return unreadable(file, text.split("\n", 1)[0][:300])
+    return error
+
+
+def _layout(landing: Landing, file: LandedFile, wanted: Sequence[Column]) -> tuple[FileLayout, set[str]]:
+    """Return a file's layout, and the names of all its columns."""
     if file.format == "parquet":
-        schema, physical = landing.parquet_schema(file)
+        schema, physical = parquet_schema(landing, file)
         columns = []
         for column in wanted:
+            # A name that stands twice has no index.
             if schema.get_field_index(column.name) >= 0 and not pa.types.is_null(schema.field(column.name).type):
                 arrow = schema.field(column.name).type
-                columns.append((column.name, _read_as(file, column, arrow, physical.get(column.name))))
-        return Layout("parquet", tuple(columns)), set(schema.names)
-    names = landing.text_columns(file)
+                columns.append((column.name, _stored_type(file, column, arrow, physical.get(column.name))))
+        return FileLayout("parquet", tuple(columns)), set(schema.names)
+    names = text_columns(landing, file)
     if file.format == "jsonl":
-        return Layout("jsonl", tuple((column.name, None) for column in wanted)), set(names)
-    return Layout("csv", tuple((name, None) for name in names)), set(names)
+        return FileLayout("jsonl", tuple((column.name, None) for column in wanted)), set(names)
+    return FileLayout("csv", tuple((name, None) for name in names)), set(names)
 
 
-def _read_as(file: LandedFile, column: Column, arrow: pa.DataType, physical: str | None) -> str:
+def _stored_type(file: LandedFile, column: Column, arrow: pa.DataType, physical: str | None) -> str:
     try:
-        return arrow_reads_as(arrow, column.type, int96=physical == "INT96")
+        return stored_type(arrow, column.type, int96=physical == "INT96")
     except TypeError as error:
         raise WrongTypeError(
             f"{file.path}: column {column.name} is {arrow}, which cannot be {column.type} "
@@ -115,41 +156,31 @@ def _read_as(file: LandedFile, column: Column, arrow: pa.DataType, physical: str
         ) from error
 
 
-def _refuse_missing(file: LandedFile, wanted: Sequence[Column], found: set[str]) -> None:
-    if file.format == "jsonl" and not found:
+def _refuse_missing(file: LandedFile, wanted: Sequence[Column], present: set[str]) -> None:
+    if file.format == "jsonl" and not present:
         return  # without a row there is no key to look for
-    missing = [column.name for column in wanted if column.required and column.name not in found]
+    missing = [column.name for column in wanted if column.required and column.name not in present]
     if missing:
-        only = next(iter(found)) if len(found) == 1 else ""
+        only = next(iter(present)) if len(present) == 1 else ""
         hint = "; its columns must be separated by commas" if set(only) & set(";\t|") else ""
         raise MissingColumnError(
-            f"{file.path} has no column {', '.join(missing)} (it has: {', '.join(sorted(found))}){hint}; "
+            f"{file.path} has no column {', '.join(missing)} (it has: {', '.join(sorted(present))}){hint}; "
             f"add the column and land the file again"
         )
 
 
-def landed_rows(spark: SparkSession, landing: Landing, table: LandedFiles) -> DataFrame:
-    """Return the rows of all files (there must be some) as the view `landed`."""
-    # By default Spark lists hundreds of folders in a job with a task for each, which takes longer than to read them.
-    spark.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", LISTING_TASKS)
-    frames = [_read(spark, landing, table, layout, files) for layout, files in table.layouts.items()]
-    return reduce(DataFrame.unionAll, frames)
-
-
 def _read(
-    spark: SparkSession, landing: Landing, table: LandedFiles, layout: Layout, files: Sequence[LandedFile]
+    spark: SparkSession, landing: Landing, wanted: Sequence[Column], layout: FileLayout, files: Sequence[LandedFile]
 ) -> DataFrame:
-    paths = [landing.address(file) for file in files]
-    reader = {"parquet": _parquet, "csv": _csv, "jsonl": _jsonl}[layout.format]
-    frame = reader(spark, paths, layout)
-    wanted = {column.name: column for column in table.columns}
-    held = {name: (F.col(f"`{stored}`"), kind) for name, kind, stored in _stored(layout) if name in wanted}
-    values, reasons = _values(table.columns, held)
-    whole = F.to_json(F.struct(*(F.col(f"`{stored}`").alias(name) for name, _, stored in _stored(layout))))
+    paths = [landing.spark_path(file) for file in files]
+    read = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_jsonl}[layout.format]
+    columns = {name: (F.col(f"`{in_frame}`"), stored) for name, stored, in_frame in layout.frame_columns}
+    values, reasons = _values(wanted, columns)
+    row = F.to_json(F.struct(*(column.alias(name) for name, (column, _) in columns.items())))
     if layout.format != "parquet":
-        broken = F.col(CORRUPT).isNotNull()
-        whole = F.when(broken, F.to_json(F.struct(F.col(CORRUPT).alias("line")))).otherwise(whole)
-        reasons = {("malformed_row", ""): broken} | reasons
+        is_malformed = F.col(CORRUPT).isNotNull()
+        row = F.when(is_malformed, F.to_json(F.struct(F.col(CORRUPT).alias("line")))).otherwise(row)
+        reasons = {("malformed_row", ""): is_malformed} | reasons
     fault = F.coalesce(
         *(
             F.when(where, F.struct(F.lit(reason).alias("reason"), F.lit(column or None).alias("column_name")))
@@ -157,36 +188,30 @@ def _read(
         )
     )
     day = F.regexp_extract(F.col("_metadata.file_path"), r"/ds=(\d{4}-\d{2}-\d{2})/[^/]*$", 1)
-    return frame.select(
+    return read(spark, paths, layout).select(
         day.cast("date").alias("ds"),
-        # Spark tells names as in a URL, where a plus is a plus.
+        # Spark gives names as in a URL, and url_decode would make a plus a space.
         F.url_decode(F.replace(F.col("_metadata.file_name"), F.lit("+"), F.lit("%2B"))).alias("path"),
-        *(values[column.name].alias(column.name) for column in table.columns),
+        *(values[column.name].alias(column.name) for column in wanted),
         fault.cast(FAULT).alias("fault"),
-        F.when(fault.isNotNull(), cut(whole, RAW_BYTES)).alias("raw"),
-        F.when(fault.isNotNull(), F.sha2(whole, 256)).alias("raw_sha256"),
+        F.when(fault.isNotNull(), cut_to_bytes(row, RAW_BYTES)).alias("raw"),
+        F.when(fault.isNotNull(), F.sha2(row, 256)).alias("raw_sha256"),
         F.monotonically_increasing_id().alias("row_order"),
     )
 
 
-def _stored(layout: Layout) -> list[tuple[str, str | None, str]]:
-    """Return each column's name, type and the name it has in the frame: a csv's go by their place."""
-    by_place = layout.format == "csv"
-    return [(name, kind, f"c{n}" if by_place else name) for n, (name, kind) in enumerate(layout.columns)]
-
-
 def _values(
-    wanted: Sequence[Column], held: Mapping[str, tuple[Expression, str | None]]
+    wanted: Sequence[Column], columns: Mapping[str, tuple[Expression, str | None]]
 ) -> tuple[dict[str, Expression], dict[tuple[str, str], Expression]]:
-    """Return each wanted column's value, and where it is at fault, by reason and column."""
+    """Return each wanted column's value, and where a row is at fault, by reason and column."""
     values, reasons = {}, {}
     for column in wanted:
-        if column.name not in held:
+        if column.name not in columns:
             values[column.name] = F.lit(None).cast(spark_type(column.type))
             continue
-        given, kind = held[column.name]
-        value = parsed(given, column.type) if kind is None else typed(given, kind, column.type)
-        for reason, where in faults(column, given, kind, value).items():
+        landed, stored = columns[column.name]
+        value = parsed(landed, column.type) if stored is None else converted(landed, stored, column.type)
+        for reason, where in faults(column, landed, stored, value).items():
             reasons[reason, column.name] = where
         if column.type == "string" and column.max_bytes:
             value = F.when(F.octet_length(value) <= F.lit(column.max_bytes), value)
@@ -194,47 +219,33 @@ def _values(
     return values, reasons
 
 
-def cut(text: Expression, limit: int) -> Expression:
-    """Return the text, or as many of its first bytes as fit whole characters into `limit`."""
-    head = F.substring(text.cast("binary"), 1, limit - 3).cast("string")
-    return F.when(F.octet_length(text) <= limit, text).otherwise(F.make_valid_utf8(head))
-
-
-def _parquet(spark: SparkSession, paths: list[str], layout: Layout) -> DataFrame:
-    if any(kind == "nanoseconds" for _, kind in layout.columns):
-        # Spark has no type for them; it reads them as integers where it is told to.
+def _read_parquet(spark: SparkSession, paths: list[str], layout: FileLayout) -> DataFrame:
+    if any(stored == NANOSECONDS for _, stored in layout.columns):
+        # Spark has no type for nanoseconds; with this setting it reads them as integers.
         spark.conf.set("spark.sql.legacy.parquet.nanosAsLong", "true")
     schema = T.StructType(
-        [T.StructField(name, _parquet_type(kind or "string"), True) for name, kind in layout.columns]
+        [T.StructField(name, _parquet_type(stored or "string"), True) for name, stored in layout.columns]
     )
     return spark.read.schema(schema).parquet(*paths)
 
 
-def _parquet_type(kind: str) -> T.DataType:
-    special = {"nanoseconds": T.LongType(), "timestamp_ntz": T.TimestampNTZType(), "binary": T.BinaryType()}
-    return special.get(kind) or spark_type(kind)
+def _parquet_type(stored: str) -> T.DataType:
+    special = {NANOSECONDS: T.LongType(), "timestamp_ntz": T.TimestampNTZType(), "binary": T.BinaryType()}
+    return special.get(stored) or spark_type(stored)
 
 
-def _csv(spark: SparkSession, paths: list[str], layout: Layout) -> DataFrame:
-    """Read csv whose fields may hold line breaks; in a file of Windows lines, such a break is read as a plain one."""
-    stored = [T.StructField(name, T.StringType(), True) for _, _, name in _stored(layout)]
-    schema = T.StructType([*stored, T.StructField(CORRUPT, T.StringType(), True)])
-    reader = spark.read.schema(schema).options(header=True, multiLine=True, quote='"', escape='"')
-    # Told to read few columns, the reader would not count a row's fields, and a torn row would pass.
+def _read_csv(spark: SparkSession, paths: list[str], layout: FileLayout) -> DataFrame:
+    """Read csv whose fields may hold line breaks; in a file with Windows line ends they become plain line breaks."""
+    reader = spark.read.schema(_text_schema(in_frame for _, _, in_frame in layout.frame_columns))
+    reader = reader.options(header=True, multiLine=True, quote='"', escape='"')
+    # With column pruning the reader would not count a row's fields, and would take a torn row for a whole one.
     return reader.options(columnPruning=False, columnNameOfCorruptRecord=CORRUPT).csv(paths)
 
 
-def _jsonl(spark: SparkSession, paths: list[str], layout: Layout) -> DataFrame:
-    names = [*(name for name, _ in layout.columns), CORRUPT]
-    schema = T.StructType([T.StructField(name, T.StringType(), True) for name in names])
+def _read_jsonl(spark: SparkSession, paths: list[str], layout: FileLayout) -> DataFrame:
+    schema = _text_schema(name for name, _ in layout.columns)
     return spark.read.schema(schema).option("columnNameOfCorruptRecord", CORRUPT).json(paths)
 
 
-def unreadable_in(error: Exception, table: LandedFiles) -> Exception:
-    """Return the error that names the landed file on which a Spark job failed, or `error` where it names none."""
-    text = str(error)
-    for files in table.layouts.values():
-        for file in files:
-            if f"ds={file.ds}/{file.name}" in text:
-                return unreadable(file, text.split("\n", 1)[0][:300])
-    return error
+def _text_schema(names: Iterable[str]) -> T.StructType:
+    return T.StructType([T.StructField(name, T.StringType(), True) for name in (*names, CORRUPT)])

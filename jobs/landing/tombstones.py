@@ -1,6 +1,7 @@
 """Which shoppers were erased, and how their rows leave landing.
 
-A file is rewritten without the rows of erased users, so that the next night stages its day anew.
+Landing is the source of all tables, so its files are rewritten without the rows of erased users. That changes their
+days' fingerprints, and the next night stages those days again.
 """
 
 import csv
@@ -17,144 +18,149 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from jobs.lake.filesystems import filesystem_of
-from serving.snapshot.tombstones import Tombstones
+from serving.snapshot.tombstones import FOLDER, Tombstones
 
 REDACTED = "_redacted.json"
+"""Beside a day's files: how many rows each of them has lost to erasures."""
 PERSONAL = ("events", "exposures", "users")
-_LINE = msgspec.json.Decoder(dict[str, object])
-Gone = Callable[[str | None, str | None], bool]
-"""Whether the row of a user id with a time stamp is to go."""
+"""Landing tables with a user_id."""
+IsErased = Callable[[str | None, str | None], bool]
+"""Whether the row of a user id with a time stamp has to go."""
+
+_ROW = msgspec.json.Decoder(dict[str, object])
+_LOST_ROWS = msgspec.json.Decoder(dict[str, int])
 
 
 def erased_users(landing: str) -> Tombstones:
-    """Return the erasures that stand in `landing/tombstones/*.jsonl`."""
+    """Return the erasures in `landing/tombstones/*.jsonl`."""
     filesystem, base = filesystem_of(landing)
-    stones = Tombstones()
-    for info in filesystem.get_file_info(fs.FileSelector(f"{base}/tombstones", allow_not_found=True)):
+    tombstones = Tombstones()
+    for info in filesystem.get_file_info(fs.FileSelector(f"{base}/{FOLDER}", allow_not_found=True)):
         if info.base_name.endswith(".jsonl"):
             with filesystem.open_input_stream(info.path) as stream:
-                stones.take(stream.readall().splitlines())
-    return stones
+                tombstones.take(stream.readall().splitlines())
+    return tombstones
 
 
-def without(table: pa.Table, erased: Tombstones) -> pa.Table:
-    """Return a table without the rows of erased users."""
-    if not len(erased):
+def without(table: pa.Table, tombstones: Tombstones) -> pa.Table:
+    """Return a table with a user_id without the rows of users who were ever erased, whatever the rows' day."""
+    if not len(tombstones):
         return table
-    owner = table["user_id"].cast(pa.string())
-    known = pc.unique(owner)
-    gone = known.filter(
-        pa.array([erased.erased_at(user_id) is not None for user_id in known.to_pylist()], pa.bool_())
-    )
-    return table.filter(pc.invert(pc.is_in(owner, value_set=gone)))
+    user_id = table["user_id"].cast(pa.string())
+    distinct = pc.unique(user_id)
+    is_erased = pa.array([tombstones.erased_at(user) is not None for user in distinct.to_pylist()], pa.bool_())
+    return table.filter(pc.invert(pc.is_in(user_id, value_set=distinct.filter(is_erased))))
 
 
-def erase_from_landing(landing: str, stones: Tombstones, before: date) -> dict[str, int]:
-    """Rewrite the files of days before `before` that hold erased rows; return how many rows went, by file.
+def erase_from_landing(landing: str, tombstones: Tombstones, before: date) -> dict[str, int]:
+    """Rewrite the files of days before `before` that hold rows to erase; return how many rows each file lost.
 
-    A row goes if its user was erased after it: by `ts`, in `users` by the folder's day. The folder keeps a note of
-    how many rows each file has lost.
+    A row goes if it is not newer than its user's erasure: by its `ts`, or without one by its folder's day, as in
+    `users`. REDACTED in the folder sums up how many rows each file has lost so far. Keys of the result are
+    `<table>/ds=<day>/<file>`.
     """
     filesystem, base = filesystem_of(landing)
-    went: dict[str, int] = {}
+    lost_rows: dict[str, int] = {}
     for table in PERSONAL:
         folders = filesystem.get_file_info(fs.FileSelector(f"{base}/{table}", allow_not_found=True))
         for folder in sorted(folders, key=lambda info: str(info.base_name)):
             if not folder.base_name.startswith("ds=") or date.fromisoformat(folder.base_name[3:]) >= before:
                 continue
-            lost = _erase_from_folder(filesystem, folder, _gone_by(stones, folder.base_name[3:]))
-            went |= {f"{table}/{folder.base_name}/{name}": rows for name, rows in lost.items()}
-    return went
+            lost = _erase_from_folder(filesystem, folder, _erased_in(tombstones, folder.base_name[3:]))
+            lost_rows |= {f"{table}/{folder.base_name}/{name}": rows for name, rows in lost.items()}
+    return lost_rows
 
 
-def _gone_by(stones: Tombstones, folder_day: str) -> Gone:
-    """Return the test of a folder's rows; a row without a time stamp is as old as its folder."""
-    remembered: dict[str, float | None] = {}
+def _erased_in(tombstones: Tombstones, folder_day: str) -> IsErased:
+    """Return the test of a folder's rows; a row without a time stamp is as old as its folder's day."""
+    erased_at: dict[str, float | None] = {}
 
-    def gone(user_id: str | None, ts: str | None) -> bool:
+    def is_erased(user_id: str | None, ts: str | None) -> bool:
         if not user_id:
             return False
-        if user_id not in remembered:
-            remembered[user_id] = stones.erased_at(user_id)
-        erased_at = remembered[user_id]
-        if erased_at is None:
+        if user_id not in erased_at:
+            erased_at[user_id] = tombstones.erased_at(user_id)
+        until = erased_at[user_id]
+        if until is None:
             return False
         at = datetime.fromisoformat(ts or folder_day)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() <= erased_at
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() <= until
 
-    return gone
+    return is_erased
 
 
-def _erase_from_folder(filesystem: fs.FileSystem, folder: fs.FileInfo, gone: Gone) -> dict[str, int]:
+def _erase_from_folder(filesystem: fs.FileSystem, folder: fs.FileInfo, is_erased: IsErased) -> dict[str, int]:
+    """Rewrite a folder's files without erased rows; return how many rows each changed file lost."""
     lost: dict[str, int] = {}
     for info in filesystem.get_file_info(fs.FileSelector(folder.path)):
         if info.base_name.startswith(("_", ".")):
             continue
         with filesystem.open_input_stream(info.path, compression=None) as stream:
             content = stream.readall()
-        kept, rows = _without(info.base_name, content, gone)
-        if rows:
+        kept, lost_here = _without_erased(info.base_name, content, is_erased)
+        if lost_here:
             _replace(filesystem, info.path, kept)
-            lost[info.base_name] = rows
+            lost[info.base_name] = lost_here
     if lost:
-        note = f"{folder.path}/{REDACTED}"
-        before: dict[str, int] = {}
-        if filesystem.get_file_info(note).type == fs.FileType.File:
-            with filesystem.open_input_stream(note) as stream:
-                before = json.loads(stream.readall())
-        total = {name: before.get(name, 0) + lost.get(name, 0) for name in sorted({*before, *lost})}
-        _replace(filesystem, note, json.dumps(total, indent=1).encode())
+        _add_to_note(filesystem, f"{folder.path}/{REDACTED}", lost)
     return lost
+
+
+def _add_to_note(filesystem: fs.FileSystem, path: str, lost: dict[str, int]) -> None:
+    earlier: dict[str, int] = {}
+    if filesystem.get_file_info(path).type == fs.FileType.File:
+        with filesystem.open_input_stream(path) as stream:
+            earlier = _LOST_ROWS.decode(stream.readall())
+    total = {name: earlier.get(name, 0) + lost.get(name, 0) for name in sorted({*earlier, *lost})}
+    _replace(filesystem, path, json.dumps(total, indent=1).encode())
 
 
 def _replace(filesystem: fs.FileSystem, path: str, content: bytes) -> None:
     folder, _, name = path.rpartition("/")
-    partial = f"{folder}/.{name}.partial"  # passed over by every reader of landing
+    partial = f"{folder}/.{name}.partial"  # every reader of landing skips hidden names
     with filesystem.open_output_stream(partial, compression=None) as stream:
         stream.write(content)
     filesystem.move(partial, path)
 
 
-def _without(name: str, content: bytes, gone: Gone) -> tuple[bytes, int]:
-    """Return a file's content without the rows that go, and how many went."""
+def _without_erased(name: str, content: bytes, is_erased: IsErased) -> tuple[bytes, int]:
+    """Return a file's content without its erased rows, and how many there were."""
     if name.endswith(".parquet"):
-        return _parquet_without(content, gone)
+        return _parquet_without(content, is_erased)
     text = gzip.decompress(content) if name.endswith(".gz") else content
-    kept, rows = _jsonl_without(text, gone) if name.endswith(".jsonl") else _csv_without(text, gone)
-    return (gzip.compress(kept, mtime=0) if name.endswith(".gz") else kept), rows
+    kept, lost = _jsonl_without(text, is_erased) if name.endswith(".jsonl") else _csv_without(text, is_erased)
+    return (gzip.compress(kept, mtime=0) if name.endswith(".gz") else kept), lost
 
 
-def _parquet_without(content: bytes, gone: Gone) -> tuple[bytes, int]:
+def _parquet_without(content: bytes, is_erased: IsErased) -> tuple[bytes, int]:
     rows = pq.read_table(io.BytesIO(content))
     if "user_id" not in rows.column_names:
         return content, 0
     users = rows["user_id"].cast(pa.string()).to_pylist()
     times = rows["ts"].cast(pa.string()).to_pylist() if "ts" in rows.column_names else [None] * len(rows)
-    stay = pa.array([not gone(user, ts) for user, ts in zip(users, times, strict=True)], pa.bool_())
-    kept = rows.filter(stay)
+    kept = rows.filter(pa.array([not is_erased(user, ts) for user, ts in zip(users, times, strict=True)], pa.bool_()))
     if len(kept) == len(rows):
         return content, 0
-    out = io.BytesIO()
-    pq.write_table(kept, out)
-    return out.getvalue(), len(rows) - len(kept)
+    buffer = io.BytesIO()
+    pq.write_table(kept, buffer)
+    return buffer.getvalue(), len(rows) - len(kept)
 
 
-def _jsonl_without(text: bytes, gone: Gone) -> tuple[bytes, int]:
-    kept, went = [], 0
-    for line in text.splitlines(keepends=True):
+def _jsonl_without(text: bytes, is_erased: IsErased) -> tuple[bytes, int]:
+    lines = text.splitlines(keepends=True)
+    kept = []
+    for line in lines:
         try:
-            row = _LINE.decode(line)
+            row = _ROW.decode(line)
         except msgspec.MsgspecError:
-            row = {}  # no row at all; quarantine tells of it
+            row = {}  # no row at all: ingest puts it into quarantine
         user, ts = row.get("user_id"), row.get("ts")
-        if gone(None if user is None else str(user), None if ts is None else str(ts)):
-            went += 1
-        else:
+        if not is_erased(None if user is None else str(user), None if ts is None else str(ts)):
             kept.append(line)
-    return b"".join(kept), went
+    return b"".join(kept), len(lines) - len(kept)
 
 
-def _csv_without(text: bytes, gone: Gone) -> tuple[bytes, int]:
+def _csv_without(text: bytes, is_erased: IsErased) -> tuple[bytes, int]:
     rows = list(csv.reader(io.StringIO(text.decode("utf-8-sig"), newline="")))
     header = rows[0] if rows else []
     if "user_id" not in header:
@@ -163,8 +169,8 @@ def _csv_without(text: bytes, gone: Gone) -> tuple[bytes, int]:
     kept = [
         row
         for row in rows[1:]
-        if len(row) <= user or not gone(row[user], row[ts] if ts is not None and len(row) > ts else None)
+        if len(row) <= user or not is_erased(row[user], row[ts] if ts is not None and len(row) > ts else None)
     ]
-    out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n").writerows([header, *kept])
-    return out.getvalue().encode(), len(rows) - 1 - len(kept)
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerows([header, *kept])
+    return buffer.getvalue().encode(), len(rows) - 1 - len(kept)

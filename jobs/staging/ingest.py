@@ -2,11 +2,12 @@
 
     topshelf stage ingest --ds 2026-01-31 --landing data/landing --lake data/lake
 
-A day is built again only when a file of it, or the code, has changed; all days to build are built in one go. A row
-that cannot be right is set aside in quarantine with its reason and counted; a file or a folder that cannot be read
-stops the run with its name and the remedy.
+A day is built again only when one of its files or the code has changed; all stale days are built together. A row that
+cannot be used is put into quarantine with its reason, and counted. A file or a folder that cannot be read stops the
+run with its name and the remedy.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,18 +22,19 @@ from jobs.config.parameters import Parameters
 from jobs.lake.contracts import contract
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import LakeWriteError
-from jobs.lake.tables import QUARANTINE, STAGED_AS
+from jobs.lake.tables import INTERACTIONS, QUARANTINE, STAGED_AS
 from jobs.landing.folders import LandedDay, Landing
-from jobs.landing.rows import LandedFiles, inspect, landed_rows, unreadable_in
+from jobs.landing.rows import LandedFiles, inspect, landed_rows, naming_file
 from jobs.spark.queries import query
 from jobs.staging.quarantine import RowCounts, count_rows, quarantine, refuse_too_many, total
 
-EARLIER = "event_id string, event_date date, ds date"
+LandedDays = Mapping[str, Mapping[date, LandedDay]]
+"""The days of each landing table."""
 
 
 @dataclass
 class IngestSummary:
-    """What one run built, kept, set aside and did without."""
+    """What one run built, kept and set aside, and what the landed files lack."""
 
     ds: date
     days: int
@@ -40,15 +42,15 @@ class IngestSummary:
     counts: dict[str, RowCounts] = field(default_factory=dict)
     """Rows of the days built, by landing table."""
     without: list[str] = field(default_factory=list)
-    """What the landed files lack, in words."""
+    """In words: tables that never landed, and optional columns that files lack."""
     unknown: list[str] = field(default_factory=list)
-    """Columns that were passed over, in words."""
+    """In words: columns of files that the contract does not name; they are ignored."""
 
     def __str__(self) -> str:
-        told = ", ".join(f"{counts.kept:,} {name}" for name, counts in self.counts.items() if counts.kept)
-        aside = sum(sum(counts.set_aside.values()) for counts in self.counts.values())
-        built = f"{len(self.built)} of {self.days} days built" + (f": {told}" if told else "")
-        return built + (f"; {aside:,} rows set aside" if aside else "")
+        kept = ", ".join(f"{counts.kept:,} {name}" for name, counts in self.counts.items() if counts.kept)
+        set_aside = sum(counts.set_aside_count for counts in self.counts.values())
+        built = f"{len(self.built)} of {self.days} days built" + (f": {kept}" if kept else "")
+        return built + (f"; {set_aside:,} rows set aside" if set_aside else "")
 
     def lines(self) -> list[str]:
         """Return the summary as lines for a terminal."""
@@ -63,99 +65,108 @@ class IngestSummary:
 
 
 def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: Parameters) -> IngestSummary:
-    """Bring the staging tables up to `ds`, all days from the first landed one.
+    """Build the stale days of the staging tables, from the first landed day up to `ds`.
 
     Raises:
         UnmarkedDayError, UnreadableFileError, MissingColumnError, WrongTypeError: a folder or a file at fault.
-        TooManyBadRowsError: a day of which too much was set aside; its quarantine stands, its staging does not.
+        TooManyBadRowsError: too many rows of a day were set aside. Quarantine is written, the other tables are not.
         LakeWriteError: the lake could not be written.
     """
     source = Landing(landing)
-    found = {name: {day.ds: day for day in source.days(name, ds)} for name in STAGED_AS}
-    prints = _fingerprints(source, found)
-    days = sorted({day for of_table in found.values() for day in of_table})
-    stale = [day for day in days if not _is_current(lake, day, prints)]
+    landed = {name: {day.ds: day for day in source.days(name, ds)} for name in STAGED_AS}
+    fingerprints = _fingerprints(source, landed)
+    days = sorted({day for days_of_table in landed.values() for day in days_of_table})
+    stale = [day for day in days if _is_stale(lake, day, fingerprints)]
     summary = IngestSummary(ds, len(days), stale)
     if not stale:
         return summary
-    tables = {
-        name: inspect(source, name, (file for day in stale if day in of_table for file in of_table[day].files))
-        for name, of_table in found.items()
+    files = {
+        name: inspect(source, name, (file for day in stale if day in by_day for file in by_day[day].files))
+        for name, by_day in landed.items()
     }
-    _tell_what_is_missing(summary, tables, found)
-    cleaned = {name: _cleaned(spark, lake, source, table, stale, ds) for name, table in tables.items() if table.files}
-    # Only now: Spark lets go of what it keeps of a view when the view's name is bound anew, as `landed` is by each.
+    _note_columns(summary, files, landed)
+    cleaned = {
+        name: _cleaned(spark, lake, source, landed_files, stale, ds)
+        for name, landed_files in files.items()
+        if landed_files.file_count
+    }
+    # Only now: when a view's name is bound again, as `landed` is for each table, Spark drops what it persisted of it.
     for frame in cleaned.values():
         frame.persist(StorageLevel.DISK_ONLY)
     try:
-        _write(lake, landing, cleaned, tables, summary, prints, parameters.max_quarantine_share)
+        _write(lake, landing, cleaned, files, summary, fingerprints, parameters.max_quarantine_share)
     finally:
         for frame in cleaned.values():
             frame.unpersist()
     return summary
 
 
-def _fingerprints(source: Landing, found: Mapping[str, Mapping[date, LandedDay]]) -> dict[str, str]:
-    every = [day for of_table in found.values() for day in of_table.values()]
+def _fingerprints(source: Landing, landed: LandedDays) -> dict[str, str]:
+    days = [day for by_day in landed.values() for day in by_day.values()]
     with ThreadPoolExecutor() as pool:
+        fingerprints = pool.map(source.fingerprint, days)
         return {
-            _key(day.table, day.ds): told
-            for day, told in zip(every, pool.map(source.fingerprint, every), strict=True)
+            _input_name(day.table, day.ds): fingerprint for day, fingerprint in zip(days, fingerprints, strict=True)
         }
 
 
-def _key(name: str, ds: date) -> str:
-    return f"landing/{name}/ds={ds}"
+def _input_name(table: str, ds: date) -> str:
+    return f"landing/{table}/ds={ds}"
 
 
-def _is_current(lake: Lake, ds: date, prints: Mapping[str, str]) -> bool:
-    """Tell whether a day's five tables are made of what lies in landing now, by this code."""
-    events = lake.find_manifest(STAGED_AS["events"], ds)
-    back = events.metrics.get("reaches_back_to") if events else None
-    wanted = _inputs(ds, prints, date.fromisoformat(str(back)) if back else None)
-    return not any(lake.is_stale(table, ds, wanted[table], {}) for table in (*STAGED_AS.values(), QUARANTINE))
+def _is_stale(lake: Lake, ds: date, fingerprints: Mapping[str, str]) -> bool:
+    """Return whether one of a day's five tables is not made of what landing holds now, by this code."""
+    interactions = lake.find_manifest(INTERACTIONS, ds)
+    reaches_back_to = interactions.metrics_as(RowCounts).reaches_back_to if interactions else None
+    inputs = _inputs(ds, fingerprints, reaches_back_to)
+    return any(lake.is_stale(table, ds, inputs[table], {}) for table in (*STAGED_AS.values(), QUARANTINE))
 
 
-def _inputs(ds: date, prints: Mapping[str, str], reaches_back_to: date | None) -> dict[str, dict[str, str]]:
-    """Return each table's inputs on a day: its folder; for late events also the folders they may repeat."""
+def _inputs(ds: date, fingerprints: Mapping[str, str], reaches_back_to: date | None) -> dict[str, dict[str, str]]:
+    """Return the inputs of each of a day's tables.
+
+    A table's input is its landing folder. With late events, interactions also depend on the event folders from
+    `reaches_back_to` on, as those may hold the same event ids.
+    """
     inputs = {
-        staged: {key: prints[key] for key in [_key(name, ds)] if key in prints} for name, staged in STAGED_AS.items()
+        staged: {name: fingerprints[name] for name in [_input_name(table, ds)] if name in fingerprints}
+        for table, staged in STAGED_AS.items()
     }
     if reaches_back_to:
-        before = {key for key in prints if _key("events", reaches_back_to) <= key < _key("events", ds)}
-        inputs[STAGED_AS["events"]] |= {key: prints[key] for key in sorted(before)}
-    return inputs | {QUARANTINE: {key: told for of_table in inputs.values() for key, told in of_table.items()}}
+        first, own = _input_name("events", reaches_back_to), _input_name("events", ds)
+        inputs[INTERACTIONS] |= {name: fingerprints[name] for name in sorted(fingerprints) if first <= name < own}
+    of_all_tables = {name: fingerprint for of_table in inputs.values() for name, fingerprint in of_table.items()}
+    return inputs | {QUARANTINE: of_all_tables}
 
 
 def _cleaned(
-    spark: SparkSession, lake: Lake, source: Landing, table: LandedFiles, stale: Sequence[date], ds: date
+    spark: SparkSession, lake: Lake, source: Landing, landed_files: LandedFiles, stale: Sequence[date], ds: date
 ) -> DataFrame:
-    """Return every landed row of the days to build as its staging query leaves it."""
-    landed = landed_rows(spark, source, table)
+    """Return every landed row of the stale days as its staging query leaves it."""
+    landed = landed_rows(spark, source, landed_files)
     views = {"landed": landed}
-    if table.name == "events":
-        with _failures_told(table):
-            views["earlier"] = _earlier(spark, lake, landed, table, stale)
-    return query(spark, STAGED_AS[table.name], views, {"ds": ds})
+    if landed_files.name == "events":
+        with _errors_naming_files(landed_files):
+            views["earlier"] = _earlier(spark, lake, landed, landed_files, stale)
+    return query(spark, STAGED_AS[landed_files.name], views, {"ds": ds})
 
 
 def _earlier(
     spark: SparkSession, lake: Lake, landed: DataFrame, events: LandedFiles, stale: Sequence[date]
 ) -> DataFrame:
-    """Return the event ids that stand already, of days that are not built now and that late events may repeat."""
-    staged = STAGED_AS["events"]
+    """Return the event ids that late events may repeat: those of staged days that are not stale."""
     has_ids = any(name == "event_id" for layout in events.layouts for name, _ in layout.columns)
-    days = [day for day in lake.days(staged) if has_ids and day not in set(stale) and day < stale[-1]]
+    days = [day for day in lake.days(INTERACTIONS) if has_ids and day not in set(stale) and day < stale[-1]]
     first = landed.agg(F.min(F.to_date("ts"))).collect()[0][0] if days else None
     days = [day for day in days if first and day >= first]
     if not days:
         return spark.range(0).selectExpr("'' AS event_id", "DATE'1970-01-01' AS event_date", "DATE'1970-01-01' AS ds")
-    known = lake.read_days(spark, staged, days).select("event_id", "event_date", "ds")
-    return known.where(F.col("event_id").isNotNull() & (F.col("event_date") >= F.lit(first)))
+    staged = lake.read_days(spark, INTERACTIONS, days).select("event_id", "event_date", "ds")
+    return staged.where(F.col("event_id").isNotNull() & (F.col("event_date") >= F.lit(first)))
 
 
 @contextmanager
-def _failures_told(table: LandedFiles) -> Iterator[None]:
+def _errors_naming_files(landed_files: LandedFiles) -> Iterator[None]:
     """Turn a Spark job's failure over landed files into an error that names the file, or the full disk."""
     try:
         yield
@@ -165,30 +176,34 @@ def _failures_told(table: LandedFiles) -> Iterator[None]:
                 "Spark's working folder (SPARK_LOCAL_DIRS, else the temporary folder) is on a full disk; "
                 "free space, then run the same command again"
             ) from error
-        raise unreadable_in(error, table) from error
+        raise naming_file(error, landed_files) from error
 
 
 def _write(
     lake: Lake,
     landing: str,
     cleaned: Mapping[str, DataFrame],
-    tables: Mapping[str, LandedFiles],
+    files: Mapping[str, LandedFiles],
     summary: IngestSummary,
-    prints: Mapping[str, str],
+    fingerprints: Mapping[str, str],
     max_share: float,
 ) -> None:
-    """Count, write quarantine, refuse a day that is too bad, then write the four tables."""
-    counts: dict[str, dict[date, RowCounts]] = {name: {} for name in tables}
+    """Count rows, write quarantine, refuse days with too many bad rows, then write the four tables."""
+    counts: dict[str, dict[date, RowCounts]] = {name: {} for name in files}
     for name, frame in cleaned.items():
-        with _failures_told(tables[name]):
+        with _errors_naming_files(files[name]):
             counts[name] = count_rows(frame)
-    summary.counts = {name: total(of_table.values()) for name, of_table in counts.items()}
-    events = counts["events"]
-    inputs = {ds: _inputs(ds, prints, events[ds].reaches_back_to if ds in events else None) for ds in summary.built}
-    of_quarantine = {ds: inputs[ds][QUARANTINE] for ds in summary.built}
-    with_faults = {name: frame for name, frame in cleaned.items() if summary.counts[name].set_aside}
-    set_aside = quarantine(with_faults) if with_faults else None
-    lake.write_days(set_aside, QUARANTINE, summary.built, inputs=of_quarantine)
+    summary.counts = {name: total(by_day.values()) for name, by_day in counts.items()}
+    inputs = {
+        ds: _inputs(ds, fingerprints, counts["events"].get(ds, RowCounts()).reaches_back_to) for ds in summary.built
+    }
+    with_bad_rows = {name: frame for name, frame in cleaned.items() if summary.counts[name].set_aside}
+    lake.write_days(
+        quarantine(with_bad_rows) if with_bad_rows else None,
+        QUARANTINE,
+        summary.built,
+        inputs={ds: inputs[ds][QUARANTINE] for ds in summary.built},
+    )
     for name, frame in cleaned.items():
         refuse_too_many(frame, name, counts[name], max_share=max_share, landing=landing)
     for name, staged in STAGED_AS.items():
@@ -202,18 +217,19 @@ def _write(
         )
 
 
-def _tell_what_is_missing(
-    summary: IngestSummary, tables: Mapping[str, LandedFiles], found: Mapping[str, Mapping[date, LandedDay]]
-) -> None:
-    for name, table in tables.items():
-        if not found[name]:
+def _note_columns(summary: IngestSummary, files: Mapping[str, LandedFiles], landed: LandedDays) -> None:
+    """Note in `summary` which tables never landed, which columns files lack, and which are ignored."""
+    for name, landed_files in files.items():
+        if not landed[name]:
             summary.without.append(f"{name}: no folder has landed")
-        for n, told in ((table.absent, summary.without), (table.unknown, summary.unknown)):
-            everywhere = sorted(column for column, files in n.items() if files == table.files)
-            if everywhere:
-                told.append(f"{name}: {', '.join(everywhere)}")
-            told += [
-                f"{name}: {column} in {files} of {table.files} files"
-                for column, files in sorted(n.items())
-                if files < table.files
-            ]
+        summary.without += _in_words(name, landed_files.absent, landed_files.file_count)
+        summary.unknown += _in_words(name, landed_files.unknown, landed_files.file_count)
+
+
+def _in_words(table: str, files_by_column: Counter[str], file_count: int) -> list[str]:
+    everywhere = sorted(column for column, count in files_by_column.items() if count == file_count)
+    in_some = sorted((column, count) for column, count in files_by_column.items() if count < file_count)
+    return [
+        *([f"{table}: {', '.join(everywhere)}"] if everywhere else []),
+        *(f"{table}: {column} in {count} of {file_count} files" for column, count in in_some),
+    ]

@@ -1,10 +1,9 @@
-"""Take erased shoppers' rows out of landing, and drop what the lake derived from them.
+"""Drop what the lake derived from erased shoppers.
 
-Landing is what everything is made from, so it is what is rewritten: the next night finds the days' fingerprints
-changed and stages them anew, quarantine with them. Derived partitions that hold an erased shopper are removed; what
-is still needed is built again. Snapshots leave by their own retention. The endpoint serves nothing personal from the
-moment of the erasure (`serving.snapshot.tombstones`), so this may take its time: a few of the latest days, which the
-endpoint still writes, are left for the next run.
+`jobs.landing.tombstones` takes their rows out of landing, and the next night stages the changed days again, with
+their quarantine. Here the derived partitions that hold an erased shopper are removed; those still needed are built
+again. Snapshots leave by their own retention. The endpoint serves nothing personal from the moment of the erasure
+(`serving.snapshot.tombstones`), so removal may wait for the weekly run.
 """
 
 from datetime import UTC, date, datetime

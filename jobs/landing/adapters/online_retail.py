@@ -2,16 +2,16 @@
 
     topshelf land online-retail SRC --landing data/landing
 
-SRC is a folder of by-day files (`2010-12-01.csv.gz`, ...), a folder with the published csv, or that file.
-The columns of Online Retail II (`Invoice`, `Price`, `Customer ID`) are understood too.
+SRC is a folder of by-day files (`2010-12-01.csv.gz`, ...), a folder with the published csv, or that file. The columns
+of Online Retail II (`Invoice`, `Price`, `Customer ID`) are read as well.
 
-- A line with a quantity and a price above zero that is no cancellation becomes one `purchase`. Exact
-  duplicates and codes that are no goods (`POST`, `M`) stay in. Events have no `event_id`: equal lines are two.
+- A line becomes one `purchase` if its quantity and price are above zero and it is no cancellation. Exact duplicates
+  and codes that are no goods (`POST`, `M`) stay in. Events have no `event_id`: two equal lines are two purchases.
 - A line without a customer becomes an anonymous event: no `user_id`, the invoice as `session_id`.
-- `item_id` is the stock code as published. Only anonymous lines write a product's letters small now and then
-  (`85123a`); they are folded to the code that customers' lines carry, or the product would split in two.
-- An item's price is the price on most of the day's lines with a customer. Lines without one are mostly of
-  another channel at about twice the price, so they set a price only for an item that has none yet.
+- `item_id` is the stock code as published. Only anonymous lines sometimes have a product's letters in lower case
+  (`85123a`). They are changed to the code of customers' lines, or one product would become two.
+- An item's price is the one on most of the day's lines with a customer. Lines without a customer mostly come from
+  another channel at about twice the price. They set a price only for an item that has none yet.
 - Prices are in whole pence: the four lines at 0.001 land as 0.00.
 - There is no category, stock or sign-up date.
 """
@@ -22,16 +22,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from jobs.landing.adapters.writer import (
-    EVENTS,
-    ITEMS,
-    USERS,
-    SourceError,
-    Summary,
-    landed,
-    read_published,
-    write_days,
-)
+from jobs.landing.adapters.published import SourceError, read_published, rows_to_keep
+from jobs.landing.adapters.writer import EVENTS, ITEMS, USERS, LandingSummary, RowsByDay, write_days
 
 COLUMNS = [
     "InvoiceNo",
@@ -52,15 +44,16 @@ WITHOUT = [
 ]
 
 
-def online_retail(src: Path, landing: Path) -> Summary:
-    """Land the invoice lines at `src` below `landing`; say what was landed and what was left out.
+def online_retail(src: Path, landing: Path) -> LandingSummary:
+    """Land the invoice lines at `src` below `landing`; return what was landed and left out.
 
-    Raises SourceError when nothing is there to read or a file is not what it should be.
+    Raises:
+        SourceError: there is no sale to land, or a file is not the published one.
     """
     lines, left_out = sale_lines(read_lines(src))
     if lines.empty:
         raise SourceError(f"{src} holds no sale (quantity and price above zero, no cancellation); check the files")
-    summary = Summary(
+    summary = LandingSummary(
         "online-retail",
         lines["day"].iloc[0].date(),
         lines["day"].iloc[-1].date(),
@@ -69,26 +62,30 @@ def online_retail(src: Path, landing: Path) -> Summary:
         without=list(WITHOUT),
     )
     tables = [
-        landed("events", lines, EVENTS),
-        landed("items", item_changes(lines), ITEMS),
-        landed("users", user_changes(lines), USERS),
+        RowsByDay.from_frame("events", lines, EVENTS),
+        RowsByDay.from_frame("items", item_changes(lines), ITEMS),
+        RowsByDay.from_frame("users", user_changes(lines), USERS),
     ]
     return write_days(landing, tables, FILE_NAME, summary)
 
 
 def published_files(src: Path) -> list[Path]:
-    """Return the csv files in `src` or one level below: the by-day files if there are any, else all."""
+    """Return the csv files in `src`, or else one level below: the by-day files if there are any, else all.
+
+    Raises:
+        SourceError: there is none, or a file is there both as .csv and as .csv.gz.
+    """
     if src.is_file():
         return [src]
     for pattern in ("*", "*/*"):
-        found = sorted(path for path in src.glob(pattern) if path.name.endswith((".csv", ".csv.gz")))
-        by_day = [path for path in found if re.match(r"\d{4}-\d\d-\d\d\.csv", path.name)]
-        if found:
-            return _once_each(by_day or found)
+        paths = sorted(path for path in src.glob(pattern) if path.name.endswith((".csv", ".csv.gz")))
+        by_day = [path for path in paths if re.match(r"\d{4}-\d\d-\d\d\.csv", path.name)]
+        if paths:
+            return _refuse_repeated(by_day or paths)
     raise SourceError(f"{src} holds no .csv or .csv.gz; give the folder of by-day files or the published csv")
 
 
-def _once_each(paths: list[Path]) -> list[Path]:
+def _refuse_repeated(paths: list[Path]) -> list[Path]:
     seen: dict[str, Path] = {}
     for path in paths:
         stem = path.name.removesuffix(".gz")
@@ -99,21 +96,21 @@ def _once_each(paths: list[Path]) -> list[Path]:
 
 
 def read_lines(src: Path) -> pd.DataFrame:
-    """Return every published line at `src` as text, with `ts`, in the order of `ts` and the fields."""
+    """Return every published line at `src` as text, with its time in `ts`, ordered by `ts` and all fields."""
     files = published_files(src)
     frame = pd.concat([read_published(path, COLUMNS, RENAMED) for path in files], ignore_index=True)
     ts = pd.Series(pd.NaT, index=frame.index, dtype="datetime64[ns]")
     for date_format in DATE_FORMATS:
         ts = ts.fillna(pd.to_datetime(frame["InvoiceDate"], format=date_format, errors="coerce"))
-    # A total order, so that one file and many files of the same lines land the same bytes.
+    # A total order: the same lines land the same bytes, in one file or in many.
     return frame.assign(ts=ts).sort_values(["ts", *COLUMNS], kind="stable", ignore_index=True)
 
 
 def sale_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the lines that are sales, in landing's columns, and the count of the others by reason."""
+    """Return the lines that are sales, in landing's columns, and how many others there are by reason."""
     quantity = pd.to_numeric(frame["Quantity"], errors="coerce")
     price = pd.to_numeric(frame["UnitPrice"], errors="coerce")
-    reasons = {
+    faults = {
         "unreadable date, quantity or price": frame["ts"].isna() | quantity.isna() | price.isna(),
         "no stock code": frame["StockCode"] == "",
         "cancellation": frame["InvoiceNo"].str.startswith("C"),
@@ -121,11 +118,7 @@ def sale_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
         "quantity not above zero": quantity <= 0,
         "price not above zero": price <= 0,
     }
-    left_out: dict[str, int] = {}
-    kept = pd.Series(True, index=frame.index)
-    for reason, is_so in reasons.items():
-        left_out[reason] = int((kept & is_so).sum())
-        kept &= ~is_so
+    kept, left_out = rows_to_keep(faults)
     sales = frame[kept]
     customer = sales["CustomerID"].str.removesuffix(".0")
     is_anonymous = customer == ""
@@ -149,15 +142,17 @@ def sale_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
 
 
 def _decimals(prices: pd.Series) -> pd.Series:
-    """Prices as decimals of two places, half up, by way of their distinct values (there are few)."""
-    pence = Decimal("0.01")
-    return prices.map({p: Decimal(repr(float(p))).quantize(pence, ROUND_HALF_UP) for p in prices.unique()})
+    """Return prices as decimals of two places, rounded half up; only the few distinct values are converted."""
+    penny = Decimal("0.01")
+    return prices.map(
+        {price: Decimal(repr(float(price))).quantize(penny, ROUND_HALF_UP) for price in prices.unique()}
+    )
 
 
 def item_changes(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return item rows (day, item_id, title, price), one on each day that changed either.
+    """Return item rows (day, item_id, title, price), one on each day that changed the title or the price.
 
-    A day's title is the last non-empty description sold that day; see the module's page for its price.
+    A day's title is its last non-empty description. The module's docstring says which price is taken.
     """
     titles = lines[lines["title"] != ""].groupby(["day", "item_id"])["title"].last()
     named = lines["user_id"].notna()
@@ -167,7 +162,7 @@ def item_changes(lines: pd.DataFrame) -> pd.DataFrame:
     state = prices.reset_index().sort_values(["item_id", "day"], kind="stable", ignore_index=True)
     item = state["item_id"]
     known = state.groupby("item_id")["customer"].ffill()
-    # Before the first customer's line the other channel's first price stands.
+    # Before the first line with a customer, the first price without one is taken.
     state["price"] = known.fillna(state.groupby("item_id")["anonymous"].transform("first"))
     state["title"] = state.groupby("item_id")["title"].ffill()
     before = state[["title", "price"]].shift().where(item == item.shift())
@@ -180,14 +175,14 @@ def item_changes(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _usual_price(lines: pd.DataFrame) -> pd.Series:
-    """The price on most lines of each (day, item_id); among equals the highest, as discounts are the rest."""
-    counts = lines.groupby(["day", "item_id", "unit_price"]).size().rename("n").reset_index()
-    counts = counts.sort_values(["day", "item_id", "n", "unit_price"], ascending=[True, True, False, False])
+    """Return the price on most lines of each (day, item_id); of equally frequent ones the highest: no discount."""
+    counts = lines.groupby(["day", "item_id", "unit_price"]).size().rename("line_count").reset_index()
+    counts = counts.sort_values(["day", "item_id", "line_count", "unit_price"], ascending=[True, True, False, False])
     return counts.drop_duplicates(["day", "item_id"]).set_index(["day", "item_id"])["unit_price"]
 
 
 def user_changes(lines: pd.DataFrame) -> pd.DataFrame:
-    """Return user rows (day, user_id, region): the day a customer first buys, and each change of country."""
+    """Return user rows (day, user_id, region): one on a customer's first day, and one on each change of country."""
     named = lines[lines["user_id"].notna()]
     last = named.groupby(["user_id", "day"])["region"].last().reset_index()
     before = last.groupby("user_id")["region"].shift()

@@ -57,11 +57,11 @@ def test_a_landing_folder_that_does_not_exist_is_refused_with_the_day_it_lacks(l
 def test_days_after_the_night_are_not_looked_at_even_if_unfinished(land, landing):
     land("events", D1, "a.csv", EVENTS)
     land("events", D2, "half.csv", "item_", mark=False)
-    assert look(landing, ds=D1).files == 1
+    assert look(landing, ds=D1).file_count == 1
 
 
 def test_an_item_day_may_be_missing_but_must_be_marked_when_it_is_there(land, landing):
-    assert look(landing, "items").files == 0
+    assert look(landing, "items").file_count == 0
     land("items", D1, "a.csv", "item_id\ni1\n", mark=False)
     with pytest.raises(UnmarkedDayError, match="items/ds=2026-01-01 is not marked"):
         look(landing, "items")
@@ -144,12 +144,12 @@ def test_a_parquet_file_cut_short_is_named(land, landing):
 
 def test_an_inch_mark_in_a_plain_field_is_no_open_quote(land, landing):
     land("items", D1, "a.csv", 'item_id,title\ni1,pipe 5" wide\n')
-    assert look(landing, "items").files == 1
+    assert look(landing, "items").file_count == 1
 
 
 def test_an_empty_jsonl_file_is_a_file_without_rows(land, landing):
     land("events", D1, "a.jsonl", b"")
-    assert look(landing).files == 1
+    assert look(landing).file_count == 1
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])

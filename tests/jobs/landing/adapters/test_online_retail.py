@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from jobs.landing.adapters.online_retail import online_retail
-from jobs.landing.adapters.writer import SourceError
+from jobs.landing.adapters.published import SourceError
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 FIRST_DAY = [

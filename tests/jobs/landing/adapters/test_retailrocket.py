@@ -8,8 +8,8 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pytest
 
+from jobs.landing.adapters.published import SourceError
 from jobs.landing.adapters.retailrocket import retailrocket, retailrocket_buyers
-from jobs.landing.adapters.writer import SourceError
 
 DAY_MS = 86_400_000
 MAY_3 = 1_430_611_200_000  # 2015-05-03 00:00 UTC
