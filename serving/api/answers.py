@@ -1,4 +1,4 @@
-"""Answers: from an `Ask` to the bytes of a response, and to the exposure log.
+"""Answers: from a `ShelfRequest` to the bytes of a response, and to the exposure log.
 
 This runs for every request, so it is put together from parts that were encoded before, and makes no object an item.
 """
@@ -17,10 +17,11 @@ from serving.api.metrics import COMPONENTS, Metrics
 from serving.logs.exposures import ExposureLog, spool_line
 from serving.problems import ProblemError
 from serving.shelf.encoded_parts import EncodedParts
-from serving.shelf.fill import Ask, Policy, barred_of, filters_of, pick
-from serving.shelf.live_snapshot import LiveSnapshot, Loaded
-from serving.shelf.picking import Pick
-from serving.shelf.recent_actions import Actions
+from serving.shelf.fill import fill_shelf
+from serving.shelf.filled_shelf import FilledShelf
+from serving.shelf.live_snapshot import LiveSnapshot, LoadedSnapshot
+from serving.shelf.recent_actions import RecentActions
+from serving.shelf.request import Policy, ShelfRequest, excluded_positions, request_filters
 from serving.shelf.similar import similar_items
 from serving.shelf.snapshot import Snapshot
 from serving.shelf.trace import trace
@@ -88,7 +89,7 @@ class Answers:
         current: LiveSnapshot,
         exposures: ExposureLog,
         metrics: Metrics,
-        actions: Actions,
+        actions: RecentActions,
         erased_before: Callable[[str, Snapshot], bool],
         policy: Policy,
     ) -> None:
@@ -97,7 +98,7 @@ class Answers:
         self._keys = RequestKeys()
         self.standing: list[str] = []
 
-    def recommend(self, ask: Ask, client_id: str | None = None, started: int = 0) -> tuple[bytes, str]:
+    def recommend(self, ask: ShelfRequest, client_id: str | None = None, started: int = 0) -> tuple[bytes, str]:
         """One shelf as JSON, and the request's id. Raises ProblemError (503) when no snapshot was ever loaded.
 
         `started` is when the request came, by `perf_counter_ns`. A client's own id stands before ours: ids are
@@ -110,9 +111,11 @@ class Answers:
         key = self._keys.next()
         request_id = key.hex() if client_id is None else f"{client_id}.{key.hex()}"
         personal = user_id is not None and not self._erased_before(user_id, snapshot)
-        acted = self._actions.of(user_id, ask.actions, snapshot.position, now)
+        acted = self._actions.last_actions(user_id, ask.actions, snapshot.position, now)
         stated = perf_counter_ns()
-        picked = pick(snapshot, live, ask, actions=acted, request_key=key, personal=personal, policy=self._policy)
+        picked = fill_shelf(
+            snapshot, live, ask, actions=acted, request_key=key, personal=personal, policy=self._policy
+        )
         if self.standing:
             picked.degraded.extend(self.standing)
         body = _encode(snapshot, parts, picked, request_id)
@@ -128,14 +131,14 @@ class Answers:
         metrics.shown(picked.levels, picked.degraded, short=picked.short)
         return body, request_id
 
-    def _pair(self) -> Loaded:
-        pair = self._current.pair
+    def _pair(self) -> LoadedSnapshot:
+        pair = self._current.loaded
         if pair is None:
             why = self._current.trouble or "the store has no live snapshot"
             raise ProblemError(503, why, "publish a night (topshelf nightly), or wait until /readyz answers 200")
         return pair
 
-    def similar(self, item_id: str, ask: Ask) -> bytes:
+    def similar(self, item_id: str, ask: ShelfRequest) -> bytes:
         """Items like one, as an `Answer`; of the request its length, filters and exclusions count.
 
         Raises ProblemError (404) for an item that the snapshot does not know.
@@ -144,32 +147,31 @@ class Answers:
         snapshot, position = pair.snapshot, pair.snapshot.position(item_id)
         if position < 0:
             raise ProblemError(404, f"{snapshot.version} has no such item", "send the id as the shop landed it", "id")
-        filters, barred = filters_of(snapshot, ask), barred_of(snapshot, ask)
-        picked = similar_items(
-            snapshot, pair.live, position, ask.limit, price_minor=filters.prices, nodes=filters.nodes, exclude=barred
-        )
+        filters, excluded = request_filters(snapshot, ask), excluded_positions(snapshot, ask)
+        picked = similar_items(snapshot, pair.live, position, ask.limit, filters=filters, exclude=excluded)
         picked.degraded.extend(self.standing)
         return _encode(snapshot, pair.parts, picked, self._keys.next().hex())
 
-    def trace(self, ask: Ask, request_id: str | None) -> dict[str, Any]:
+    def trace(self, ask: ShelfRequest, request_id: str | None) -> dict[str, Any]:
         """Why a user's shelf is as it is; with the id of an answer, its exploration is drawn again."""
         pair, now = self._pair(), time.time()
         user_id = ask.user_id or ""
         erased = self._erased_before(user_id, pair.snapshot)
         key = b"" if request_id is None else bytes.fromhex(request_id[-32:])
-        told = trace(
+        traced = trace(
             pair.snapshot,
             pair.live,
             ask,
-            actions=self._actions.of(user_id, ask.actions, pair.snapshot.position, now),
+            actions=self._actions.last_actions(user_id, ask.actions, pair.snapshot.position, now),
             request_key=key,
             personal=not erased,
             policy=self._policy,
         )
+        told = msgspec.to_builtins(traced)
         return {**told, "erased": erased, "degraded": [*told["degraded"], *self.standing]}
 
 
-def _encode(snapshot: Snapshot, parts: EncodedParts, picked: Pick, request_id: str) -> bytes:
+def _encode(snapshot: Snapshot, parts: EncodedParts, picked: FilledShelf, request_id: str) -> bytes:
     """An `Answer` as JSON."""
     count = len(picked.positions)
     columns = [b""] * (5 * count)
@@ -185,7 +187,7 @@ def _encode(snapshot: Snapshot, parts: EncodedParts, picked: Pick, request_id: s
     return b'{"recommendations":[%b],%b}' % (rows, rest)
 
 
-def _more(snapshot: Snapshot, picked: Pick, request_id: str) -> bytes:
+def _more(snapshot: Snapshot, picked: FilledShelf, request_id: str) -> bytes:
     """What follows the items in an answer that is not as it should be."""
     told: dict[str, object] = {"request_id": request_id, "model_version": snapshot.manifest.model_version}
     told["snapshot"] = snapshot.version

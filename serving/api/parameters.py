@@ -1,4 +1,4 @@
-"""What a request asks for: a query string or a JSON body to an `Ask`. Every refusal names the parameter."""
+"""What a request asks for: a query string or a JSON body to a `ShelfRequest`. Every refusal names the parameter."""
 
 import re
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import msgspec
 
 from serving import money
 from serving.problems import ProblemError
-from serving.shelf.fill import Ask
 from serving.shelf.recent_actions import ACTION_KINDS, MAX_ACTIONS
+from serving.shelf.request import ShelfRequest
 
 MAX_LIMIT = 500
 MAX_TEXT_BYTES = 256
@@ -71,7 +71,7 @@ def _refuse(parameter: str, detail: str, remedy: str) -> ProblemError:
     return ProblemError(400, f"{parameter}: {detail}", remedy, parameter)
 
 
-def from_query(query: bytes) -> Ask:
+def from_query(query: bytes) -> ShelfRequest:
     """Parse `GET /recommendations?…`. Raises ProblemError (400)."""
     first = query.find(b"user_id=")
     if first == 0 or query[first - 1 : first] == b"&":
@@ -85,12 +85,12 @@ def from_query(query: bytes) -> Ask:
 
 
 @lru_cache(4_096)
-def _known_query(query: bytes) -> Ask:
+def _known_query(query: bytes) -> ShelfRequest:
     """What is asked for beside the user repeats."""
     return _from_query(query)
 
 
-def _from_query(query: bytes) -> Ask:
+def _from_query(query: bytes) -> ShelfRequest:
     if len(query) > MAX_QUERY_BYTES:
         raise ProblemError(413, f"a query of {len(query)} bytes", f"send at most {MAX_QUERY_BYTES}, or use POST")
     try:
@@ -115,7 +115,7 @@ def _from_query(query: bytes) -> Ask:
             _check_text(name, value)
     exclude, categories, actions = get("exclude"), get("categories"), get("actions")
     return _checked(
-        Ask(
+        ShelfRequest(
             user_id=get("user_id"),
             limit=int(limit),
             category=get("category"),
@@ -153,7 +153,7 @@ def _pairs(query: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def from_body(body: bytes) -> Ask:
+def from_body(body: bytes) -> ShelfRequest:
     """Parse `POST /recommendations`. Raises ProblemError (400)."""
     try:
         asked = _BODY.decode(body)
@@ -162,7 +162,7 @@ def from_body(body: bytes) -> Ask:
             400, f"the body is not understood: {error}", "send the JSON of the documentation"
         ) from error
     context, filters = asked.context, asked.filters
-    ask = Ask(
+    ask = ShelfRequest(
         user_id=asked.user_id,
         limit=asked.limit,
         category=filters.category,
@@ -188,7 +188,7 @@ def _check_text(name: str, value: str) -> None:
         raise _refuse(name, f"empty, or longer than {MAX_TEXT_BYTES} bytes", "leave it out, or send a shorter one")
 
 
-def _checked(ask: Ask) -> Ask:
+def _checked(ask: ShelfRequest) -> ShelfRequest:
     """The same, once its numbers and lists are found to be in range. Raises ProblemError (400)."""
     if not 1 <= ask.limit <= MAX_LIMIT:
         raise _refuse("limit", f"{ask.limit} is out of range", f"give a number from 1 to {MAX_LIMIT}")
@@ -200,7 +200,7 @@ def _checked(ask: Ask) -> Ask:
     return ask
 
 
-def _check_lists(ask: Ask) -> None:
+def _check_lists(ask: ShelfRequest) -> None:
     lists = (
         ("exclude", ask.exclude, MAX_EXCLUDE),
         ("categories", ask.categories, MAX_CATEGORIES),

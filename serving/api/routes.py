@@ -273,7 +273,7 @@ def _health(endpoint: Worker) -> list[Any]:
         responses={503: ResponseSpec(Health, generate_examples=False, description="Not yet")},
     )
     async def readyz() -> Response[Health]:
-        pair, trouble = endpoint.current.pair, endpoint.current.trouble or ""
+        pair, trouble = endpoint.current.loaded, endpoint.current.trouble or ""
         if pair is None:
             return Response(Health("waiting for a snapshot", trouble=trouble), status_code=503)
         if not endpoint.replayed:

@@ -17,10 +17,10 @@ from serving.logs.file_log import FileLog, Log, LogError
 from serving.logs.follower import Follower
 from serving.logs.host_logs import event_log, item_log, shared_logs, spool
 from serving.settings import EndpointSettings
-from serving.shelf.fill import POLICY, Policy
 from serving.shelf.item_state import ItemState
 from serving.shelf.live_snapshot import LiveSnapshot
-from serving.shelf.recent_actions import Actions
+from serving.shelf.recent_actions import RecentActions
+from serving.shelf.request import POLICY, Policy
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.manifest import StoreError
 from serving.snapshot.overlay import overlay_url
@@ -43,7 +43,7 @@ class Worker:
         self.rates = Rates(settings.state, settings.shared)
         self.gate = AccessGate(self.ring, self.rates, may_be_open=settings.open)
         self.state, self.tombstones = ItemState(), Tombstones()
-        self.actions = Actions(self.tombstones.erased_at)
+        self.actions = RecentActions(self.tombstones.erased_at)
         self.item_log, self.event_log = item_log(settings), event_log(settings)
         self.erased_here = FileLog(settings.landing / FOLDER, "erased", suffix=".jsonl")
         self._shared_events, self._shared_erased = shared_logs(settings)
@@ -120,7 +120,7 @@ class Worker:
 
     def gauges(self) -> dict[str, tuple[str, float]]:
         """What `/metrics` tells beside the counters; of this worker, for all follow the same logs."""
-        pair = self.current.pair
+        pair = self.current.loaded
         day = pair.snapshot.manifest.day if pair is not None else "1970-01-01"
         day_s = datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()
         return {

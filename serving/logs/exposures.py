@@ -16,8 +16,8 @@ import msgspec
 from serving import money
 from serving.logs.file_log import FileLog, LogError
 from serving.shelf.encoded_parts import EncodedParts
-from serving.shelf.fill import Ask
-from serving.shelf.picking import Pick
+from serving.shelf.filled_shelf import FilledShelf
+from serving.shelf.request import ShelfRequest
 
 _LOG = logging.getLogger(__name__)
 _QUEUED_BYTES = 64 << 20
@@ -48,7 +48,9 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
 _ENCODER = msgspec.json.Encoder()
 
 
-def spool_line(body: bytes, ts_s: float, ask: Ask, pick: Pick, parts: EncodedParts, prices: list[int]) -> bytes:
+def spool_line(
+    body: bytes, ts_s: float, ask: ShelfRequest, pick: FilledShelf, parts: EncodedParts, prices: list[int]
+) -> bytes:
     """One answer as a line (`Shown`); built by hand, for this runs for every answer."""
     row: tuple[Any, ...] = (
         int(ts_s * 1000),
@@ -69,7 +71,7 @@ def spool_line(body: bytes, ts_s: float, ask: Ask, pick: Pick, parts: EncodedPar
     return b"[%b,%b\n" % (body, _ENCODER.encode(row)[1:])
 
 
-def filters_of(ask: Ask) -> str:
+def filters_of(ask: ShelfRequest) -> str:
     """What was asked for beside a user and a length, as JSON."""
     return _filters(ask.category, ask.price_min_minor, ask.price_max_minor)
 

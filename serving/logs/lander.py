@@ -30,8 +30,8 @@ from serving.logs.exposures import Shown
 from serving.logs.file_log import FileLog
 from serving.settings import EndpointSettings
 from serving.shelf.fill_levels import LEVELS
-from serving.shelf.item_state import folded
-from serving.shelf.picking import SLOT_TYPES
+from serving.shelf.filled_shelf import SLOT_TYPES
+from serving.shelf.item_state import compacted
 from serving.snapshot.record import SOURCES
 
 _LOG = logging.getLogger(__name__)
@@ -299,7 +299,7 @@ def run(settings: EndpointSettings, parent: int | None = None, *, once: bool = F
         if time.monotonic() - swept > SWEEP_S:
             swept = time.monotonic()
             _told(lambda: lander.sweep(time.time()))
-            _told(lambda: items.fold(folded))
+            _told(lambda: items.fold(compacted))
             if settings.mark_events:
                 _told(lambda: lander.mark_days(time.time()))
         if not lines:

@@ -1,10 +1,8 @@
-"""The levels that a shelf is filled from, each as arrays in its own order; `serving.shelf.fill` takes what is
-eligible.
+"""The levels that a shelf is filled from after the user's stored shelf; `serving.shelf.filler` takes eligible items.
 
-The order is: the user's own shelf, the segment (chosen categories, region and age band taking turns), the asked
-category, the price bands of the asked range, some of what is trending, what is popular overall, and last the
-postings: every item of the catalogue, or of the asked category, by popularity. So an answer is short only where
-there are no more such items.
+In order: the segment (chosen categories, region and age band take turns), the requested category, the price bands of
+the requested range, some trending items, the most popular items overall, and the postings: every item of the
+catalogue, or of the requested category, by popularity. So an answer is short only when no eligible item is left.
 """
 
 from collections.abc import Iterator
@@ -14,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.shelf.snapshot import Snapshot
+from serving.snapshot.contents import NO_SEGMENT, Segment
 from serving.snapshot.record import REASON_CODES, SOURCES
 
 LEVELS = (
     *("user", "segment", "category", "price_band", "trending", "global", "postings"),  # in the order of filling
-    *("recent", "explore", "similar"),  # put between them, or before them all
+    *("recent", "explore", "similar"),  # inserted between them, or before all of them
 )
 USER, SEGMENT, CATEGORY, PRICE_BAND, TRENDING, GLOBAL, POSTINGS, RECENT, EXPLORE, SIMILAR = range(len(LEVELS))
-MAX_MINOR = 1 << 62
-MANY = 1 << 30
-_FIRST_POSTINGS = 1_024  # the first look into the postings; each further one is four times as long
+UNLIMITED = 1 << 30
+_FIRST_POSTINGS = 1_024  # length of the first piece of the postings; each further piece is four times as long
 SOURCE = {name: code for code, name in enumerate(SOURCES)}
 REASON = {name: code for code, name in enumerate(REASON_CODES)}
 
@@ -31,15 +29,15 @@ Positions = NDArray[np.integer[Any]]
 
 
 class Level(NamedTuple):
-    """Items in the order they are to be taken. Without scores they have none: zero. At most `most` are taken."""
+    """Items in the order to be taken, at most `most` of them. Items without scores have score 0."""
 
     level: int  # an index into LEVELS
     source: int
     reason: int
     positions: Positions
     scores: NDArray[np.floating[Any]] | None = None
-    most: int = MANY
-    chosen: NDArray[np.bool_] | None = None  # those that stand for a category which the user chose
+    most: int = UNLIMITED
+    chosen: NDArray[np.bool_] | None = None  # which items come from a category that the user chose
 
 
 def fill_levels(
@@ -48,34 +46,37 @@ def fill_levels(
     limit: int,
     category: str | None = None,
     prices: tuple[int, int] | None = None,
-    segment: tuple[str, str, tuple[str, ...]] = ("", "", ()),
+    segment: Segment = NO_SEGMENT,
 ) -> Iterator[Level]:
-    """The levels behind a user's own shelf, in order; computed as they are asked for."""
-    found = snapshot.segment_shelf(*segment)
-    if found is not None:
-        yield Level(SEGMENT, SOURCE["segment"], REASON["popular"], found[0], found[1], chosen=found[2])
+    """Yield the levels after the user's stored shelf, in order; each is computed only when it is reached."""
+    segment_shelf = snapshot.segment_shelf(*segment)
+    if segment_shelf is not None:
+        positions, scores, chosen = segment_shelf
+        yield Level(SEGMENT, SOURCE["segment"], REASON["popular"], positions, scores, chosen=chosen)
     if category is not None:
-        yield from _shelf(snapshot, CATEGORY, "popular_in_category", "category", category)
+        yield from _fallback_level(snapshot, CATEGORY, "popular_in_category", "category", category)
     popular = "popular" if category is None else "popular_in_category"
     if prices is not None:
         yield Level(PRICE_BAND, SOURCE[popular], REASON[popular], snapshot.band_shelf(category, *prices))
-    yield from _shelf(snapshot, TRENDING, "trending", "trending", most=-(-limit // 4))
-    yield from _shelf(snapshot, GLOBAL, "popular", "global")
-    yield from postings(snapshot, category)
+    yield from _fallback_level(snapshot, TRENDING, "trending", "trending", most=-(-limit // 4))
+    yield from _fallback_level(snapshot, GLOBAL, "popular", "global")
+    yield from postings_levels(snapshot, category)
 
 
-def postings(snapshot: Snapshot, category: str | None) -> Iterator[Level]:
-    """Every item of a category, or of the catalogue, in pieces that grow."""
+def postings_levels(snapshot: Snapshot, category: str | None) -> Iterator[Level]:
+    """Yield every item of a category, or of the catalogue, in pieces that grow; an overlay's new items come last."""
     name = "popular" if category is None else "popular_in_category"
-    part, first, step = snapshot.postings(category), 0, _FIRST_POSTINGS
-    while first < len(part):
-        yield Level(POSTINGS, SOURCE[name], REASON[name], part[first : first + step])
-        first, step = first + step, step * 4
+    postings, first, length = snapshot.postings(category), 0, _FIRST_POSTINGS
+    while first < len(postings):
+        yield Level(POSTINGS, SOURCE[name], REASON[name], postings[first : first + length])
+        first, length = first + length, length * 4
     if snapshot.overlay is not None:
-        yield Level(POSTINGS, SOURCE[name], REASON[name], snapshot.added(category))
+        yield Level(POSTINGS, SOURCE[name], REASON[name], snapshot.added_items(category))
 
 
-def _shelf(snapshot: Snapshot, level: int, name: str, shelf: str, key: str = "", most: int = MANY) -> Iterator[Level]:
-    found = snapshot.fallback(shelf, key)
-    if found is not None:
-        yield Level(level, SOURCE[name], REASON[name], *found, most)
+def _fallback_level(
+    snapshot: Snapshot, level: int, name: str, shelf: str, key: str = "", most: int = UNLIMITED
+) -> Iterator[Level]:
+    fallback = snapshot.fallback(shelf, key)
+    if fallback is not None:
+        yield Level(level, SOURCE[name], REASON[name], *fallback, most)

@@ -2,16 +2,17 @@
 
 Three rules, applied on every level of a shelf:
 
-- **Seen items step back.** In a level's eligible items, one acted on lets STEPS others pass for each action of its
-  kind, fading linearly to none over FADE_S. Among equals the night's order holds.
-- **Bought items wait.** What was bought, or lies in the basket, is shown only when nothing else is left.
-- **Neighbours come in.** Of the SEEDS items that were last looked at or put into the basket, the neighbours take
-  every third ranked place from the second on, the seeds taking turns, the latest first.
+- **Seen items move back.** Each action on an item lets STEPS of the other eligible items of its level pass it. The
+  effect fades linearly to none over FADE_S. Ties keep the night's order.
+- **Bought items wait.** Items that were bought or added to the basket are shown only when nothing else is left.
+- **Neighbours come in.** The SEEDS items last viewed, clicked or added to the basket bring in their neighbours. These
+  take every third ranked place from the second on; the seeds take turns, the latest first.
 
-An item comes in at most once, whichever rule brings it.
+An item appears at most once, whichever rule brings it in.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +22,30 @@ from serving.shelf.snapshot import Snapshot
 from serving.snapshot.record import REASON_CODES
 
 STEPS = {"impression": 5.0, "click": 20.0, "view": 20.0, "rating": 20.0}
-WAITS = frozenset(ACTION_KINDS.index(kind) for kind in ("add_to_cart", "purchase"))
 FADE_S = 24 * 3600.0
 SEEDS = 3
 NEIGHBOURS = 20  # of each seed
-EVERY, FIRST = 3, 1  # neighbours take the ranked places 1, 4, 7, … counted from 0
+NEIGHBOUR_EVERY, FIRST_NEIGHBOUR = 3, 1  # neighbours take the ranked places 1, 4, 7, … counted from 0
 
 _STEP = [STEPS.get(kind, 0.0) for kind in ACTION_KINDS]
+_WAITING_KINDS = frozenset(ACTION_KINDS.index(kind) for kind in ("add_to_cart", "purchase"))
 _REASON_OF_SEED = {
     ACTION_KINDS.index(kind): REASON_CODES.index(reason)
     for kind, reason in (("click", "viewed"), ("view", "viewed"), ("add_to_cart", "carted"))
 }
 
-Near = tuple[NDArray[np.int64], list[float], list[int], list[int]]  # positions, scores, reasons, seeds
+
+class Neighbours(NamedTuple):
+    """The items that the last actions bring in, in order: one entry an item in each column."""
+
+    positions: NDArray[np.int64]
+    scores: list[float]
+    reasons: list[int]
+    seeds: list[int]  # the position of the item that each is a neighbour of
 
 
 def steps_back(actions: LastActions) -> dict[int, float]:
-    """How many places each seen item steps back, by its position in the catalogue."""
+    """Return how many places each seen item moves back, by its position in the catalogue."""
     steps: dict[int, float] = {}
     for position, kind, age_s in zip(actions.positions, actions.kinds, actions.ages_s, strict=True):
         step = _STEP[kind] * max(0.0, 1 - age_s / FADE_S)
@@ -46,40 +54,41 @@ def steps_back(actions: LastActions) -> dict[int, float]:
     return steps
 
 
-def waiting(actions: LastActions) -> list[int]:
-    """The items that were bought or lie in the basket, the latest first, each once."""
+def waiting_items(actions: LastActions) -> list[int]:
+    """Return the positions of items that were bought or added to the basket, latest first, each once."""
     acted = zip(actions.positions, actions.kinds, strict=True)
-    return list(dict.fromkeys(position for position, kind in acted if kind in WAITS))
+    return list(dict.fromkeys(position for position, kind in acted if kind in _WAITING_KINDS))
 
 
-def stepped(positions: list[int], steps: dict[int, float]) -> list[int]:
-    """The order of a level's eligible items after seen ones stepped back: indices into `positions`."""
-    moved = [row for row, position in enumerate(positions) if position in steps]
-    if not moved:
+def moved_back(positions: list[int], steps: dict[int, float]) -> list[int]:
+    """Return the order of a level's eligible items after seen ones moved back: indices into `positions`."""
+    seen_rows = [row for row, position in enumerate(positions) if position in steps]
+    if not seen_rows:
         return list(range(len(positions)))
     keys = np.arange(len(positions), dtype=np.float64)
-    for row in moved:
-        keys[row] += steps[positions[row]] + 0.5  # behind the last of those that it lets pass
+    for row in seen_rows:
+        keys[row] += steps[positions[row]] + 0.5  # behind the last item that passes it
     order: list[int] = np.argsort(keys, kind="stable").tolist()
     return order
 
 
-def neighbours(snapshot: Snapshot, actions: LastActions) -> Near:
-    """The neighbours of what was last looked at, the seeds taking turns; eligible or not, and each once."""
+def neighbours(snapshot: Snapshot, actions: LastActions) -> Neighbours:
+    """Return the neighbours of the seeds, each once, eligible or not; the seeds take turns."""
     seeds: dict[int, int] = {}  # position: reason
     for position, kind in zip(actions.positions, actions.kinds, strict=True):
         if kind in _REASON_OF_SEED and len(seeds) < SEEDS:
             seeds.setdefault(position, _REASON_OF_SEED[kind])
-    acted, found = set(actions.positions), dict[int, tuple[float, int, int]]()
+    acted_on, by_position = set(actions.positions), dict[int, tuple[float, int, int]]()
     for position, score, seed in _in_turns(snapshot, list(seeds)):
-        if position not in acted:
-            found.setdefault(position, (score, seeds[seed], seed))
-    rows = list(found.values())
-    positions = np.fromiter(found, np.int64, len(found))
-    return positions, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+        if position not in acted_on:
+            by_position.setdefault(position, (score, seeds[seed], seed))
+    rows = list(by_position.values())
+    positions = np.fromiter(by_position, np.int64, len(by_position))
+    return Neighbours(positions, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
 def _in_turns(snapshot: Snapshot, seeds: list[int]) -> Iterator[tuple[int, float, int]]:
+    """Yield position, score and seed: the nearest neighbour of every seed, then the second nearest, and so on."""
     lists = []
     for seed in seeds:
         positions, scores = snapshot.similar(seed)

@@ -1,4 +1,4 @@
-"""A snapshot as the endpoint reads it: one immutable version, whole.
+"""One snapshot version as lookups read it.
 
 from serving.stores import open_store
 store = open_store("lmdb://data/store")
@@ -6,96 +6,69 @@ snapshot = Snapshot(store.open(store.pointer().live))
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.shelf.explore import ExplorePool
+from serving.shelf.reason_texts import NAME_CATEGORY, category_name, reason_text
 from serving.snapshot.blobs import Strings, unpack, unpack_json
-from serving.snapshot.contents import PRICE_BANDS, Segment, read_pools, read_segments
+from serving.snapshot.contents import PRICE_BANDS, PoolHead, Segment, read_pools, read_segments
 from serving.snapshot.manifest import SnapshotManifest
 from serving.snapshot.record import REASON_CODES, PackedShelf, RecordError, Shelf, decode, record_key
 from serving.snapshot.record import unpack as unpack_record
 from serving.stores.protocols import StoredVersion
 
-Positions = NDArray[np.integer[Any]]
+Number = TypeVar("Number", bound=np.generic)
+T = TypeVar("T")
+Positions = NDArray[np.integer]
+ScoredPositions = tuple[NDArray[np.uint32], NDArray[np.float32]]
 
-_TEXTS = {
-    # reason code: text with the thing it names, text without
-    "popular": ("Popular right now", "Popular right now"),
-    "trending": ("Trending in {}", "Trending now"),
-    "popular_in_category": ("Popular in {}", "Popular right now"),
-    "new_item": ("New in {}", "New arrival"),
-    "buy_again": ("Buy again", "Buy again"),
-    "bought": ("Because you bought {}", "Because of what you bought"),
-    "viewed": ("Because you viewed {}", "Because of what you viewed"),
-    "carted": ("Because {} is in your basket", "Goes with your basket"),
-    "similar_taste": ("Picked for your taste", "Picked for your taste"),
-    "explore": ("Worth a look", "Worth a look"),
-}
-_RECORDS = 1 << 14  # remembered, of 1 KB each
-OF_CATEGORY = {"trending", "popular_in_category", "new_item"}  # reasons that speak of the item's category
-
-
-def reason_text(name: str, spoken_of: str) -> str:
-    """The text of a reason that speaks of a thing, or of none where that is empty."""
-    named, bare = _TEXTS[name]
-    return named.format(spoken_of) if spoken_of else bare
-
-
-def spoken_category(path: str) -> str:
-    """How a category is named in a sentence."""
-    return path.rpartition("/")[2].replace("_", " ").replace("-", " ")
-
-
-def _json(text: str) -> str:
-    return msgspec.json.encode(text).decode()
+_KEPT_RECORDS = 1 << 14  # of about 1 KB each
 
 
 class Snapshot:
-    """One version: its catalogue, fallback shelves, postings, neighbours, and any user's shelf."""
+    """One version: its catalogue, fallback shelves, postings, neighbours, and any user's stored shelf."""
 
     def __init__(self, stored: StoredVersion) -> None:
+        """Read every blob that lookups need. Raises StoreError for one that is missing or damaged."""
         self._stored = stored
         self.manifest: SnapshotManifest = stored.manifest
         self.version = self.manifest.version
         self.item_ids, self.titles = self._strings("item_ids"), self._strings("titles")
         self.categories = self._strings("categories")
-        self.brands, self.sellers = self._strings("brands"), self._strings("sellers")
-        self.item_category: NDArray[np.int32] = self._array("item_category")
-        self.item_brand: NDArray[np.int32] = self._array("item_brand")
-        self.item_seller: NDArray[np.int32] = self._array("item_seller")
-        self.price_minor: NDArray[np.int64] = self._array("price_minor")
-        self.stock: NDArray[np.int32] = self._array("stock")
-        self.popularity: NDArray[np.uint32] = self._array("popularity")
-        self._withheld = self._array("withheld") if "withheld" in self.manifest.blobs else self.popularity[:0]
-        self._category_end, self._postings = self._array("category_end"), self._array("postings")
-        self._postings_indptr = self._array("postings_indptr")
-        self._shelf_positions, self._shelf_scores = self._array("shelf_positions"), self._array("shelf_scores")
-        self._shelf_indptr = self._array("shelf_indptr").tolist()
-        self._shelf_row = {(shelf, key): row for row, (shelf, key) in enumerate(self._json("shelves"))}
-        self._neighbours_indptr, self._neighbours = self._array("neighbours_indptr"), self._array("neighbours")
-        self._neighbour_scores = self._array("neighbour_scores")
+        self.item_category = self._array("item_category", np.int32)
+        self.price_minor = self._array("price_minor", np.int64)
+        self.stock = self._array("stock", np.int32)
+        self.popularity = self._array("popularity", np.uint32)
+        self._withheld = self._array("withheld", np.uint32) if self._has("withheld") else self.popularity[:0]
+        self._category_end = self._array("category_end", np.int32)
+        self._postings = self._array("postings", np.uint32)
+        self._postings_indptr = self._array("postings_indptr", np.int64)
+        self._shelf_positions = self._array("shelf_positions", np.uint32)
+        self._shelf_scores = self._array("shelf_scores", np.float32)
+        self._shelf_indptr: list[int] = self._array("shelf_indptr", np.int64).tolist()
+        self._shelf_row = {name: row for row, name in enumerate(self._json("shelves", list[tuple[str, str]]))}
+        self._neighbours_indptr = self._array("neighbours_indptr", np.int64)
+        self._neighbours = self._array("neighbours", np.uint32)
+        self._neighbour_scores = self._array("neighbour_scores", np.float32)
         self.segments = self._read_segments()
         self._category_row = {category: row for row, category in enumerate(self.categories)}
         self.pools = self._read_pools()
         self._bands = self._read_bands()
-        self.packed = lru_cache(_RECORDS)(self._packed)
-        # What `serving.shelf.overlaid` lays over a copy of a base; nothing of it in the base itself.
+        self.packed = lru_cache(_KEPT_RECORDS)(self._packed)
+        # The fields that `serving.shelf.overlaid` sets on its copy of a base; a base has no overlay.
         self.overlay: str | None = None
         self.base = self
-        self.added_row: dict[str, int] = {}
-        self.added_near: list[tuple[NDArray[np.uint32], NDArray[np.float32]]] = []
-        self.laid_shelves: dict[tuple[str, str], tuple[NDArray[np.uint32], NDArray[np.float32]]] = {}
-        self.remember()
+        self.added_rows: dict[str, int] = {}
+        self.added_neighbours: list[ScoredPositions] = []
+        self.overlay_shelves: dict[tuple[str, str], ScoredPositions] = {}
+        self.reset_caches()
 
-    def remember(self) -> None:
-        """Texts and ids repeat from request to request: the same items are shown to many."""
+    def reset_caches(self) -> None:
+        """Start empty caches: many requests show the same items and ask for the same categories."""
         self.item_id = lru_cache(1 << 16)(self.item_ids.__getitem__)
-        self.item_json = lru_cache(1 << 16)(self._item_json)
-        self.reason_json = lru_cache(1 << 17)(self._reason_json)
         self.position = lru_cache(1 << 16)(self._position)
         self.segment_shelf = lru_cache(1 << 12)(self._segment_shelf)
         self.pool_in = lru_cache(1 << 12)(self._pool_in)
@@ -104,35 +77,46 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.item_ids)
 
-    def _array(self, name: str) -> NDArray[Any]:
-        return unpack(self._stored.blob(name), f"{name} of {self._stored.manifest.version}")
+    def _has(self, blob: str) -> bool:
+        return blob in self.manifest.blobs
 
-    def _json(self, name: str) -> Any:
-        return unpack_json(self._stored.blob(name), name)
+    def _array(self, name: str, dtype: type[Number]) -> NDArray[Number]:
+        return unpack(self._stored.blob(name), f"{name} of {self.version}").astype(dtype, copy=False)
+
+    def _json(self, name: str, kind: type[T]) -> T:
+        return unpack_json(self._stored.blob(name), kind, f"{name} of {self.version}")
 
     def _strings(self, name: str) -> Strings:
-        return Strings(self._array(f"{name}.data"), self._array(f"{name}.offsets"))
+        return Strings(self._array(f"{name}.data", np.uint8), self._array(f"{name}.offsets", np.int64))
 
     def _read_segments(self) -> list[Segment]:
-        chosen = self._json("segment_categories") if "segment_categories" in self.manifest.blobs else None
-        return read_segments(self._json("segments"), chosen)
+        chosen = self._json("segment_categories", list[list[str]]) if self._has("segment_categories") else None
+        return read_segments(self._json("segments", list[tuple[str, str]]), chosen)
 
     def _read_pools(self) -> dict[str, ExplorePool]:
-        """Exploration pools by category path; none in a snapshot from before there were any."""
-        if "pools" not in self.manifest.blobs:
+        """Read the exploration pools by category path; older snapshots have none."""
+        if not self._has("pools"):
             return {}
-        names = self._json("pools")
-        columns = {name: self._array(f"pool_{name}") for name in ("positions", "means", "new", "draws")}
-        return {pool.category: ExplorePool(pool) for pool in read_pools(names, columns)}
+        pools = read_pools(
+            self._json("pools", list[PoolHead]),
+            positions=self._array("pool_positions", np.uint32),
+            means=self._array("pool_means", np.float32),
+            new=self._array("pool_new", np.uint8),
+            draws=self._array("pool_draws", np.float32),
+        )
+        return {pool.category: ExplorePool(pool) for pool in pools}
 
-    def _read_bands(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Positions, Positions] | None:
-        if "band_edges" not in self.manifest.blobs:
+    def _read_bands(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32]] | None:
+        """Read edges, indptr, positions and ranks of the price bands; older snapshots have none."""
+        if not self._has("band_edges"):
             return None
-        edges, indptr = self._array("band_edges"), self._array("band_indptr")
-        return edges, indptr, self._array("band_positions"), self._array("band_ranks")
+        edges, indptr = self._array("band_edges", np.int64), self._array("band_indptr", np.int64)
+        return edges, indptr, self._array("band_positions", np.uint32), self._array("band_ranks", np.uint32)
 
     def _packed(self, user_id: str, variant: str = "base") -> PackedShelf | None:
-        """A user's own record, or None for a user that the night did not know. Raises RecordError, StoreError."""
+        """Return a user's stored shelf, or None where the night has none. Raises RecordError, StoreError."""
         record = self._stored.look_up(record_key(user_id, variant))
         if record is None:
             return None
@@ -145,14 +129,14 @@ class Snapshot:
         return packed
 
     def shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
-        """A user's own shelf, read whole; None and errors as for `packed`."""
+        """Return a user's stored shelf decoded, or None where the night has none. Raises RecordError, StoreError."""
         packed = self.packed(user_id, variant)
         return None if packed is None else decode(packed.record)
 
-    def fallback(self, shelf: str, key: str = "") -> tuple[NDArray[np.uint32], NDArray[np.float32]] | None:
-        """A fallback shelf (`global`, `trending`, `new`, `region`, `age_band`, `category`): positions and scores."""
-        if (shelf, key) in self.laid_shelves:
-            return self.laid_shelves[shelf, key]
+    def fallback(self, shelf: str, key: str = "") -> ScoredPositions | None:
+        """Return a fallback shelf, or None; `shelf` is global, trending, new, region, age_band or category."""
+        if (shelf, key) in self.overlay_shelves:
+            return self.overlay_shelves[shelf, key]
         row = self._shelf_row.get((shelf, key))
         if row is None:
             return None
@@ -162,24 +146,28 @@ class Snapshot:
     def _segment_shelf(
         self, region: str, age_band: str, categories: tuple[str, ...]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]] | None:
-        """What a segment wants: the shelves of the chosen categories, the region and the age band take turns.
+        """Return what a segment is offered: the shelves of its categories, region and age band take turns.
 
-        Positions (each once), scores, and which come from a chosen category; None for a segment without shelves.
+        Gives positions (each once), scores, and whether each comes from a chosen category. None if the segment has
+        no shelf.
         """
         names = [("category", path) for path in categories] + [("region", region), ("age_band", age_band)]
-        shelves = [(kind, found) for kind, key in names if key and (found := self.fallback(kind, key)) is not None]
+        shelves = [(kind, shelf) for kind, key in names if key and (shelf := self.fallback(kind, key)) is not None]
         if not shelves:
             return None
         turn = np.concatenate([np.arange(len(positions)) for _, (positions, _) in shelves])
         order = np.argsort(turn, kind="stable")
         positions = np.concatenate([positions for _, (positions, _) in shelves]).astype(np.int64)[order]
         scores = np.concatenate([scores for _, (_, scores) in shelves])[order]
-        chosen = np.concatenate([np.full(len(found[0]), kind == "category") for kind, found in shelves])[order]
+        chosen = np.concatenate([np.full(len(shelf[0]), kind == "category") for kind, shelf in shelves])[order]
         once = np.sort(np.unique(positions, return_index=True)[1])
         return positions[once], scores[once], chosen[once]
 
     def _band_shelf(self, category: str | None, lowest: int, highest: int) -> NDArray[np.int64]:
-        """The most popular items, as of the night, of the price bands that a range touches: positions."""
+        """Return positions of the most popular items of every price band that the range touches, by popularity.
+
+        Bands follow the night's prices, so an item may lie outside the range.
+        """
         row = len(self.categories) if category is None else self._category_row.get(category)
         if self._bands is None or row is None:
             return np.empty(0, np.int64)
@@ -190,14 +178,14 @@ class Snapshot:
         return positions[rows][np.argsort(ranks[rows], kind="stable")].astype(np.int64)
 
     def pool(self, category: str | None) -> ExplorePool | None:
-        """The exploration pool of a path, or of the nearest path above it that has one; None where none has."""
+        """Return the exploration pool of a path, or of the nearest path above it that has one, or None."""
         path = category or ""
         while path not in self.pools and path:
             path = path.rpartition("/")[0]
         return self.pools.get(path)
 
     def _pool_in(self, category: str | None) -> tuple[ExplorePool, NDArray[np.bool_]] | None:
-        """The pool of a path, and which of its items lie in that path."""
+        """Return the pool of a path, and which of its items lie in that path."""
         pool = self.pool(category)
         if pool is None or category is None:
             return None if pool is None else (pool, np.ones(len(pool), np.bool_))
@@ -206,26 +194,25 @@ class Snapshot:
         return pool, (node >= first) & (node < end)
 
     def category_nodes(self, category: str) -> tuple[int, int]:
-        """The nodes of a path and all below it, as a half-open range of `item_category`; empty where unknown."""
+        """Return a path and all below it as a half-open range of `item_category`; (0, 0) for an unknown path."""
         row = self._category_row.get(category)
         return (0, 0) if row is None else (row, int(self._category_end[row]))
 
     def postings(self, category: str | None = None) -> Positions:
-        """Every item of the catalogue, or of a path and all below it, the most popular first."""
+        """Return every listed item of the catalogue, or of a path and all below it, most popular first."""
         if category is None:
             return self.popularity
         row = self._category_row.get(category)
         if row is None:
             return self.popularity[:0]
-        found: Positions = self._postings[self._postings_indptr[row] : self._postings_indptr[row + 1]]
-        return found
+        return self._postings[self._postings_indptr[row] : self._postings_indptr[row + 1]]
 
-    def listed(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of the positions that rules do not withhold from who is not known to be of age."""
+    def not_withheld(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions without items that rules withhold from users not known to be of age."""
         return positions[~np.isin(positions, self._withheld)] if len(self._withheld) else positions
 
-    def added(self, category: str | None = None) -> Positions:
-        """The items that an overlay added to the catalogue, or to a path and all below it, the newest first."""
+    def added_items(self, category: str | None = None) -> Positions:
+        """Return the items that the overlay added to the catalogue, or to a path and all below it, newest first."""
         positions = np.arange(len(self.base), len(self))
         if category is None:
             return positions
@@ -234,36 +221,29 @@ class Snapshot:
         return positions[(node >= first) & (node < end)]
 
     def _position(self, item_id: str) -> int:
-        """The item's row in the catalogue, or -1."""
-        found = self.base.item_ids.find(item_id)
-        return found if found >= 0 else self.added_row.get(item_id, -1)
+        """Return the item's row in the catalogue, or -1."""
+        position = self.base.item_ids.find(item_id)
+        return position if position >= 0 else self.added_rows.get(item_id, -1)
 
-    def similar(self, position: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-        """The item's neighbours and their scores, the nearest first."""
+    def similar(self, position: int) -> ScoredPositions:
+        """Return the item's neighbours and their scores, nearest first."""
         if position >= len(self.base):
-            return self.added_near[position - len(self.base)]
+            return self.added_neighbours[position - len(self.base)]
         rows = slice(self._neighbours_indptr[position], self._neighbours_indptr[position + 1])
         return self._neighbours[rows], self._neighbour_scores[rows]
 
     def category(self, position: int) -> str:
-        """The item's path, empty for none."""
+        """Return the item's category path; empty for none."""
         row = int(self.item_category[position])
         return "" if row < 0 else str(self.categories[row])
 
-    def _item_json(self, position: int) -> str:
-        """The beginning of an item in an answer, up to its score."""
-        return f'{{"item_id":{_json(self.item_ids[position])},"score":'
-
-    def _reason_json(self, code: int, position: int, reason_position: int) -> str:
-        return _json(self.reason(code, position, reason_position))
-
     def reason(self, code: int, position: int, reason_position: int) -> str:
-        """The text of a reason, with the title or the category it speaks of where that is known."""
+        """Return the text of an item's reason, with the title or category that it names where that is known."""
         name = REASON_CODES[code]
-        if name in OF_CATEGORY:
-            return reason_text(name, spoken_category(self.category(position)))
+        if name in NAME_CATEGORY:
+            return reason_text(name, category_name(self.category(position)))
         return reason_text(name, str(self.titles[reason_position]) if 0 <= reason_position < len(self) else "")
 
     def close(self) -> None:
-        """Give back what the store holds for this version; its arrays stay readable."""
+        """Release what the store holds for this version. Its arrays stay readable."""
         self._stored.close()

@@ -1,62 +1,71 @@
-"""Blobs: the columns of a snapshot that are not one user's. Each is one `.npy` image, read in place, no pickle."""
+"""Blobs: the columns of a snapshot that all users share, each one `.npy` image, read in place and never pickled."""
 
 import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.snapshot.manifest import StoreError
 
+T = TypeVar("T")
+
+_REMEDY = "publish the night again"
 _HEADER = re.compile(rb"\{'descr': '([<|][biuf]\d)', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n")
 
 
 def pack(array: NDArray[Any]) -> bytes:
-    """The `.npy` image of an array of numbers."""
+    """Return the `.npy` image of an array of numbers."""
     out = io.BytesIO()
     np.lib.format.write_array(out, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
     return out.getvalue()
 
 
-def unpack(data: bytes | memoryview, name: str = "blob") -> NDArray[Any]:
-    """The array of a `.npy` image, without a copy and read-only. Raises StoreError for damage."""
+def unpack(data: bytes | memoryview, name: str = "blob", remedy: str = _REMEDY) -> NDArray[Any]:
+    """Return the array of a `.npy` image, read-only and without a copy. Raises StoreError for damage."""
     try:
-        dtype, shape, at = _header(bytes(data[:4096]))
-        array = np.frombuffer(data, dtype, int(np.prod(shape)), at).reshape(shape)
+        dtype, shape, begin = _header(bytes(data[:4096]))
+        array = np.frombuffer(data, dtype, int(np.prod(shape)), begin).reshape(shape)
     except ValueError as error:
-        raise StoreError(f"{name} is no readable .npy image ({error}); publish the night again") from error
+        raise StoreError(f"{name} is no readable .npy image ({error}); {remedy}") from error
     array.flags.writeable = False
     return array
 
 
 def _header(head: bytes) -> tuple[str, tuple[int, ...], int]:
-    """The dtype and shape of a `.npy` image, and where its values begin.
+    """Return the dtype and shape of a `.npy` image, and the byte where its values begin. Raises ValueError.
 
-    NumPy's own reader parses the header as Python, which Python 3.11 cannot do safely on several threads at once.
+    NumPy's own reader parses the header as Python code, which is not safe on several threads in Python 3.11.
     """
     if head[:8] != b"\x93NUMPY\x01\x00":
         raise ValueError("an unknown .npy version")
     end = 10 + int.from_bytes(head[8:10], "little")
-    found = _HEADER.fullmatch(head[10:end])
-    if found is None:
+    matched = _HEADER.fullmatch(head[10:end])
+    if matched is None:
         raise ValueError(f"its header is {head[10:end][:80]!r}")
-    dtype, shape = found.groups()
+    dtype, shape = matched.groups()
     return dtype.decode(), tuple(int(n) for n in shape.replace(b" ", b"").split(b",") if n), end
 
 
 def pack_json(value: object) -> bytes:
+    """Return the blob of a JSON value."""
     return pack(np.frombuffer(json.dumps(value, ensure_ascii=False, sort_keys=True).encode(), np.uint8))
 
 
-def unpack_json(data: bytes | memoryview, name: str = "blob") -> Any:
-    return json.loads(unpack(data, name).tobytes())
+def unpack_json(data: bytes | memoryview, kind: type[T], name: str = "blob", remedy: str = _REMEDY) -> T:
+    """Return the JSON value of a blob, converted to `kind`. Raises StoreError for damage and for another kind."""
+    try:
+        return msgspec.convert(json.loads(unpack(data, name, remedy).tobytes()), kind)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise StoreError(f"{name} holds no readable JSON ({error}); {remedy}") from error
 
 
 def pack_strings(values: Iterable[str]) -> tuple[bytes, bytes]:
-    """A column of strings as two images: the UTF-8 bytes of all, and where each begins (int64 [rows + 1])."""
+    """Return a column of strings as two images: the UTF-8 bytes of all, and their offsets (int64 [rows + 1])."""
     encoded = [value.encode() for value in values]
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(value) for value in encoded], out=offsets[1:])
@@ -74,26 +83,30 @@ class Strings(Sequence[str]):
 
     @property
     def columns(self) -> tuple[memoryview, NDArray[np.int64]]:
-        """The UTF-8 bytes of all rows, and where each begins."""
+        """The UTF-8 bytes of all rows, and their offsets [rows + 1]."""
         return self._data, self._offsets
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return str(self.raw(index), "utf-8")
 
     def raw(self, index: int) -> memoryview:
-        """The UTF-8 bytes of one row."""
+        """Return the UTF-8 bytes of one row. Raises IndexError."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
         return self._data[int(self._offsets[index]) : int(self._offsets[index + 1])]
 
     def find(self, value: str) -> int:
-        """The row of `value` in a column sorted by its bytes, or -1."""
+        """Return the row of `value`, or -1. The column must be sorted by its bytes."""
         wanted = value.encode()
         low, high = 0, len(self)
         while low < high:

@@ -29,7 +29,6 @@ Positions are rows of the catalogue, which is sorted by the bytes of `item_id`. 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +41,7 @@ BAND_LENGTH = 100
 ORDERINGS = 256
 MAX_POOL_ITEMS = 256  # rows of a pool are one byte each
 Segment = tuple[str, str, tuple[str, ...]]  # region, age band, chosen category paths; each empty for none
+PoolHead = tuple[str, int, tuple[float, float]]  # of a pool: category path, count of items, prior
 NO_SEGMENT: Segment = ("", "", ())
 
 
@@ -247,14 +247,19 @@ def pool_blobs(pools: Sequence[Pool], n_items: int) -> Iterator[tuple[str, bytes
         yield f"pool_{name}", pack(np.concatenate([np.empty(0, dtype), *parts]).astype(dtype))
 
 
-def read_pools(names: Sequence[Sequence[Any]], columns: Mapping[str, NDArray[Any]]) -> list[Pool]:
-    """The pools of `pool_blobs`, from its JSON and its columns by name."""
-    pools, at = [], 0
-    for category, count, prior in names:
-        rows = slice(at, at + count)
-        draws = columns["draws"][ORDERINGS * at : ORDERINGS * (at + count)].reshape(ORDERINGS, count)
-        new = columns["new"][rows].astype(np.bool_)
-        pool = Pool(category, columns["positions"][rows], columns["means"][rows], new, draws, tuple(prior))
-        pools.append(pool)
-        at += count
+def read_pools(
+    heads: Sequence[PoolHead],
+    *,
+    positions: NDArray[np.integer],
+    means: NDArray[np.floating],
+    new: NDArray[np.uint8],
+    draws: NDArray[np.floating],
+) -> list[Pool]:
+    """Return the pools of `pool_blobs`, from its JSON and its flat columns."""
+    pools, first = [], 0
+    for category, count, prior in heads:
+        rows = slice(first, first + count)
+        pool_draws = draws[ORDERINGS * first : ORDERINGS * (first + count)].reshape(ORDERINGS, count)
+        pools.append(Pool(category, positions[rows], means[rows], new[rows].astype(np.bool_), pool_draws, prior))
+        first += count
     return pools

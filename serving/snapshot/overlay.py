@@ -82,9 +82,13 @@ def overlay_blobs(contents: OverlayContents) -> dict[str, bytes]:
 
 
 def read_overlay(trending: bytes | memoryview, new_items: bytes | memoryview, where: str) -> OverlayContents:
-    """The contents of an overlay's blobs. Raises StoreError for what is none."""
+    """Return the contents of an overlay's blobs. Raises StoreError for damage."""
+    remedy = "the next run writes another"
+    both = {
+        "trending": unpack_json(trending, object, where, remedy),
+        "new_items": unpack_json(new_items, object, where, remedy),
+    }
     try:
-        both = {"trending": unpack_json(trending, where), "new_items": unpack_json(new_items, where)}
         return msgspec.convert(both, OverlayContents)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise StoreError(f"{where} is no readable overlay ({error}); the next run writes another") from error
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"{where} is no readable overlay ({error}); {remedy}") from error

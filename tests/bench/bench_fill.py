@@ -21,10 +21,11 @@ import pyarrow.compute as pc
 
 from jobs.publishing.publish import publish
 from jobs.publishing.snapshot_columns import catalogue_of
-from serving.shelf.fill import Ask, filters_of, pick
+from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
+from serving.shelf.filled_shelf import FilledShelf
 from serving.shelf.item_state import LiveItems
-from serving.shelf.picking import Pick
+from serving.shelf.request import ShelfRequest, request_filters
 from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
 from tests.bench.figures import Figure
@@ -103,23 +104,23 @@ def exploration(items: pa.Table) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def asks() -> list[tuple[str, Ask]]:
+def asks() -> list[tuple[str, ShelfRequest]]:
     """The requests: seven kinds in equal parts."""
     rng = np.random.default_rng(20260101)
-    found: list[tuple[str, Ask]] = []
+    found: list[tuple[str, ShelfRequest]] = []
     for number in range(REQUESTS // 7):
         user = user_id(int(rng.integers(USERS)))
         low = int(rng.integers(100, ITEMS // 2))
         band = {"price_min_minor": low, "price_max_minor": low + ITEMS // 20}
         path = ("home", "home/kitchen", "home/kitchen/mugs", "toys")[number % 4]
         found += [
-            ("user", Ask(user_id=user)),
-            ("user, category", Ask(user_id=user, category=path)),
-            ("user, price", Ask(user_id=user, **band)),
-            ("user, category and price", Ask(user_id=user, category=path, **band)),
-            ("new, region and age", Ask(user_id=f"new-{number}", region="DE", age_band="18-24")),
-            ("new, chosen categories", Ask(user_id=f"new-{number}", categories=("toys", "home/garden"))),
-            ("unknown", Ask()),
+            ("user", ShelfRequest(user_id=user)),
+            ("user, category", ShelfRequest(user_id=user, category=path)),
+            ("user, price", ShelfRequest(user_id=user, **band)),
+            ("user, category and price", ShelfRequest(user_id=user, category=path, **band)),
+            ("new, region and age", ShelfRequest(user_id=f"new-{number}", region="DE", age_band="18-24")),
+            ("new, chosen categories", ShelfRequest(user_id=f"new-{number}", categories=("toys", "home/garden"))),
+            ("unknown", ShelfRequest()),
         ]
     return found
 
@@ -135,11 +136,12 @@ def with_out_of_stock(snapshot: Snapshot, way: str, share: float) -> LiveItems:
     return live
 
 
-def may_be_shown(snapshot: Snapshot, live: LiveItems, ask: Ask, picked: Pick) -> bool:
+def may_be_shown(snapshot: Snapshot, live: LiveItems, request: ShelfRequest, filled: FilledShelf) -> bool:
     """Whether every item of an answer is in stock, in the price range and the category now."""
-    positions = np.array(picked.positions, np.int64)
+    positions = np.array(filled.positions, np.int64)
     return bool(
-        filters_of(snapshot, ask).eligible(snapshot, live, positions).all() and (live.stock[positions] > 0).all()
+        request_filters(snapshot, request).eligible(snapshot, live, positions).all()
+        and (live.stock[positions] > 0).all()
     )
 
 
@@ -148,11 +150,11 @@ def measure(snapshot: Snapshot, way: str, share: float) -> Filled:
     live = with_out_of_stock(snapshot, way, share)
     found, full = Filled(way, share, 0.0, Counter(), Counter()), 0
     requests = asks()
-    for number, (kind, ask) in enumerate(requests):
-        picked = pick(snapshot, live, ask, request_key=number.to_bytes(16, "big"))
-        full += len(set(picked.positions)) == LIMIT
-        found.wrong += not may_be_shown(snapshot, live, ask, picked)
-        levels = [LEVELS[level] for level in picked.levels]
+    for number, (kind, request) in enumerate(requests):
+        filled = fill_shelf(snapshot, live, request, request_key=number.to_bytes(16, "big"))
+        full += len(set(filled.positions)) == LIMIT
+        found.wrong += not may_be_shown(snapshot, live, request, filled)
+        levels = [LEVELS[level] for level in filled.levels]
         found.items.update(levels)
         if kind == "user":
             found.own.update(levels)

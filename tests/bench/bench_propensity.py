@@ -17,10 +17,11 @@ import numpy as np
 from scipy import stats
 
 from jobs.publishing.publish import publish
-from serving.shelf.explore import slots
-from serving.shelf.fill import POLICY, Ask, pick
+from serving.shelf.explore import exploration_slots
+from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
 from serving.shelf.item_state import LiveItems
+from serving.shelf.request import POLICY, ShelfRequest
 from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
 from tests.bench.figures import Figure
@@ -68,23 +69,23 @@ def requests(snapshot: Snapshot, live: LiveItems) -> tuple[dict[object, Slot], i
     rng = np.random.default_rng(20260101)
     found: dict[object, Slot] = {}
     explored = 0
-    places = slots(LIMIT, POLICY.explore_share)
+    places = exploration_slots(LIMIT, POLICY.explore_share)
     pools = sorted({item for pool in snapshot.pools.values() for item in pool.items})
     for number in range(REQUESTS):
         if number % CHANGE_EVERY == 0:
             for position in pools:
                 live.set(position, -2, int(rng.random() < 0.8), 0)
         user, filtered = int(rng.integers(USERS)), rng.random() < 0.3
-        ask = Ask(user_id=f"user-{user}", limit=LIMIT, category="home" if filtered else None)
+        request = ShelfRequest(user_id=f"user-{user}", limit=LIMIT, category="home" if filtered else None)
         key = hashlib.sha256(b"bench" + number.to_bytes(8, "big")).digest()[:16]
-        picked = pick(snapshot, live, ask, request_key=key)
-        ranked = tuple(p for p, level in zip(picked.positions, picked.levels, strict=True) if level != _EXPLORE)
+        filled = fill_shelf(snapshot, live, request, request_key=key)
+        ranked = tuple(p for p, level in zip(filled.positions, filled.levels, strict=True) if level != _EXPLORE)
         for place in places:
-            if picked.levels[place] != _EXPLORE:
+            if filled.levels[place] != _EXPLORE:
                 continue
             # The same stock, filter and ranked items leave the same items eligible.
             slot = found.setdefault((number // CHANGE_EVERY, filtered, ranked, place), Slot())
-            item, share = picked.positions[place], picked.propensities[place]
+            item, share = filled.positions[place], filled.propensities[place]
             assert slot.logged.setdefault(item, share) == share
             slot.shown[item] += 1
             explored += 1

@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.publishing.publish import publish
-from serving.shelf.explore import ExplorePool, draw_of, slots
-from serving.shelf.fill import Ask, Policy, pick
+from serving.shelf.explore import ExplorePool, exploration_slots, ordering_number
+from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
+from serving.shelf.filled_shelf import SLOT_TYPES
 from serving.shelf.item_state import LiveItems
-from serving.shelf.picking import SLOT_TYPES
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
+from serving.shelf.request import Policy, ShelfRequest
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.blobs import unpack, unpack_json
-from serving.snapshot.contents import ORDERINGS, ContentsError, Pool, pool_blobs, read_pools
+from serving.snapshot.contents import ORDERINGS, ContentsError, Pool, PoolHead, pool_blobs, read_pools
 from serving.snapshot.record import REASON_CODES, SOURCES
 from serving.stores import open_store
 from tests.serving.small_shop import night
@@ -38,7 +39,7 @@ def keys_of_every_draw() -> list[bytes]:
     number = 0
     while len(found) < ORDERINGS:
         key = number.to_bytes(16, "big")
-        found.setdefault(draw_of(SECRET, key), key)
+        found.setdefault(ordering_number(SECRET, key), key)
         number += 1
     return [found[draw] for draw in range(ORDERINGS)]
 
@@ -81,50 +82,54 @@ def test_a_pool_most_of_which_is_gone_is_looked_through_to_its_end() -> None:
 
 
 def test_the_slots_are_a_tenth_of_the_places_and_the_same_for_every_user() -> None:
-    assert slots(4, 0.1) == ()
-    assert slots(5, 0.1) == (4,)
-    assert slots(20, 0.1) == (4, 14)
-    assert len(slots(500, 0.1)) == 50
-    assert slots(20, 0.0) == ()
-    assert slots(3, 1.0) == (0, 1, 2)
+    assert exploration_slots(4, 0.1) == ()
+    assert exploration_slots(5, 0.1) == (4,)
+    assert exploration_slots(20, 0.1) == (4, 14)
+    assert len(exploration_slots(500, 0.1)) == 50
+    assert exploration_slots(20, 0.0) == ()
+    assert exploration_slots(3, 1.0) == (0, 1, 2)
     for limit in range(1, 60):
-        assert slots(limit, 0.1) == tuple(place for place in slots(500, 0.1) if place < limit)
+        assert exploration_slots(limit, 0.1) == tuple(place for place in exploration_slots(500, 0.1) if place < limit)
 
 
 def test_a_requests_key_draws_every_ordering_about_as_often_and_the_secret_decides_which() -> None:
-    counts = np.bincount([draw_of(SECRET, number.to_bytes(16, "big")) for number in range(51_200)], minlength=256)
+    counts = np.bincount(
+        [ordering_number(SECRET, number.to_bytes(16, "big")) for number in range(51_200)], minlength=256
+    )
     assert ((counts - 200) ** 2 / 200).sum() < 360  # chi-square with 255 degrees of freedom: p = 0.00002
-    assert [draw_of(SECRET, key) for key in KEYS[:8]] != [draw_of(b"another", key) for key in KEYS[:8]]
+    assert [ordering_number(SECRET, key) for key in KEYS[:8]] != [
+        ordering_number(b"another", key) for key in KEYS[:8]
+    ]
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "shelf_request",
     [
-        Ask(user_id="user-1", limit=20),
-        Ask(user_id="user-1", limit=45, category="home", price_max_minor=300),
-        Ask(limit=10, region="DE"),
+        ShelfRequest(user_id="user-1", limit=20),
+        ShelfRequest(user_id="user-1", limit=45, category="home", price_max_minor=300),
+        ShelfRequest(limit=10, region="DE"),
     ],
 )
 def test_over_all_orderings_each_item_is_explored_as_often_as_its_propensity_says(
-    snapshot: Snapshot, ask: Ask
+    snapshot: Snapshot, shelf_request: ShelfRequest
 ) -> None:
     live = LiveItems(snapshot)
     seen: Counter[tuple[int, int]] = Counter()
     told: dict[tuple[int, int], float] = {}
-    places = slots(ask.limit, 0.1)
+    places = exploration_slots(shelf_request.limit, 0.1)
     assert places
     for key in KEYS:
-        picked = pick(snapshot, live, ask, request_key=key)
-        explored = [place for place, slot in enumerate(picked.slots) if SLOT_TYPES[slot] == "explore"]
+        filled = fill_shelf(snapshot, live, shelf_request, request_key=key)
+        explored = [place for place, slot in enumerate(filled.slots) if SLOT_TYPES[slot] == "explore"]
         assert tuple(explored) == places
         for place in explored:
-            assert LEVELS[picked.levels[place]] == "explore"
-            assert SOURCES[picked.sources[place]] == "explore"
-            assert REASON_CODES[picked.reasons[place]] in ("new_item", "explore")
-            what = (place, picked.positions[place])
+            assert LEVELS[filled.levels[place]] == "explore"
+            assert SOURCES[filled.sources[place]] == "explore"
+            assert REASON_CODES[filled.reasons[place]] in ("new_item", "explore")
+            what = (place, filled.positions[place])
             seen[what] += 1
-            assert told.setdefault(what, picked.propensities[place]) == picked.propensities[place]
-        others = [share for place, share in enumerate(picked.propensities) if place not in explored]
+            assert told.setdefault(what, filled.propensities[place]) == filled.propensities[place]
+        others = [share for place, share in enumerate(filled.propensities) if place not in explored]
         assert others == [1.0] * len(others)
     assert {what: count / ORDERINGS for what, count in seen.items()} == told
     assert len({position for _, position in seen}) > 5
@@ -134,8 +139,8 @@ def test_what_is_not_explored_is_the_same_for_every_ordering(snapshot: Snapshot)
     live = LiveItems(snapshot)
     shelves = set()
     for key in KEYS:
-        picked = pick(snapshot, live, Ask(user_id="user-1", limit=20), request_key=key)
-        rows = zip(picked.positions, picked.slots, strict=True)
+        filled = fill_shelf(snapshot, live, ShelfRequest(user_id="user-1", limit=20), request_key=key)
+        rows = zip(filled.positions, filled.slots, strict=True)
         shelves.add(tuple(position for position, slot in rows if SLOT_TYPES[slot] != "explore"))
     assert len(shelves) == 1
 
@@ -147,11 +152,11 @@ def test_explored_items_pass_the_filters_are_not_excluded_and_not_what_was_just_
         live.set(position, -2, 0, 0)
     seen, excluded = pool.items[1], pool.items[2]
     done = LastActions([seen], [ACTION_KINDS.index("impression")], [5.0])
-    ask = Ask(limit=20, price_max_minor=250, exclude=(snapshot.item_id(excluded),))
+    shelf_request = ShelfRequest(limit=20, price_max_minor=250, exclude=(snapshot.item_id(excluded),))
     shown = set()
     for key in KEYS:
-        picked = pick(snapshot, live, ask, actions=done, request_key=key)
-        shown |= {p for p, slot in zip(picked.positions, picked.slots, strict=True) if SLOT_TYPES[slot] == "explore"}
+        filled = fill_shelf(snapshot, live, shelf_request, actions=done, request_key=key)
+        shown |= {p for p, slot in zip(filled.positions, filled.slots, strict=True) if SLOT_TYPES[slot] == "explore"}
     assert shown
     assert shown <= {p for p in pool.items if live.servable[p] and 0 <= live.price_minor[p] <= 250}
     assert not shown & {seen, excluded}
@@ -159,19 +164,19 @@ def test_explored_items_pass_the_filters_are_not_excluded_and_not_what_was_just_
 
 def test_slots_that_find_nothing_to_explore_are_ranked(snapshot: Snapshot) -> None:
     live = LiveItems(snapshot)
-    ask = Ask(user_id="user-1", limit=15)
+    shelf_request = ShelfRequest(user_id="user-1", limit=15)
     own = snapshot.shelf("user-1")
     assert own is not None
     left = next(p for p in snapshot.pools[""].items if live.servable[p] and p not in own.positions)
     for position in set(snapshot.pools[""].items) - {left}:
         live.set(position, -2, 0, 0)
-    plain = pick(snapshot, live, ask)
+    plain = fill_shelf(snapshot, live, shelf_request)
     assert left not in plain.positions
-    picked = pick(snapshot, live, ask, request_key=KEYS[0])
-    assert slots(15, 0.1) == (4, 14)
-    assert (picked.positions[4], picked.propensities[4]) == (left, 1.0)  # the only one there is
-    assert [SLOT_TYPES[slot] for slot in picked.slots].count("explore") == 1
-    assert picked.positions[:4] + picked.positions[5:] == plain.positions[:14]
+    filled = fill_shelf(snapshot, live, shelf_request, request_key=KEYS[0])
+    assert exploration_slots(15, 0.1) == (4, 14)
+    assert (filled.positions[4], filled.propensities[4]) == (left, 1.0)  # the only one there is
+    assert [SLOT_TYPES[slot] for slot in filled.slots].count("explore") == 1
+    assert filled.positions[:4] + filled.positions[5:] == plain.positions[:14]
 
 
 def test_a_category_is_explored_from_its_own_pool_or_the_nearest_above(snapshot: Snapshot) -> None:
@@ -181,13 +186,13 @@ def test_a_category_is_explored_from_its_own_pool_or_the_nearest_above(snapshot:
 
 
 def test_without_a_key_or_without_pools_nothing_is_explored(snapshot: Snapshot, tmp_path: Path) -> None:
-    assert set(pick(snapshot, LiveItems(snapshot), Ask(limit=20)).slots) == {SLOT_TYPES.index("fill")}
+    assert set(fill_shelf(snapshot, LiveItems(snapshot), ShelfRequest(limit=20)).slots) == {SLOT_TYPES.index("fill")}
     with closing(open_store(f"lmdb://{tmp_path}/store")) as store:
         publish(night(n_items=100), store)
         bare = Snapshot(store.open(str(store.pointer().live)))
-        picked = pick(bare, LiveItems(bare), Ask(user_id="user-1"), request_key=KEYS[0])
-        assert len(picked.positions) == 20
-        assert "explore" not in {SLOT_TYPES[slot] for slot in picked.slots}
+        filled = fill_shelf(bare, LiveItems(bare), ShelfRequest(user_id="user-1"), request_key=KEYS[0])
+        assert len(filled.positions) == 20
+        assert "explore" not in {SLOT_TYPES[slot] for slot in filled.slots}
 
 
 def test_pools_are_read_as_they_were_written() -> None:
@@ -198,7 +203,7 @@ def test_pools_are_read_as_they_were_written() -> None:
     ]
     blobs = dict(pool_blobs(pools, 20))
     columns = {name.removeprefix("pool_"): unpack(data) for name, data in blobs.items() if name != "pools"}
-    found = read_pools(unpack_json(blobs["pools"]), columns)
+    found = read_pools(unpack_json(blobs["pools"], list[PoolHead]), **columns)
     for pool, want in zip(found, pools, strict=True):
         assert (pool.category, pool.prior) == (want.category, want.prior)
         np.testing.assert_array_equal(pool.positions, want.positions)

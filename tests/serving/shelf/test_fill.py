@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.publishing.publish import publish
-from serving.shelf.fill import Ask, Policy, pick
+from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
+from serving.shelf.filled_shelf import FilledShelf
 from serving.shelf.item_state import LiveItems
-from serving.shelf.picking import Pick
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
+from serving.shelf.request import Policy, ShelfRequest
 from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
 from tests.serving.small_shop import night
@@ -35,7 +36,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
 categories = st.sampled_from([None, "home", "home/kitchen", "home/kitchen/mugs", "toys", "nowhere", "hom"])
 prices = st.one_of(st.none(), st.integers(0, 250))
 asks = st.builds(
-    Ask,
+    ShelfRequest,
     user_id=st.sampled_from([None, "user-1", "user 0 ✓", "newcomer", "stranger"]),
     limit=st.integers(1, 120),
     category=categories,
@@ -78,18 +79,18 @@ def live_of(snapshot: Snapshot, feed: list[tuple[int, int, int, int]]) -> LiveIt
     return live
 
 
-def may_be_shown(snapshot: Snapshot, live: LiveItems, ask: Ask, position: int) -> bool:
+def may_be_shown(snapshot: Snapshot, live: LiveItems, shelf_request: ShelfRequest, position: int) -> bool:
     """What the rules say of one item, item by item and without NumPy."""
     price, path = int(live.price_minor[position]), snapshot.category(position)
-    asked_price = ask.price_min_minor is not None or ask.price_max_minor is not None
+    asked_price = shelf_request.price_min_minor is not None or shelf_request.price_max_minor is not None
     return bool(
         live.servable[position]
         and live.stock[position] != 0
-        and snapshot.item_ids[position] not in ask.exclude
-        and (ask.category is None or f"{path}/".startswith(f"{ask.category}/"))
+        and snapshot.item_ids[position] not in shelf_request.exclude
+        and (shelf_request.category is None or f"{path}/".startswith(f"{shelf_request.category}/"))
         and (not asked_price or price >= 0)
-        and (ask.price_min_minor is None or price >= ask.price_min_minor)
-        and (ask.price_max_minor is None or price <= ask.price_max_minor)
+        and (shelf_request.price_min_minor is None or price >= shelf_request.price_min_minor)
+        and (shelf_request.price_max_minor is None or price <= shelf_request.price_max_minor)
     )
 
 
@@ -110,50 +111,56 @@ def adjusted(ranked: list[int], done: LastActions | None) -> list[int]:
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ask=asks, feed=feeds, done=actions, key=st.sampled_from([b"", b"a" * 16, b"b" * 16]), policy=policies)
+@given(
+    shelf_request=asks, feed=feeds, done=actions, key=st.sampled_from([b"", b"a" * 16, b"b" * 16]), policy=policies
+)
 def test_a_shelf_holds_only_what_may_be_shown_now_once_and_all_there_is(
     snapshot: Snapshot,
-    ask: Ask,
+    shelf_request: ShelfRequest,
     feed: list[tuple[int, int, int, int]],
     done: LastActions | None,
     key: bytes,
     policy: Policy,
 ) -> None:
     live = live_of(snapshot, feed)
-    picked = pick(snapshot, live, ask, actions=done, request_key=key, policy=policy)
-    everything = {p for p in range(N_ITEMS) if may_be_shown(snapshot, live, ask, p)}
-    assert len(set(picked.positions)) == len(picked.positions)
-    assert set(picked.positions) <= everything
-    assert len(picked.positions) == min(ask.limit, len(everything))
-    assert picked.short == (len(everything) < ask.limit)
-    assert picked.degraded == []
-    lists = [getattr(picked, name) for name in list(Pick.__struct_fields__)[:9]]
-    assert {len(values) for values in lists} == {len(picked.positions)}
+    filled = fill_shelf(snapshot, live, shelf_request, actions=done, request_key=key, policy=policy)
+    everything = {p for p in range(N_ITEMS) if may_be_shown(snapshot, live, shelf_request, p)}
+    assert len(set(filled.positions)) == len(filled.positions)
+    assert set(filled.positions) <= everything
+    assert len(filled.positions) == min(shelf_request.limit, len(everything))
+    assert filled.short == (len(everything) < shelf_request.limit)
+    assert filled.degraded == []
+    lists = [getattr(filled, name) for name in list(FilledShelf.__struct_fields__)[:9]]
+    assert {len(values) for values in lists} == {len(filled.positions)}
     assert all(type(value) in (int, float) for values in lists for value in values)
-    assert all(0 < count <= N_ITEMS for count in picked.eligible)
-    again = pick(snapshot, live, ask, actions=done, request_key=key, policy=policy)
-    assert [getattr(again, name) for name in list(Pick.__struct_fields__)[:9]] == lists
+    assert all(0 < count <= N_ITEMS for count in filled.eligible)
+    again = fill_shelf(snapshot, live, shelf_request, actions=done, request_key=key, policy=policy)
+    assert [getattr(again, name) for name in list(FilledShelf.__struct_fields__)[:9]] == lists
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ask=asks, feed=feeds, done=actions, key=st.sampled_from([b"", b"a" * 16, b"b" * 16]), policy=policies)
+@given(
+    shelf_request=asks, feed=feeds, done=actions, key=st.sampled_from([b"", b"a" * 16, b"b" * 16]), policy=policies
+)
 def test_the_nights_order_is_kept_within_a_level_after_the_adjustment_for_last_actions(
     snapshot: Snapshot,
-    ask: Ask,
+    shelf_request: ShelfRequest,
     feed: list[tuple[int, int, int, int]],
     done: LastActions | None,
     key: bytes,
     policy: Policy,
 ) -> None:
     live = live_of(snapshot, feed)
-    picked = pick(snapshot, live, ask, actions=done, request_key=key, policy=policy)
-    shown = list(zip(picked.positions, picked.levels, strict=True))
+    filled = fill_shelf(snapshot, live, shelf_request, actions=done, request_key=key, policy=policy)
+    shown = list(zip(filled.positions, filled.levels, strict=True))
     outside = {p for p, level in shown if LEVELS[level] in ("recent", "explore")}
     ranked = [(p, level) for p, level in shown if LEVELS[level] != "explore"]
     in_levels = [level for _, level in ranked if LEVELS[level] != "recent"]
     assert in_levels == sorted(in_levels)
-    own = snapshot.shelf(ask.user_id) if ask.user_id else None
-    stored = [] if own is None else [p for p in own.positions.tolist() if may_be_shown(snapshot, live, ask, p)]
+    own = snapshot.shelf(shelf_request.user_id) if shelf_request.user_id else None
+    stored = (
+        [] if own is None else [p for p in own.positions.tolist() if may_be_shown(snapshot, live, shelf_request, p)]
+    )
     expected = [p for p in adjusted(stored, done) if p not in outside]
     from_own = [p for p, level in ranked if LEVELS[level] == "user"]
     assert from_own == expected[: len(from_own)]
@@ -165,27 +172,35 @@ def test_the_nights_order_is_kept_within_a_level_after_the_adjustment_for_last_a
     assert waited == sorted(waited)  # bought items come after everything else
 
 
-def levels_of(snapshot: Snapshot, ask: Ask) -> list[str]:
-    return list(dict.fromkeys(LEVELS[level] for level in pick(snapshot, LiveItems(snapshot), ask).levels))
+def levels_of(snapshot: Snapshot, shelf_request: ShelfRequest) -> list[str]:
+    return list(
+        dict.fromkeys(LEVELS[level] for level in fill_shelf(snapshot, LiveItems(snapshot), shelf_request).levels)
+    )
 
 
 def test_a_known_user_is_filled_from_the_segment_the_category_the_world_and_the_catalogue(snapshot: Snapshot) -> None:
-    assert levels_of(snapshot, Ask(user_id="user-1", limit=10)) == ["user"]
-    assert levels_of(snapshot, Ask(user_id="user-12", limit=90)) == ["user", "segment", "global", "postings"]
-    assert levels_of(snapshot, Ask(user_id="stranger", category="toys", limit=90)) == ["category", "postings"]
+    assert levels_of(snapshot, ShelfRequest(user_id="user-1", limit=10)) == ["user"]
+    assert levels_of(snapshot, ShelfRequest(user_id="user-12", limit=90)) == ["user", "segment", "global", "postings"]
+    assert levels_of(snapshot, ShelfRequest(user_id="stranger", category="toys", limit=90)) == [
+        "category",
+        "postings",
+    ]
 
 
 def test_a_new_user_gets_the_shelf_of_the_region_and_age_band_that_the_request_names(snapshot: Snapshot) -> None:
-    assert levels_of(snapshot, Ask(user_id="stranger", limit=5)) == ["trending", "global"]
-    assert levels_of(snapshot, Ask(user_id="stranger", limit=5, region="DE")) == ["segment"]
-    assert levels_of(snapshot, Ask(limit=5, age_band="18-24")) == ["segment"]
+    assert levels_of(snapshot, ShelfRequest(user_id="stranger", limit=5)) == ["trending", "global"]
+    assert levels_of(snapshot, ShelfRequest(user_id="stranger", limit=5, region="DE")) == ["segment"]
+    assert levels_of(snapshot, ShelfRequest(limit=5, age_band="18-24")) == ["segment"]
 
 
 def test_a_newcomer_gets_what_a_stranger_gets_who_names_the_same_region_age_band_and_categories(
     snapshot: Snapshot,
 ) -> None:
-    stranger = Ask(user_id="stranger", limit=10, region="DE", age_band="18-24", categories=("toys",))
-    found = [pick(snapshot, LiveItems(snapshot), ask) for ask in (Ask(user_id="newcomer", limit=10), stranger)]
+    stranger = ShelfRequest(user_id="stranger", limit=10, region="DE", age_band="18-24", categories=("toys",))
+    found = [
+        fill_shelf(snapshot, LiveItems(snapshot), shelf_request)
+        for shelf_request in (ShelfRequest(user_id="newcomer", limit=10), stranger)
+    ]
     assert found[0].positions == found[1].positions
     assert {LEVELS[level] for level in found[0].levels} == {"segment"}
     toys = [position for position in found[0].positions if snapshot.category(position) == "toys"]
@@ -194,9 +209,11 @@ def test_a_newcomer_gets_what_a_stranger_gets_who_names_the_same_region_age_band
 
 
 def test_what_the_request_says_of_a_user_counts_before_what_the_night_knew(snapshot: Snapshot) -> None:
-    asks = [Ask(user_id=user, limit=9, region="XX", categories=("nowhere",)) for user in ("newcomer", "stranger")]
+    asks = [
+        ShelfRequest(user_id=user, limit=9, region="XX", categories=("nowhere",)) for user in ("newcomer", "stranger")
+    ]
     asks[1] = msgspec.structs.replace(asks[1], age_band="18-24")
-    newcomer, stranger = (pick(snapshot, LiveItems(snapshot), ask) for ask in asks)
+    newcomer, stranger = (fill_shelf(snapshot, LiveItems(snapshot), shelf_request) for shelf_request in asks)
     assert newcomer.positions == stranger.positions
 
 
@@ -213,8 +230,8 @@ def test_a_stored_shelf_that_repeats_an_item_is_answered_without_the_repeat(tmp_
         publish(replace(tonight, shelves=repeating), store)
         found = Snapshot(store.open(tonight.version))
         for limit in (5, 60):
-            picked = pick(found, LiveItems(found), Ask(user_id="user-1", limit=limit))
-            assert len(set(picked.positions)) == len(picked.positions) == limit
+            filled = fill_shelf(found, LiveItems(found), ShelfRequest(user_id="user-1", limit=limit))
+            assert len(set(filled.positions)) == len(filled.positions) == limit
 
 
 def test_a_record_that_was_altered_is_said_to_be_unreadable_and_the_answer_is_full(
@@ -228,13 +245,13 @@ def test_a_record_that_was_altered_is_said_to_be_unreadable_and_the_answer_is_fu
             altered[place] = rng.integers(256)
         monkeypatch.setattr(snapshot._stored, "look_up", lambda _, data=bytes(altered): data)
         snapshot.packed.cache_clear()
-        picked = pick(snapshot, LiveItems(snapshot), Ask(user_id="user-3", limit=30))
-        assert len(set(picked.positions)) == 30
+        filled = fill_shelf(snapshot, LiveItems(snapshot), ShelfRequest(user_id="user-3", limit=30))
+        assert len(set(filled.positions)) == 30
         assert all(
             snapshot.reason(*why)
-            for why in zip(picked.reasons, picked.positions, picked.reason_positions, strict=True)
+            for why in zip(filled.reasons, filled.positions, filled.reason_positions, strict=True)
         )
-        told.update(picked.degraded)
+        told.update(filled.degraded)
     snapshot.packed.cache_clear()
     assert told == {"record_unreadable", "record_newer"}
 
@@ -245,9 +262,9 @@ def test_answers_are_full_whatever_share_of_the_catalogue_is_out_of_stock(snapsh
     gone = np.random.default_rng(3).permutation(N_ITEMS)[: int(share * N_ITEMS)]
     for position in gone.tolist():
         live.set(position, -2, 0, 0)
-    picked = pick(snapshot, live, Ask(user_id="user-1", limit=20))
-    assert len(picked.positions) == 20
-    assert not set(picked.positions) & set(gone.tolist())
+    filled = fill_shelf(snapshot, live, ShelfRequest(user_id="user-1", limit=20))
+    assert len(filled.positions) == 20
+    assert not set(filled.positions) & set(gone.tolist())
 
 
 def test_the_reason_names_what_it_speaks_of(snapshot: Snapshot) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.publishing.publish import publish
 from serving.logs.file_log import FileLog
-from serving.shelf.item_state import ItemChange, ItemState, LiveItems, encode_changes, folded
+from serving.shelf.item_state import ItemChange, ItemState, LiveItems, compacted, encode_changes
 from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
 from tests.serving.small_shop import night
@@ -156,7 +156,7 @@ def test_a_log_that_repeats_itself_is_folded_and_a_worker_that_follows_it_goes_o
     for ts in range(3):
         state.append([ItemChange("item-00001", ts * 10_000 + n, price_minor=n) for n in range(10_000)])
     before = state.log.size()
-    state.log.fold(folded)
+    state.log.fold(compacted)
     assert state.log.size() < before / 100
     again, fresh = bound(tmp_path, snapshot)
     assert fresh.price_minor[1] == 9_999
@@ -175,7 +175,7 @@ def test_a_folded_log_leaves_the_same_state_whenever_it_is_folded(
 ) -> None:
     plain, after = ItemState(), ItemState()
     plain.take(encode_changes(rows).splitlines())
-    after.take(folded(encode_changes(rows[:cut])).splitlines())
+    after.take(compacted(encode_changes(rows[:cut])).splitlines())
     after.take(encode_changes(rows[cut:]).splitlines())
     # As sets: a row that says nothing of an item is dropped by folding, so the item may come later in the order.
     assert set(plain.lines().splitlines()) == set(after.lines().splitlines())

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from jobs.intraday.overlay import StaleBaseError, read_live, write_overlay
 from jobs.publishing.publish import publish
-from serving.shelf.fill import Ask, Policy, pick
+from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
+from serving.shelf.filled_shelf import SLOT_TYPES
 from serving.shelf.item_state import LiveItems
-from serving.shelf.overlaid import laid_over
-from serving.shelf.picking import SLOT_TYPES
+from serving.shelf.overlaid import with_overlay
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
+from serving.shelf.request import Policy, ShelfRequest
 from serving.shelf.similar import similar_items
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.manifest import StoreError
@@ -45,7 +46,7 @@ def base_of(url: str, day: str = "2026-01-31", seed: int = 0) -> str:
 
 def over_of(url: str, base: Snapshot) -> Snapshot:
     with closing(open_store(overlay_url(url))) as store, closing(store.open(str(store.pointer().live))) as stored:
-        return laid_over(base, stored)
+        return with_overlay(base, stored)
 
 
 @pytest.fixture(scope="module")
@@ -130,23 +131,26 @@ def test_new_items_stand_behind_the_bases_and_are_found_by_their_ids(shop: tuple
 
 def test_stored_shelves_are_the_same_with_and_without_an_overlay(shop: tuple[Snapshot, Snapshot]) -> None:
     base, over = shop
-    ask = Ask(user_id="user-1", limit=15)
-    assert pick(over, LiveItems(over), ask).positions == pick(base, LiveItems(base), ask).positions
+    shelf_request = ShelfRequest(user_id="user-1", limit=15)
+    assert (
+        fill_shelf(over, LiveItems(over), shelf_request).positions
+        == fill_shelf(base, LiveItems(base), shelf_request).positions
+    )
 
 
 def test_the_trending_shelf_is_the_overlays_and_the_bases_where_it_has_none(
     shop: tuple[Snapshot, Snapshot], tmp_path: Path
 ) -> None:
     base, over = shop
-    picked = pick(over, LiveItems(over), Ask(limit=8))
-    assert picked.positions[:2] == [100, 43]
-    assert [LEVELS[level] for level in picked.levels[:3]] == ["trending", "trending", "global"]
+    filled = fill_shelf(over, LiveItems(over), ShelfRequest(limit=8))
+    assert filled.positions[:2] == [100, 43]
+    assert [LEVELS[level] for level in filled.levels[:3]] == ["trending", "trending", "global"]
     url = f"lmdb://{tmp_path}/store"
     write_overlay(url, base_of(url), new_items=NEW)
     with closing(open_store(url)) as store:
         own = Snapshot(store.open(str(store.pointer().live)))
-        assert pick(over_of(url, own), LiveItems(over), Ask(limit=8)).positions == (
-            pick(base, LiveItems(base), Ask(limit=8)).positions
+        assert fill_shelf(over_of(url, own), LiveItems(over), ShelfRequest(limit=8)).positions == (
+            fill_shelf(base, LiveItems(base), ShelfRequest(limit=8)).positions
         )
 
 
@@ -158,8 +162,8 @@ def test_neighbours_of_a_new_item_are_served_and_follow_a_look_at_it(shop: tuple
     live.set(101, 500, 3, 0)
     assert similar_items(over, live, 100, 2).positions == [7, 101]
     done = LastActions([100], [ACTION_KINDS.index("view")], [5.0])
-    picked = pick(over, live, Ask(limit=8), actions=done)
-    assert (picked.positions[1], LEVELS[picked.levels[1]]) == (7, "recent")
+    filled = fill_shelf(over, live, ShelfRequest(limit=8), actions=done)
+    assert (filled.positions[1], LEVELS[filled.levels[1]]) == (7, "recent")
 
 
 def test_new_items_are_explored_with_exact_propensities_like_any_other(shop: tuple[Snapshot, Snapshot]) -> None:
@@ -170,9 +174,11 @@ def test_new_items_are_explored_with_exact_propensities_like_any_other(shop: tup
         np.testing.assert_array_equal(pool.draws[:, : len(base.pools[path])], base.pools[path].draws)
     shown: dict[int, float] = {}
     for number in range(600):
-        picked = pick(over, LiveItems(over), Ask(user_id="user-1", limit=5), request_key=number.to_bytes(16, "big"))
-        place = [SLOT_TYPES[slot] for slot in picked.slots].index("explore")
-        shown[picked.positions[place]] = picked.propensities[place]
+        filled = fill_shelf(
+            over, LiveItems(over), ShelfRequest(user_id="user-1", limit=5), request_key=number.to_bytes(16, "big")
+        )
+        place = [SLOT_TYPES[slot] for slot in filled.slots].index("explore")
+        shown[filled.positions[place]] = filled.propensities[place]
     assert sum(shown.values()) == pytest.approx(1.0)
     assert {100, 102} & set(shown)
     assert 101 not in shown  # it is out of stock
@@ -192,8 +198,8 @@ def test_a_shelf_over_an_overlay_is_full_and_holds_what_may_be_shown(
     live = LiveItems(over)
     for position in gone:
         live.set(position, -2, 0, 0)
-    ask = Ask(user_id="user-1", limit=limit, category=path, price_max_minor=highest)
-    picked = pick(over, live, ask, request_key=b"k" * 16, policy=Policy(explore_share=0.3))
+    shelf_request = ShelfRequest(user_id="user-1", limit=limit, category=path, price_max_minor=highest)
+    filled = fill_shelf(over, live, shelf_request, request_key=b"k" * 16, policy=Policy(explore_share=0.3))
     possible = {
         p
         for p in range(103)
@@ -201,6 +207,6 @@ def test_a_shelf_over_an_overlay_is_full_and_holds_what_may_be_shown(
         and (path is None or f"{over.category(p)}/".startswith(f"{path}/"))
         and (highest is None or 0 <= live.price_minor[p] <= highest)
     }
-    assert set(picked.positions) <= possible
-    assert len(set(picked.positions)) == len(picked.positions) == min(limit, len(possible))
-    assert picked.short == (limit > len(possible))
+    assert set(filled.positions) <= possible
+    assert len(set(filled.positions)) == len(filled.positions) == min(limit, len(possible))
+    assert filled.short == (limit > len(possible))

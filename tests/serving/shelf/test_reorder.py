@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from jobs.publishing.publish import publish
-from serving.shelf.fill import Ask, pick
+from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
 from serving.shelf.item_state import LiveItems
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
-from serving.shelf.reorder import neighbours, stepped, steps_back, waiting
+from serving.shelf.reorder import moved_back, neighbours, steps_back, waiting_items
+from serving.shelf.request import ShelfRequest
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.record import REASON_CODES, SOURCES
 from serving.stores import open_store
@@ -52,18 +53,18 @@ def test_a_view_steps_twenty_places_back_and_fades_over_a_day() -> None:
 
 def test_seen_items_step_behind_those_that_follow_them_and_the_others_keep_their_order() -> None:
     positions = list(range(100, 130))
-    order = stepped(positions, {102: 5.0, 110: 25.0})
+    order = moved_back(positions, {102: 5.0, 110: 25.0})
     assert [positions[row] for row in order] == [
         *(100, 101, 103, 104, 105, 106, 107, 102, 108, 109),
         *range(111, 130),
         110,
     ]
-    assert stepped(positions, {7: 20.0}) == list(range(30))
+    assert moved_back(positions, {7: 20.0}) == list(range(30))
 
 
 def test_what_was_bought_or_lies_in_the_basket_waits() -> None:
     acts = did(("purchase", 5, 0), ("view", 6, 0), ("add_to_cart", 7, 0), ("purchase", 5, 9))
-    assert waiting(acts) == [5, 7]
+    assert waiting_items(acts) == [5, 7]
 
 
 def test_neighbours_of_the_last_three_items_looked_at_take_turns_and_say_why(snapshot: Snapshot) -> None:
@@ -83,15 +84,15 @@ def test_neighbours_come_in_at_every_third_place_from_the_second(snapshot: Snaps
     own = snapshot.shelf("user-1")
     assert own is not None
     seed = next(p for p in range(300) if not {p, p + 1, p + 2} & set(own.positions.tolist()))
-    plain = pick(snapshot, live, Ask(user_id="user-1", limit=12))
-    picked = pick(snapshot, live, Ask(user_id="user-1", limit=12), actions=did(("view", seed, 30)))
-    assert [LEVELS[level] for level in picked.levels] == [
+    plain = fill_shelf(snapshot, live, ShelfRequest(user_id="user-1", limit=12))
+    filled = fill_shelf(snapshot, live, ShelfRequest(user_id="user-1", limit=12), actions=did(("view", seed, 30)))
+    assert [LEVELS[level] for level in filled.levels] == [
         "recent" if place in (1, 4) else "user" for place in range(12)
     ]
-    assert (picked.positions[1], picked.positions[4]) == (seed + 1, seed + 2)
-    assert picked.reason_positions[1] == seed
-    assert SOURCES[picked.sources[1]] == "session"
-    assert [p for p, level in zip(picked.positions, picked.levels, strict=True) if LEVELS[level] == "user"] == (
+    assert (filled.positions[1], filled.positions[4]) == (seed + 1, seed + 2)
+    assert filled.reason_positions[1] == seed
+    assert SOURCES[filled.sources[1]] == "session"
+    assert [p for p, level in zip(filled.positions, filled.levels, strict=True) if LEVELS[level] == "user"] == (
         plain.positions[:10]
     )
 
@@ -99,25 +100,29 @@ def test_neighbours_come_in_at_every_third_place_from_the_second(snapshot: Snaps
 def test_neighbours_out_of_stock_do_not_come_in(snapshot: Snapshot, live: LiveItems) -> None:
     live.set(51, -2, 0, 0)
     live.set(52, -2, 0, 1)
-    picked = pick(snapshot, live, Ask(limit=12), actions=did(("view", 50, 30)))
-    assert "recent" not in {LEVELS[level] for level in picked.levels}
-    assert len(picked.positions) == 12
+    filled = fill_shelf(snapshot, live, ShelfRequest(limit=12), actions=did(("view", 50, 30)))
+    assert "recent" not in {LEVELS[level] for level in filled.levels}
+    assert len(filled.positions) == 12
 
 
 def test_a_bought_item_is_shown_only_when_nothing_else_is_left(snapshot: Snapshot, live: LiveItems) -> None:
     own = snapshot.shelf("user-1")
     assert own is not None
     bought = int(own.positions[0])
-    picked = pick(snapshot, live, Ask(user_id="user-1", limit=299), actions=did(("purchase", bought, 0)))
-    assert bought not in picked.positions
-    everything = pick(snapshot, live, Ask(user_id="user-1", limit=300), actions=did(("purchase", bought, 0)))
+    filled = fill_shelf(
+        snapshot, live, ShelfRequest(user_id="user-1", limit=299), actions=did(("purchase", bought, 0))
+    )
+    assert bought not in filled.positions
+    everything = fill_shelf(
+        snapshot, live, ShelfRequest(user_id="user-1", limit=300), actions=did(("purchase", bought, 0))
+    )
     assert everything.positions[-1] == bought
     assert len(everything.positions) == 300
     assert not everything.short
 
 
 def test_a_new_users_actions_move_the_fallback_shelves_too(snapshot: Snapshot, live: LiveItems) -> None:
-    plain = pick(snapshot, live, Ask(limit=10, region="DE"))
+    plain = fill_shelf(snapshot, live, ShelfRequest(limit=10, region="DE"))
     first = plain.positions[0]
-    picked = pick(snapshot, live, Ask(limit=10, region="DE"), actions=did(("impression", first, 0)))
-    assert picked.positions == [*plain.positions[1:6], first, *plain.positions[6:]]
+    filled = fill_shelf(snapshot, live, ShelfRequest(limit=10, region="DE"), actions=did(("impression", first, 0)))
+    assert filled.positions == [*plain.positions[1:6], first, *plain.positions[6:]]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.publishing.publish import publish
 from serving.shelf.fill_levels import LEVELS
+from serving.shelf.filters import Filters
 from serving.shelf.item_state import LiveItems
 from serving.shelf.similar import similar_items
 from serving.shelf.snapshot import Snapshot
@@ -30,11 +31,11 @@ def test_neighbours_come_first_then_the_items_category_and_those_above(snapshot:
     live = LiveItems(snapshot)
     live.set(11, -2, 0, 0)
     live.set(12, -2, 4, 0)
-    picked = similar_items(snapshot, live, 10, 30)
-    assert picked.positions[0] == 12
-    assert LEVELS[picked.levels[0]] == "similar"
-    assert (REASON_CODES[picked.reasons[0]], picked.reason_positions[0]) == ("viewed", 10)
-    paths = [snapshot.category(position) for position in picked.positions[1:]]
+    filled = similar_items(snapshot, live, 10, 30)
+    assert filled.positions[0] == 12
+    assert LEVELS[filled.levels[0]] == "similar"
+    assert (REASON_CODES[filled.reasons[0]], filled.reason_positions[0]) == ("viewed", 10)
+    paths = [snapshot.category(position) for position in filled.positions[1:]]
     narrow = [path for path in paths if path == "home/kitchen/mugs"]
     assert narrow
     assert paths[: len(narrow)] == narrow
@@ -63,7 +64,7 @@ def test_similar_items_may_all_be_shown_are_never_the_item_itself_and_are_all_th
     for out in gone:
         live.set(out, -2, 0, 0)
     nodes = None if path is None else snapshot.category_nodes(path)
-    picked = similar_items(snapshot, live, position, limit, price_minor=prices, nodes=nodes, exclude=exclude)
+    filled = similar_items(snapshot, live, position, limit, filters=Filters(prices, nodes), exclude=exclude)
     possible = {
         p
         for p in range(N_ITEMS)
@@ -73,6 +74,6 @@ def test_similar_items_may_all_be_shown_are_never_the_item_itself_and_are_all_th
         and (prices is None or prices[0] <= live.price_minor[p] <= prices[1])
         and (path is None or f"{snapshot.category(p)}/".startswith(f"{path}/"))
     }
-    assert set(picked.positions) <= possible
-    assert len(set(picked.positions)) == len(picked.positions) == min(limit, len(possible))
-    assert picked.short == (len(possible) < limit)
+    assert set(filled.positions) <= possible
+    assert len(set(filled.positions)) == len(filled.positions) == min(limit, len(possible))
+    assert filled.short == (len(possible) < limit)

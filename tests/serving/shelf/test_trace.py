@@ -1,17 +1,17 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from jobs.publishing.publish import publish
-from serving.shelf.fill import Ask, pick
+from serving.shelf.fill import fill_shelf
 from serving.shelf.item_state import LiveItems
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
+from serving.shelf.request import ShelfRequest
 from serving.shelf.snapshot import Snapshot
-from serving.shelf.trace import trace
+from serving.shelf.trace import ShelfTrace, TracedAction, TracedCandidate, trace
 from serving.stores import open_store
 from tests.serving.small_shop import night
 
@@ -32,8 +32,8 @@ def live(snapshot: Snapshot) -> LiveItems:
     return live
 
 
-def candidates(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["item_id"]: row for row in found["candidates"]}
+def by_item(traced: ShelfTrace) -> dict[str, TracedCandidate]:
+    return {row.item_id: row for row in traced.candidates}
 
 
 def test_every_candidate_has_its_source_rank_and_score_and_those_left_out_the_value_seen(
@@ -46,49 +46,58 @@ def test_every_candidate_has_its_source_rank_and_score_and_those_left_out_the_va
     live.set(hidden, 500, 9, 1)
     live.set(dear, 99_900, 9, 0)
     done = LastActions([bought], [ACTION_KINDS.index("purchase")], [60.0])
-    ask = Ask(user_id="user-1", limit=10, price_max_minor=1_000, exclude=(snapshot.item_id(excluded),))
-    found = trace(snapshot, live, ask, actions=done)
-    rows = candidates(found)
-    assert [row["rank"] for row in found["candidates"]] == list(range(1, 41))
-    said = {name: rows[snapshot.item_id(p)] for name, p in (("gone", gone), ("hidden", hidden), ("dear", dear))}
-    assert (said["gone"]["left_out"], said["gone"]["seen"]) == ("out_of_stock", 0)
-    assert (said["hidden"]["left_out"], said["hidden"]["seen"]) == ("moderated", "hidden")
-    assert (said["dear"]["left_out"], said["dear"]["seen"]) == ("price", "999.00")
-    assert rows[snapshot.item_id(excluded)]["left_out"] == "excluded"
-    assert rows[snapshot.item_id(bought)]["left_out"] == "bought"
-    assert found["candidates"][-1]["left_out"] == "limit"
+    request = ShelfRequest(user_id="user-1", limit=10, price_max_minor=1_000, exclude=(snapshot.item_id(excluded),))
+    traced = trace(snapshot, live, request, actions=done)
+    rows = by_item(traced)
+    assert [row.rank for row in traced.candidates] == list(range(1, 41))
+    left_out = {name: rows[snapshot.item_id(p)] for name, p in (("gone", gone), ("hidden", hidden), ("dear", dear))}
+    assert (left_out["gone"].left_out, left_out["gone"].seen) == ("out_of_stock", 0)
+    assert (left_out["hidden"].left_out, left_out["hidden"].seen) == ("moderated", "hidden")
+    assert (left_out["dear"].left_out, left_out["dear"].seen) == ("price", "999.00")
+    assert rows[snapshot.item_id(excluded)].left_out == "excluded"
+    assert rows[snapshot.item_id(bought)].left_out == "bought"
+    assert traced.candidates[-1].left_out == "limit"
     first = rows[snapshot.item_id(int(own.positions[5]))]
-    assert (first["shown_at"], first["left_out"], first["seen"]) == (0, None, None)
-    assert first["score"] == pytest.approx(float(own.scores[5]), rel=1e-3)
-    assert found["last_actions"] == [
-        {"item_id": snapshot.item_id(bought), "event_type": "purchase", "age_s": 60.0, "steps_back": "last"}
+    assert (first.shown_at, first.left_out, first.seen) == (0, None, None)
+    assert first.score == pytest.approx(float(own.scores[5]), rel=1e-3)
+    assert traced.last_actions == [TracedAction(snapshot.item_id(bought), "purchase", 60.0, "last")]
+    encoded = msgspec.to_builtins(traced)
+    assert list(encoded) == [
+        *("user_id", "snapshot", "model_version", "known", "region", "age_band", "categories"),
+        *("last_actions", "candidates", "shelf", "short", "degraded"),
     ]
-    msgspec.json.encode(found)
+    assert list(encoded["candidates"][0]) == [
+        *("rank", "item_id", "title", "source", "score", "shown_at", "left_out", "seen"),
+    ]
+    assert list(encoded["last_actions"][0]) == ["item_id", "event_type", "age_s", "steps_back"]
+    assert list(encoded["shelf"][0]) == [
+        *("item_id", "title", "source", "score", "reason", "fill_level", "slot_type", "propensity", "eligible_count"),
+    ]
 
 
 def test_a_category_left_out_is_named(snapshot: Snapshot, live: LiveItems) -> None:
-    found = trace(snapshot, live, Ask(user_id="user-1", category="toys"))
-    outside = {row["seen"] for row in found["candidates"] if row["left_out"] == "category"}
+    traced = trace(snapshot, live, ShelfRequest(user_id="user-1", category="toys"))
+    outside = {row.seen for row in traced.candidates if row.left_out == "category"}
     assert outside >= {"home/kitchen/mugs", "home/garden", ""}
-    assert all(row["left_out"] != "category" for row in found["candidates"] if row["shown_at"] is not None)
+    assert all(row.left_out != "category" for row in traced.candidates if row.shown_at is not None)
 
 
 def test_the_shelf_in_a_trace_is_the_one_that_the_same_request_is_answered_with(
     snapshot: Snapshot, live: LiveItems
 ) -> None:
-    ask, key = Ask(user_id="user-1", limit=20, price_max_minor=900), b"k" * 16
-    found = trace(snapshot, live, ask, request_key=key)
-    picked = pick(snapshot, live, ask, request_key=key)
-    assert [row["item_id"] for row in found["shelf"]] == [snapshot.item_id(p) for p in picked.positions]
-    assert [row["propensity"] for row in found["shelf"]] == picked.propensities
-    assert {row["slot_type"] for row in found["shelf"]} == {"ranked", "explore"}
+    request, key = ShelfRequest(user_id="user-1", limit=20, price_max_minor=900), b"k" * 16
+    traced = trace(snapshot, live, request, request_key=key)
+    filled = fill_shelf(snapshot, live, request, request_key=key)
+    assert [row.item_id for row in traced.shelf] == [snapshot.item_id(p) for p in filled.positions]
+    assert [row.propensity for row in traced.shelf] == filled.propensities
+    assert {row.slot_type for row in traced.shelf} == {"ranked", "explore"}
 
 
 def test_an_erased_or_unknown_user_has_no_candidates(snapshot: Snapshot, live: LiveItems) -> None:
-    for found in (
-        trace(snapshot, live, Ask(user_id="user-1"), personal=False),
-        trace(snapshot, live, Ask(user_id="stranger")),
+    for traced in (
+        trace(snapshot, live, ShelfRequest(user_id="user-1"), personal=False),
+        trace(snapshot, live, ShelfRequest(user_id="stranger")),
     ):
-        assert not found["known"]
-        assert found["candidates"] == []
-        assert len(found["shelf"]) == 20
+        assert not traced.known
+        assert traced.candidates == []
+        assert len(traced.shelf) == 20

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from jobs.intraday.overlay import write_overlay
 from jobs.publishing.publish import publish
-from serving.shelf.fill import Ask, Policy, pick
+from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
 from serving.shelf.item_state import LiveItems
-from serving.shelf.overlaid import laid_over
+from serving.shelf.overlaid import with_overlay
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
+from serving.shelf.request import Policy, ShelfRequest
 from serving.shelf.similar import similar_items
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.overlay import OverlayItem, overlay_url
@@ -48,11 +49,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snapshot]:
         version = publish(ruled, store).manifest.version
         fresh = OverlayItem(item_id="fresh", category="toys", neighbours=[(WHISKY, 0.9), (TOY, 0.8)])
         over = write_overlay(url, version, trending=[(WHISKY, 9.0), ("fresh", 8.0), (TOY, 7.0)], new_items=[fresh])
-        yield laid_over(Snapshot(store.open(version)), overlays.open(over))
+        yield with_overlay(Snapshot(store.open(version)), overlays.open(over))
 
 
 asks = st.builds(
-    Ask,
+    ShelfRequest,
     user_id=st.sampled_from([None, "user-1", "user 0 ✓", "stranger"]),
     limit=st.integers(1, 120),
     category=st.sampled_from([None, "home", "home/kitchen/mugs", "toys"]),
@@ -70,15 +71,15 @@ actions = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(asks, actions, st.sampled_from([Policy(), Policy(explore_share=1.0)]))
 def test_no_level_but_the_users_own_shelf_shows_what_is_withheld(
-    shop: Snapshot, ask: Ask, done: LastActions | None, policy: Policy
+    shop: Snapshot, shelf_request: ShelfRequest, done: LastActions | None, policy: Policy
 ) -> None:
-    out = pick(shop, LiveItems(shop), ask, actions=done, request_key=b"key", policy=policy)
+    out = fill_shelf(shop, LiveItems(shop), shelf_request, actions=done, request_key=b"key", policy=policy)
     levels = [LEVELS[level] for level in out.levels]
     held = [position < N_ITEMS and bool(WITHHELD[position]) for position in out.positions]
     assert not [level for level, is_held in zip(levels, held, strict=True) if is_held and level != "user"]
-    if ask.category is None and ask.price_max_minor is None:
+    if shelf_request.category is None and shelf_request.price_max_minor is None:
         servable = int(LiveItems(shop).servable[:N_ITEMS][~WITHHELD].sum())
-        assert len(out.positions) >= min(ask.limit, servable - len(done.positions if done else []))
+        assert len(out.positions) >= min(shelf_request.limit, servable - len(done.positions if done else []))
 
 
 def test_similar_items_trends_and_new_items_leave_out_what_is_withheld(shop: Snapshot) -> None:

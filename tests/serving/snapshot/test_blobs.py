@@ -49,11 +49,19 @@ def test_strings_are_read_back_and_found_in_a_sorted_column(values: list[str]) -
 
 
 def test_json_is_read_back() -> None:
-    assert unpack_json(pack_json({"ü": [1, None]})) == {"ü": [1, None]}
+    value: dict[str, list[int | None]] = {"ü": [1, None]}
+    assert unpack_json(pack_json(value), dict[str, list[int | None]]) == value
+
+
+@pytest.mark.parametrize("damaged", [pack_json(["text"]), pack(np.frombuffer(b'{"a":', np.uint8))])
+def test_json_that_is_damaged_or_of_another_kind_is_refused_with_the_remedy(damaged: bytes) -> None:
+    with pytest.raises(StoreError, match=r"^pools of v1 holds no readable JSON \(.*\); publish the night again$"):
+        unpack_json(damaged, list[int], "pools of v1")
 
 
 def test_segments_are_read_back_and_those_of_an_older_snapshot_have_no_choices() -> None:
     segments: list[Segment] = [NO_SEGMENT, ("DE", "", ("home/garden", "toys")), ("FR", "25-34", ())]
-    read = {name: unpack_json(data) for name, data in segment_blobs(segments)}
-    assert read_segments(read["segments"], read["segment_categories"]) == segments
-    assert read_segments(read["segments"], None) == [NO_SEGMENT, ("DE", "", ()), ("FR", "25-34", ())]
+    blobs = dict(segment_blobs(segments))
+    pairs = unpack_json(blobs["segments"], list[tuple[str, str]])
+    assert read_segments(pairs, unpack_json(blobs["segment_categories"], list[list[str]])) == segments
+    assert read_segments(pairs, None) == [NO_SEGMENT, ("DE", "", ()), ("FR", "25-34", ())]

@@ -99,7 +99,7 @@ def test_a_blob_is_read_back_and_a_missing_one_is_an_error_that_names_it(open_an
     store = open_any()
     publish(store, V1)
     stored = store.open(V1)
-    assert unpack_json(stored.blob("hello")) == {"version": V1}
+    assert unpack_json(stored.blob("hello"), dict[str, str]) == {"version": V1}
     with pytest.raises(StoreError, match="nothere"):
         stored.blob("nothere")
 

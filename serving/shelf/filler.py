@@ -1,0 +1,127 @@
+"""Fill a shelf level by level, with the adjustments for the user's last actions (`serving.shelf.reorder`)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.shelf.fill_levels import POSTINGS, REASON, RECENT, SOURCE, UNLIMITED, USER, Level, fill_levels
+from serving.shelf.filled_shelf import FilledShelf, LevelItems, level_items
+from serving.shelf.filters import Filters, LiveColumns
+from serving.shelf.recent_actions import LastActions
+from serving.shelf.reorder import (
+    FIRST_NEIGHBOUR,
+    NEIGHBOUR_EVERY,
+    Neighbours,
+    moved_back,
+    neighbours,
+    steps_back,
+    waiting_items,
+)
+from serving.shelf.request import ShelfRequest, request_segment
+from serving.shelf.snapshot import Snapshot
+from serving.snapshot.contents import NO_SEGMENT
+from serving.snapshot.record import PackedShelf
+
+
+class ShelfFiller:
+    """Takes eligible items level by level, each item once. `fill_to` may be called again with a higher limit."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        live: LiveColumns,
+        request: ShelfRequest,
+        stored: PackedShelf | None,
+        *,
+        filters: Filters,
+        excluded: set[int],
+        actions: LastActions | None,
+        filled: FilledShelf,
+    ) -> None:
+        self._snapshot, self._live, self._request, self._filters = snapshot, live, request, filters
+        self._filled = filled
+        self._steps = steps_back(actions) if actions is not None else {}
+        self._waiting = waiting_items(actions) if actions is not None else []
+        self._skipped = excluded.union(self._waiting)
+        self._levels = self._all_levels(stored)
+        self._level: LevelItems | None = None
+        self._neighbours = self._eligible_neighbours(neighbours(snapshot, actions)) if actions is not None else None
+        self._ranked = 0
+        self.taken = set(excluded)
+
+    def fill_to(self, limit: int) -> None:
+        """Take items until the shelf has `limit` of them, or until no eligible item is left."""
+        filled, near = self._filled, self._neighbours
+        while (missing := limit - len(filled.positions)) > 0:
+            if near is not None:
+                if self._ranked % NEIGHBOUR_EVERY == FIRST_NEIGHBOUR and near.move_to(filled, 1, self.taken):
+                    self._ranked += 1
+                    continue
+                missing = min(missing, (FIRST_NEIGHBOUR - self._ranked - 1) % NEIGHBOUR_EVERY + 1)
+            if self._level is None:
+                self._level = next(self._levels, None)
+                if self._level is None:
+                    return
+            moved = self._level.move_to(filled, missing, self.taken)
+            self._ranked += moved
+            if moved < missing:
+                self._level = None
+
+    def _eligible_neighbours(self, near: Neighbours) -> LevelItems | None:
+        mask = self._filters.eligible(self._snapshot, self._live, near.positions)
+        rows = [row for row in mask.nonzero()[0].tolist() if int(near.positions[row]) not in self._skipped]
+        if not rows:
+            return None
+        return LevelItems(
+            RECENT,
+            len(rows),
+            near.positions[rows].tolist(),
+            [near.scores[row] for row in rows],
+            [SOURCE["session"]] * len(rows),
+            [near.reasons[row] for row in rows],
+            [near.seeds[row] for row in rows],
+        )
+
+    def _all_levels(self, stored: PackedShelf | None) -> Iterator[LevelItems]:
+        """Yield the eligible items level by level, seen items moved back; the waiting items come last."""
+        if stored is not None:
+            yield self._stored_items(stored)
+        request, snapshot = self._request, self._snapshot
+        segment = request_segment(request, snapshot.segments[stored.segment] if stored is not None else NO_SEGMENT)
+        for level in fill_levels(
+            snapshot, limit=request.limit, category=request.category, prices=self._filters.prices, segment=segment
+        ):
+            yield self._items_of(level)
+        if self._waiting:
+            waiting = snapshot.not_withheld(np.array(self._waiting, np.int64))
+            rows = self._filters.eligible(snapshot, self._live, waiting).nonzero()[0]
+            yield level_items(Level(POSTINGS, SOURCE["popular"], REASON["popular"], waiting), rows, len(rows))
+
+    def _stored_items(self, stored: PackedShelf) -> LevelItems:
+        positions = stored.positions(stored.count)
+        mask = self._filters.eligible(self._snapshot, self._live, positions)
+        rows = self._ordered(positions, mask, UNLIMITED)
+        rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]  # an item that repeats counts once
+        why = stored.reasons(rows.tolist())
+        return LevelItems(USER, len(rows), positions[rows].tolist(), stored.scores(rows), *why)
+
+    def _items_of(self, level: Level) -> LevelItems:
+        mask = self._filters.eligible(self._snapshot, self._live, level.positions)
+        # More are never needed, however many were taken before, skipped or moved back.
+        most = 2 * self._request.limit + len(self.taken) + len(self._skipped) + len(self._steps)
+        return level_items(level, self._ordered(level.positions, mask, most), int(np.count_nonzero(mask)))
+
+    def _ordered(
+        self, positions: NDArray[np.integer[Any]], mask: NDArray[np.bool_], most: int
+    ) -> NDArray[np.integer[Any]]:
+        """Return rows of the first `most` eligible items: without skipped ones, and with seen ones moved back."""
+        rows: NDArray[np.integer[Any]] = mask.nonzero()[0][:most]
+        if not self._skipped and not self._steps:
+            return rows
+        candidates = positions[rows].tolist()
+        if not self._skipped.isdisjoint(candidates):
+            rows = rows[[position not in self._skipped for position in candidates]]
+            candidates = positions[rows].tolist()
+        return rows[moved_back(candidates, self._steps)] if self._steps else rows
