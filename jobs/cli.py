@@ -10,9 +10,13 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from jobs.config.configuration import Configuration
+    from jobs.config.settings import Settings
 
 REFUSED_STATUS = 3
 """Exit status of a command whose publish was held back by a gate: nothing broke, and nothing went live."""
@@ -56,12 +60,24 @@ Today = Annotated[
 Source = Annotated[Path, typer.Argument(help="The files as published, .csv or .csv.gz.", metavar="SRC")]
 
 
+def _configuration(
+    landing: str | None = None,
+    lake: str | None = None,
+    store: str | None = None,
+    archive: str | None = None,
+    top_n: int | None = None,
+) -> "Configuration":
+    """Return what is in force for a command with these flags."""
+    from jobs.config.configuration import read_configuration
+
+    flags = {"--landing": landing, "--lake": lake, "--store": store, "--archive": archive, "--top-n": top_n}
+    return read_configuration(flags)
+
+
 def _settings(
     landing: str | None = None, lake: str | None = None, store: str | None = None, archive: str | None = None
-) -> Any:
-    from jobs.config.settings import Settings
-
-    return Settings.from_environment(landing, lake, store, archive)
+) -> "Settings":
+    return _configuration(landing, lake, store, archive).settings
 
 
 @app.command(epilog="Example: topshelf nightly --ds 2026-01-31 --landing shop/landing --top-n 100")
@@ -77,7 +93,7 @@ def nightly(
 ) -> None:
     """Run one day's night: landing to a published snapshot."""
     names = [name.strip() for name in stages.split(",")] if stages else None
-    _run(names, ds, _settings(landing, lake, store), top_n)
+    _run(names, ds, _configuration(landing, lake, store, top_n=top_n))
 
 
 @app.command(epilog="Example: topshelf stage candidates --ds 2026-01-31")
@@ -102,15 +118,14 @@ def stage(
         raise typer.BadParameter("say which day, as --ds 2026-01-31", param_hint="--ds")
     if force and (name != "publish" or not force.strip()):
         raise typer.BadParameter("only the stage publish can be forced, and with a reason", param_hint="--force")
-    _run([name], ds, _settings(landing, lake, store), top_n, force)
+    _run([name], ds, _configuration(landing, lake, store, top_n=top_n), force)
 
 
-def _run(names: list[str] | None, ds: datetime, settings: Any, top_n: int | None, force: str = "") -> None:
+def _run(names: list[str] | None, ds: datetime, configuration: "Configuration", force: str = "") -> None:
     """Run stages; the last line of output says what came of it, and a refused snapshot ends with REFUSED_STATUS."""
-    from jobs.config.parameters import parameters_from_environment
     from jobs.night.console import run_and_print
 
-    if not run_and_print(settings, parameters_from_environment(top_n), ds.date(), names, force):
+    if not run_and_print(configuration.settings, configuration.parameters, ds.date(), names, force):
         raise typer.Exit(REFUSED_STATUS)
 
 
@@ -135,11 +150,11 @@ def trending(
     ] = None,
 ) -> None:
     """Lay the popularity of the last 24 hours over the live snapshot. Airflow does so every 5 minutes."""
-    from jobs.config.parameters import parameters_from_environment
     from jobs.intraday.trending import refresh
 
-    weights = parameters_from_environment().event_weight_milli
-    typer.echo(refresh(_settings(landing, store=store), weights, _moment(now)))
+    configuration = _configuration(landing, store=store)
+    weights = configuration.parameters.features.event_weight_milli.by_event_type()
+    typer.echo(refresh(configuration.settings, weights, _moment(now)))
 
 
 @app.command("new-items", epilog="Example: topshelf new-items --store lmdb://data/store")
@@ -244,12 +259,11 @@ def evaluate(
     lake: LakeAt = None,
 ) -> None:
     """Score the published shelves of a day on the days after it; trains nothing."""
-    from jobs.config.parameters import parameters_from_environment
     from jobs.evaluation.evaluate import evaluate as run
 
     last = until.date() if until else None
-    chosen = parameters_from_environment()
-    run(_settings(landing, lake), [day.date() for day in ds], last, days, chosen, truth=truth)
+    configuration = _configuration(landing, lake)
+    run(configuration.settings, [day.date() for day in ds], last, days, configuration.parameters, truth=truth)
 
 
 @app.command("true-value", epilog="Example: topshelf true-value --ds 2026-02-14 --truth data/truth")
@@ -271,10 +285,10 @@ def ablation(
     lake: LakeAt = None,
 ) -> None:
     """Tell what each source, head and group of features of a night is worth: all is trained again without it."""
-    from jobs.config.parameters import parameters_from_environment
     from jobs.evaluation.ablation import print_command
 
-    print_command(_settings(lake=lake).lake, ds.date(), parameters_from_environment(), seeds)
+    configuration = _configuration(lake=lake)
+    print_command(configuration.settings.lake, ds.date(), configuration.parameters, seeds)
 
 
 @app.command(epilog="Example: topshelf report --ds 2026-01-31")
@@ -409,6 +423,26 @@ def show(
     from jobs.publishing.console import print_shelf
 
     print_shelf(_settings(store=store).store, user, limit)
+
+
+@app.command(epilog="Example: topshelf config --top-n 50")
+def config(
+    *,
+    toml: Annotated[bool, typer.Option("--toml", help="Print a complete topshelf.toml instead.")] = False,
+    landing: Landing = None,
+    lake: LakeAt = None,
+    store: StoreAt = None,
+    archive: ArchiveAt = None,
+    top_n: TopN = None,
+) -> None:
+    """Print the configuration in force: each value, where it came from, and what it means."""
+    from jobs.config.console import as_toml, print_table
+
+    configuration = _configuration(landing, lake, store, archive, top_n)
+    if toml:
+        typer.echo(as_toml(configuration), nl=False)
+    else:
+        print_table(configuration)
 
 
 @app.command(epilog="Example: topshelf demo")

@@ -43,7 +43,7 @@ def demo(folder: Path) -> None:
         EndpointError: the endpoint did not become ready.
     """
     console = Console()
-    settings = Settings(str(folder / "landing"), str(folder / "lake"), f"lmdb://{folder / 'store'}")
+    settings = Settings.below(folder)
     progress = StageProgress()
     with progress.stage("synthetic shop") as stage:
         landing, truth = Path(settings.landing), folder / "truth"

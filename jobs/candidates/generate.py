@@ -109,8 +109,8 @@ class CandidateShard:
 def candidate_parameters(parameters: Parameters) -> dict[str, Any]:
     """Return the parameters that shape candidates: a shelf needs as many as it is long."""
     return {
-        "candidates_per_user": max(parameters.candidates_per_user, parameters.top_n),
-        "taste_decay_days": parameters.taste_decay_days,
+        "candidates_per_user": max(parameters.candidates.per_user, parameters.shelves.top_n),
+        "taste_decay_days": parameters.candidates.taste_decay_days,
     }
 
 
@@ -121,7 +121,7 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
         MissingPartitionError: the day's features or CF artifact were not built.
     """
     inputs, chosen = lake.fingerprints(ds, *INPUTS), candidate_parameters(parameters)
-    chosen |= {"rules": parameters.rules, "dormant_days": parameters.dormant_days}
+    chosen |= {"rules": parameters.rules, "dormant_days": parameters.shelves.dormant.after_days}
 
     def write() -> Manifest:
         frame = map_shards(spark, CANDIDATES, CandidateShard(lake, ds, **chosen))

@@ -13,13 +13,16 @@ def choice_day(first_day: date, ds: date, parameters: Parameters) -> date | None
     if not windows:
         return None
     day = windows[0] - (windows[0] - A_SUNDAY) % EVERY
-    history = (day - timedelta(days=parameters.horizon_days) - first_day).days + 1
-    return day if history >= parameters.min_history_days else None
+    history = (day - timedelta(days=parameters.training.horizon_days) - first_day).days + 1
+    return day if history >= parameters.training.windows.min_history_days else None
 
 
 def window_days(first_day: date, ds: date, parameters: Parameters) -> list[date]:
     """Return the as-of days, newest first: Sundays that leave `min_history_days` of events before them."""
-    latest = ds - timedelta(days=parameters.horizon_days)
+    latest = ds - timedelta(days=parameters.training.horizon_days)
     newest = latest - timedelta(days=latest.isoweekday() % 7)
-    days = [newest - timedelta(days=parameters.horizon_days * n) for n in range(parameters.label_windows)]
-    return [day for day in days if (day - first_day).days + 1 >= parameters.min_history_days]
+    days = [
+        newest - timedelta(days=parameters.training.horizon_days * n)
+        for n in range(parameters.training.windows.max_count)
+    ]
+    return [day for day in days if (day - first_day).days + 1 >= parameters.training.windows.min_history_days]

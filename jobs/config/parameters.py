@@ -1,136 +1,311 @@
-"""What a shop may tune, read once at the edge and frozen.
+"""What a shop may tune: nested by the room that uses it, checked, and frozen.
 
->>> Parameters(top_n=50).digest()[:8]
+>>> parameters = Parameters().with_values({"shelves.top_n": 50, "ranking.trees": 300})
+>>> parameters.ranking.trees
+300
+
+`topshelf config` prints all of them. jobs.config.configuration reads them from topshelf.toml and the environment.
 """
 
 import hashlib
 import json
-import os
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from jobs.config.rules import checked_rules, read_rules
+from pydantic import Field
+
+from jobs.config.fields import Number, Section, flat, nested
+from jobs.config.rules import PlainRules
+
+CalibrationMethod = Literal["platt", "isotonic", "none"]
+DormantShelf = Literal["segment", "fused"]
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """Everything that a shop may tune. Part of a run's identity: other values, other snapshot.
+def _weight(event_type: str) -> object:
+    return Field(ge=0, le=1_000_000, description=f"Weight of an event `{event_type}`, in thousandths of a view.")
 
-    Weights of events are in thousandths of a view, so that sums stay integers and the same in any order.
-    """
 
-    top_n: int = 100
-    seed: int = 20260101
+class StagingParameters(Section):
+    """jobs/staging: landed rows become typed tables."""
 
-    event_weight_milli: dict[str, int] = field(
-        default_factory=lambda: {
-            "impression": 0,
-            "click": 500,
-            "view": 1000,
-            "rating": 1000,
-            "add_to_cart": 3000,
-            "purchase": 5000,
-        }
+    max_quarantine_share: Annotated[
+        Number, Field(ge=0, le=1, description="Share of a day's rows that may be set aside before ingestion stops.")
+    ] = 0.05
+
+
+class EventWeights(Section):
+    """Weights are whole thousandths, so that sums are integers and the same in any order."""
+
+    impression: Annotated[int, _weight("impression")] = 0
+    click: Annotated[int, _weight("click")] = 500
+    view: Annotated[int, _weight("view")] = 1000
+    rating: Annotated[int, _weight("rating")] = 1000
+    add_to_cart: Annotated[int, _weight("add_to_cart")] = 3000
+    purchase: Annotated[int, _weight("purchase")] = 5000
+
+    def by_event_type(self) -> dict[str, int]:
+        """Return the weight of every event type."""
+        return dict(self)
+
+
+class FeatureParameters(Section):
+    """jobs/features: what is known of items, shoppers and pairs as of a day."""
+
+    event_weight_milli: EventWeights = EventWeights()
+
+
+class AlsParameters(Section):
+    """Implicit ALS. Without factors, alpha and regularization the shop's own data choose (jobs.models.als_choice)."""
+
+    factors: Annotated[
+        int | None, Field(ge=1, le=1024, description="Length of an item's vector; not set: the shop's data choose.")
+    ] = None
+    alpha: Annotated[
+        Number | None,
+        Field(gt=0, le=10_000, description="Confidence that one unit of strength adds; not set: the data choose."),
+    ] = None
+    regularization: Annotated[
+        Number | None,
+        Field(ge=0, le=10_000, description="L2 penalty of the factors; not set: the shop's data choose."),
+    ] = None
+    iterations: Annotated[int, Field(ge=1, le=200, description="Rounds of alternating least squares.")] = 15
+    on_spark_from_pairs: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10**12,
+            description="From this many pairs of shopper and item on, Spark's ALS fits the factors, not implicit.",
+        ),
+    ] = 200_000_000
+
+
+class EaseParameters(Section):
+    """Two EASE models (Steck 2019): one on the whole history, one on pairs that decay with age."""
+
+    regularization: Annotated[
+        Number, Field(gt=0, le=10**9, description="L2 penalty of the EASE that does not decay.")
+    ] = 500.0
+    decayed_regularization: Annotated[
+        Number, Field(gt=0, le=10**9, description="L2 penalty of the EASE that decays.")
+    ] = 200.0
+    decay_days: Annotated[
+        Number, Field(gt=0, le=36_500, description="Days after which a pair's strength has decayed to 1/e.")
+    ] = 120.0
+    max_items: Annotated[
+        int, Field(ge=0, le=100_000, description="Largest catalogue, in items, for which EASE is fitted.")
+    ] = 6_000
+
+
+class ContentVectorParameters(Section):
+    """Vectors of what items say of themselves."""
+
+    neighbours: Annotated[int, Field(ge=1, le=1000, description="Neighbours kept for each item, by content.")] = 60
+
+
+class TwoTowerParameters(Section):
+    """The two towers, which need the optional dependency JAX."""
+
+    enabled: Annotated[
+        bool, Field(description="Train the two towers where JAX is installed; a night without them says so.")
+    ] = True
+
+
+class ModelParameters(Section):
+    """jobs/models: collaborative and content models."""
+
+    neighbours: Annotated[
+        int,
+        Field(
+            ge=1, le=1000, description="Neighbours kept for each item, by co-occurrence; EASE keeps twice as many."
+        ),
+    ] = 100
+    recent_days: Annotated[
+        int, Field(ge=1, le=36_500, description="Days of history behind the neighbours of this season.")
+    ] = 60
+    als: AlsParameters = AlsParameters()
+    ease: EaseParameters = EaseParameters()
+    content: ContentVectorParameters = ContentVectorParameters()
+    two_tower: TwoTowerParameters = TwoTowerParameters()
+
+
+class CandidateParameters(Section):
+    """jobs/candidates: a few hundred items for each shopper."""
+
+    per_user: Annotated[
+        int, Field(ge=1, le=10_000, description="Candidates for each shopper; at least as many as the shelf is long.")
+    ] = 400
+    taste_decay_days: Annotated[
+        Number,
+        Field(gt=0, le=36_500, description="Days after which an event counts 1/e in a shopper's current taste."),
+    ] = 60.0
+
+
+class WindowParameters(Section):
+    """Training windows: earlier days whose outcomes are known."""
+
+    max_count: Annotated[
+        int, Field(ge=1, le=104, description="Most windows of a night; of four or more the oldest calibrates.")
+    ] = 5
+    min_history_days: Annotated[int, Field(ge=1, le=3650, description="Fewest days of events before a window.")] = 21
+    enough_labels: Annotated[
+        int,
+        Field(ge=1, le=10**12, description="No older windows are built once this many labels and two windows stand."),
+    ] = 50_000
+    max_users: Annotated[
+        int, Field(ge=1, le=10**9, description="Most shoppers of a window, about; a hash chooses them.")
+    ] = 10_000
+
+
+class TrainingParameters(Section):
+    """jobs/training: labelled examples."""
+
+    horizon_days: Annotated[
+        int, Field(ge=1, le=365, description="Days after a window's day in which outcomes count as labels.")
+    ] = 14
+    negative_share: Annotated[
+        Number,
+        Field(
+            gt=0, le=1, description="Share of examples without a label to learn from; probabilities are corrected."
+        ),
+    ] = 0.15
+    windows: WindowParameters = WindowParameters()
+
+
+def _term(meaning: str) -> object:
+    return Field(ge=0, le=10**9, description=f"Weight of {meaning} in an item's value; 0 leaves it out.")
+
+
+class HeadWeights(Section):
+    """An item's value is the sum of weight times prediction over the terms of `jobs.ranking.heads.TERMS`."""
+
+    purchase: Annotated[Number, _term("P(purchase)")] = 1.0
+    interaction: Annotated[Number, _term("P(interaction)")] = 0.1
+    click: Annotated[Number, _term("P(click)")] = 0.0
+    click_to_purchase: Annotated[Number, _term("P(click) x P(purchase | click)")] = 0.0
+    engagement: Annotated[Number, _term("P(long engagement)")] = 0.0
+    revenue: Annotated[Number, _term("P(purchase) x expected spend, in the currency")] = 0.0
+
+    def positive(self) -> dict[str, float]:
+        """Return the terms with a weight above 0."""
+        return {term: weight for term, weight in self if weight}
+
+
+class RankingParameters(Section):
+    """jobs/ranking: LightGBM heads and their sum, the value."""
+
+    coarse_keep: Annotated[
+        int,
+        Field(ge=1, le=10_000, description="Candidates of a shopper that reach the fine ranker; at least 2 x top_n."),
+    ] = 200
+    trees: Annotated[int, Field(ge=1, le=10_000, description="Trees of each head.")] = 200
+    leaves: Annotated[int, Field(ge=2, le=131_072, description="Leaves of a tree.")] = 31
+    learning_rate: Annotated[Number, Field(gt=0, le=1, description="Share of each tree that is added.")] = 0.05
+    feature_fraction: Annotated[Number, Field(gt=0, le=1, description="Share of features that a tree may use.")] = 0.4
+    order_tilt: Annotated[
+        Number,
+        Field(ge=0, le=100, description="Values are multiplied by exp(order_tilt x order score); 0 disables it."),
+    ] = 0.5
+    threads: Annotated[
+        int, Field(ge=1, le=1024, description="LightGBM's threads: fixed, as its sums depend on their number.")
+    ] = 2
+    long_view_s: Annotated[
+        Number,
+        Field(gt=0, le=86_400, description="Seconds from which a view is long engagement (Fox et al., TOIS 2005)."),
+    ] = 30.0
+    calibration: Annotated[
+        CalibrationMethod, Field(description="How heads are calibrated, on examples that trained none of them.")
+    ] = "platt"
+    head_weight: HeadWeights = HeadWeights()
+
+
+class MaxPer(Section):
+    """Caps on the first places of a shelf."""
+
+    category: Annotated[
+        int | None, Field(ge=1, le=2000, description="Most of the first places for one category; not set: no cap.")
+    ] = None
+    brand: Annotated[
+        int | None, Field(ge=1, le=2000, description="Most of the first places for one brand; not set: no cap.")
+    ] = None
+    seller_id: Annotated[
+        int | None, Field(ge=1, le=2000, description="Most of the first places for one seller; not set: no cap.")
+    ] = None
+
+    def caps(self) -> dict[str, int]:
+        """Return the caps that are set, by column."""
+        return {column: most for column, most in self if most is not None}
+
+
+class BlendParameters(Section):
+    """How the first places of a shelf are varied."""
+
+    places: Annotated[int, Field(ge=1, le=2000, description="How many first places are varied and capped.")] = 20
+    mmr_lambda: Annotated[
+        Number, Field(ge=0, le=1, description="Maximal marginal relevance: 1 is value alone, 0 is difference alone.")
+    ] = 1.0
+    max_per: MaxPer = MaxPer()
+
+
+class DormantParameters(Section):
+    """Shoppers who have been away."""
+
+    after_days: Annotated[
+        int, Field(ge=0, le=36_500, description="Shoppers without an event for more days are dormant; 0 for nobody.")
+    ] = 0
+    shelf: Annotated[
+        DormantShelf,
+        Field(
+            description="Their shelf: `segment` is none of their own, `fused` merges a few lists without a ranker."
+        ),
+    ] = "segment"
+
+
+class NewItemParameters(Section):
+    """A boost for items on their first days."""
+
+    boost: Annotated[
+        Number,
+        Field(ge=0, le=1000, description="Share by which an item's value is raised on its first day; 0 disables it."),
+    ] = 0.0
+    boost_days: Annotated[
+        int, Field(ge=1, le=3650, description="Age in days at which nothing is left of the boost.")
+    ] = 30
+
+
+class ShelfParameters(Section):
+    """jobs/shelves: the best items of each shopper, in order."""
+
+    top_n: Annotated[int, Field(ge=1, le=2000, description="Items on a shelf.")] = 100
+    blend: BlendParameters = BlendParameters()
+    dormant: DormantParameters = DormantParameters()
+    new_items: NewItemParameters = NewItemParameters()
+
+
+class Parameters(Section):
+    """Everything that a shop may tune. Part of a run's identity: other values, other snapshot."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="Seed of everything that is drawn at random.")] = (
+        20260101
     )
+    staging: StagingParameters = StagingParameters()
+    features: FeatureParameters = FeatureParameters()
+    models: ModelParameters = ModelParameters()
+    candidates: CandidateParameters = CandidateParameters()
+    training: TrainingParameters = TrainingParameters()
+    ranking: RankingParameters = RankingParameters()
+    shelves: ShelfParameters = ShelfParameters()
+    rules: PlainRules = Field(default_factory=PlainRules)
+    """The shop's rules as jobs.config.rules reads them; they stand in `[rules]`, not below `[parameters]`."""
 
-    als_factors: int | None = None
-    als_alpha: float | None = None
-    als_regularization: float | None = None
-    """None of the three: chosen by the shop's own data (jobs.models.als_choice)."""
-    als_iterations: int = 15
-    als_on_spark_from_pairs: int = 200_000_000
-    """From so many pairs of shopper and item on, Spark's own ALS fits the factors, not implicit on one machine."""
-    neighbours: int = 100
-    recent_days: int = 60
-    ease_lambda: float = 200.0
-    ease_decay_days: float = 120.0
-    ease_whole_lambda: float = 500.0
-    """Of the EASE that does not fade."""
-    ease_max_items: int = 6_000
+    def with_values(self, values: Mapping[str, object]) -> Self:
+        """Return a copy with other values, by dotted key; all others stay.
 
-    content_neighbours: int = 60
-    taste_decay_days: float = 60.0
-    """A shopper's taste of today fades with their events: to e^-1 after this many days."""
-    two_tower: bool = True
-    """Train the two towers where JAX is installed; without them the night has a source less, and says so."""
-    candidates_per_user: int = 400
-    coarse_keep: int = 200
-    """So many of them, or twice `top_n`, reach the fine ranker; a few small trees choose which."""
-    horizon_days: int = 14
-    label_windows: int = 5
-    """Of four and more, the oldest calibrates."""
-    min_history_days: int = 21
-    max_training_users: int = 10_000
-    """A window's examples come from at most about this many users, chosen by hash."""
-    enough_labels: int = 50_000
-    """No older windows are built once this many labels are there (and two windows, so that one can judge)."""
-    negative_share: float = 0.15
-    """Of the examples without a label, the share that a probability is learned from; it is corrected afterwards."""
-    trees: int = 200
-    leaves: int = 31
-    learning_rate: float = 0.05
-    feature_fraction: float = 0.4
-    order_tilt: float = 0.5
-    """The order head moves a value by e to the power of this times its score; 0 for not at all."""
-    ranker_threads: int = 2
-    """Fixed, not the machine's count: LightGBM's sums depend on it."""
-    head_weight: dict[str, float] = field(default_factory=lambda: {"purchase": 1.0, "interaction": 0.1})
-    """The value of an item is the sum over the terms of `jobs.ranking.heads.TERMS` of weight times chance, or times
-    money.
-    """
-    long_view_s: float = 30.0
-    """A view of so many seconds is long engagement (a satisfied click: Fox et al., TOIS 2005)."""
-    calibration: str = "platt"
-    """How heads are calibrated on what trained none: `platt`, `isotonic` or `none`."""
-    mmr_lambda: float = 1.0
-    """Below 1, the head of a shelf is varied by content: maximal marginal relevance; 1 is value alone."""
-    blend_places: int = 20
-    """So many first places are the head."""
-    most_of: dict[str, int] = field(default_factory=dict)
-    """At most so many places of the head go to one `category`, `brand` or `seller_id`; unnamed ones are free."""
-    dormant_days: int = 0
-    """Shoppers without an event for more days are dormant, and get `dormant_shelf`; 0 for nobody."""
-    dormant_shelf: str = "segment"
-    """`segment` for none of their own, or `fused` for a few candidates in the order that lists rank them."""
-    new_item_boost: float = 0.0
-    """The value of an item on its first day is raised by this share, of older ones by less; 0 for not at all."""
-    new_item_boost_days: int = 30
-    """The age at which nothing is left of the boost."""
-    rules: dict[str, Any] = field(default_factory=dict)
-    """What the file that TOPSHELF_RULES names says; see jobs.config.rules."""
-    max_quarantine_share: float = 0.05
+        Raises:
+            pydantic.ValidationError: a key is unknown, or a value has another type or is out of bounds.
+        """
+        tables = flat(self.model_dump(exclude={"rules"})) | dict(values)
+        return self.model_validate({"rules": self.rules} | nested(tables))
 
     def digest(self) -> str:
         """Return the SHA-256 of these parameters, as hex."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-def parameters_from_environment(top_n: int | None = None) -> Parameters:
-    """Return `Parameters`, with what the JSON file named by TOPSHELF_PARAMETERS says laid over the defaults.
-
-    `rules` are those of the YAML file named by TOPSHELF_RULES, where there is one.
-
-    Raises:
-        UnknownParameterError: the file names a parameter that does not exist.
-        RulesError: the rules cannot be read or meant.
-    """
-    path = os.environ.get("TOPSHELF_PARAMETERS")
-    chosen: dict[str, object] = json.loads(Path(path).read_text()) if path else {}
-    unknown = sorted(set(chosen) - set(Parameters.__dataclass_fields__))
-    if unknown:
-        raise UnknownParameterError(
-            f"{path} names {', '.join(unknown)}, which Topshelf does not know; "
-            f"it knows {', '.join(Parameters.__dataclass_fields__)}"
-        )
-    if top_n is not None:
-        chosen["top_n"] = top_n
-    if rules := os.environ.get("TOPSHELF_RULES"):
-        chosen["rules"] = read_rules(rules)
-    elif "rules" in chosen:
-        chosen["rules"] = checked_rules(chosen["rules"], f"`rules` in {path}")
-    return Parameters(**chosen)  # type: ignore[arg-type]
-
-
-class UnknownParameterError(ValueError):
-    """A parameter file names something that is not a parameter."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()

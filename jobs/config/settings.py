@@ -1,34 +1,28 @@
 """Where a deployment's landing, lake, store and archive are."""
 
-import os
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
 
-DEFAULT_LANDING = "data/landing"
-DEFAULT_LAKE = "data/lake"
-DEFAULT_STORE = "lmdb://data/store"
+from pydantic import Field
+
+from jobs.config.fields import Section
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The places of a deployment: folders or `s3://` addresses, a store's URL, and an archive's, empty for none."""
+class Settings(Section):
+    """The places of a deployment, which stand in `[places]` of topshelf.toml."""
 
-    landing: str = DEFAULT_LANDING
-    lake: str = DEFAULT_LAKE
-    store: str = DEFAULT_STORE
-    archive: str = ""
+    landing: Annotated[
+        str, Field(min_length=1, description="Landing, a folder or s3://: what the shop drops, a folder a day.")
+    ] = "data/landing"
+    lake: Annotated[str, Field(min_length=1, description="Lake, a folder or s3://: tables and artifacts.")] = (
+        "data/lake"
+    )
+    store: Annotated[
+        str, Field(min_length=1, description="Store of snapshots: lmdb://, redis:// or dynamodb://.")
+    ] = "lmdb://data/store"
+    archive: Annotated[str, Field(description="Archive of snapshots, s3://BUCKET/PREFIX; empty for none.")] = ""
 
     @classmethod
-    def from_environment(
-        cls,
-        landing: str | None = None,
-        lake: str | None = None,
-        store: str | None = None,
-        archive: str | None = None,
-    ) -> "Settings":
-        """Return the settings: a flag wins over its variable, a variable over the embedded default."""
-        return cls(
-            landing=str(landing or os.environ.get("TOPSHELF_LANDING") or DEFAULT_LANDING),
-            lake=str(lake or os.environ.get("TOPSHELF_LAKE") or DEFAULT_LAKE),
-            store=str(store or os.environ.get("TOPSHELF_STORE") or DEFAULT_STORE),
-            archive=str(archive or os.environ.get("TOPSHELF_ARCHIVE") or ""),
-        )
+    def below(cls, folder: Path) -> Self:
+        """Return the places of a deployment that has one folder, without an archive."""
+        return cls(landing=f"{folder}/landing", lake=f"{folder}/lake", store=f"lmdb://{folder}/store")

@@ -89,7 +89,7 @@ class _Bench:
 
     def examples(self, without: str | None = None) -> list[Examples]:
         """Return the examples of each window, drawn again."""
-        facts = asked_facts(self.parameters.head_weight)
+        facts = asked_facts(self.parameters.ranking.head_weight.positive())
         return [
             examples_of(self._drawn(window, without), facts, load_shown(window.lake, window.ds))
             for window in self.windows
@@ -104,7 +104,7 @@ class _Bench:
         calibrates = self.windows[-1].calibrates
         taught, apart = (learned[:-1], learned[-1]) if calibrates else (learned, None)
         seeds = range(self.parameters.seed, self.parameters.seed + self.seeds)
-        return [train(taught, replace(self.parameters, seed=seed), apart) for seed in seeds]
+        return [train(taught, self.parameters.with_values({"seed": seed}), apart) for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,11 @@ def ablation(lake: Lake, ds: date, parameters: Parameters, seeds: int = SEEDS) -
     told: dict[str, Any] = {}
     for kind, name, without in _pieces(bench, examples, rankers):
         told.setdefault(kind, {})[name] = _difference(judge(*without()), whole)
-    name, mmr_lambda = ("MMR", 1.0) if parameters.mmr_lambda < 1 else (f"(with MMR at {MMR_LAMBDA:g})", MMR_LAMBDA)
-    other = replace(judge, parameters=replace(parameters, mmr_lambda=mmr_lambda))(examples[0], rankers)
+    has_mmr = parameters.shelves.blend.mmr_lambda < 1
+    name, mmr_lambda = ("MMR", 1.0) if has_mmr else (f"(with MMR at {MMR_LAMBDA:g})", MMR_LAMBDA)
+    other = replace(judge, parameters=parameters.with_values({"shelves.blend.mmr_lambda": mmr_lambda}))(
+        examples[0], rankers
+    )
     told["blend"] = {name: _difference(other, whole)}
     if any(ranker.coarse is not None for ranker in rankers):
         cut = replace(judge, keep=kept_per_user(parameters))(examples[0], rankers)
@@ -154,7 +157,7 @@ def ablation(lake: Lake, ds: date, parameters: Parameters, seeds: int = SEEDS) -
     return dict(
         rounded(
             {
-                "window": {"as_of": str(newest.ds), "horizon_days": parameters.horizon_days},
+                "window": {"as_of": str(newest.ds), "horizon_days": parameters.training.horizon_days},
                 "learned_from": [str(window.ds) for window in bench.windows[1:] if not window.calibrates],
                 "seeds": seeds,
                 "n_users": {kind: len(of[f"recall@{K}"]) for kind, of in whole.values.items()},
@@ -251,9 +254,10 @@ class _Judge:
         return HeldOutCandidates(asked.user[rows], asked.item[rows], asked.features[rows], labels, asked.n_users)
 
     def _order(self, asked: HeldOutCandidates, ranker: Ranker) -> npt.NDArray[np.int64]:
-        value = ranker.value(asked.features, self.parameters.ranker_threads)
+        value = ranker.value(asked.features, self.parameters.ranking.threads)
         by_value = np.lexsort((asked.item, -value, asked.user))
-        how = Blend(self.parameters.mmr_lambda, self.parameters.blend_places, self.parameters.most_of)
+        blend = self.parameters.shelves.blend
+        how = Blend(blend.mmr_lambda, blend.places, blend.max_per.caps())
         return blended(asked.user, asked.item, value, by_value, self.catalogue, self.item_vectors, how)
 
 

@@ -23,11 +23,6 @@ TABLES = (ITEM, USER, NEWCOMER, USER_ITEM, USER_CATEGORY, SESSION_ITEM)
 HISTORY = "features/user_item_history"
 _KEPT = ("items", "users", "events", "user_item_history")
 """Views that a build holds in memory, as each is read several times and opening hundreds of days costs seconds."""
-WEIGHED = ("impression", "click", "view", "rating", "add_to_cart", "purchase")
-
-
-class UnknownEventTypeError(ValueError):
-    """A weight is given for an event type that does not exist, or one is missing."""
 
 
 def features(
@@ -74,17 +69,12 @@ def staged_days(lake: Lake, ds: date) -> list[date]:
     return days
 
 
-def _weights(parameters: Parameters) -> dict[str, int]:
-    weights = parameters.event_weight_milli
-    if set(weights) != set(WEIGHED):
-        raise UnknownEventTypeError(
-            f"event_weight_milli weighs {', '.join(sorted(weights))}; give each of {', '.join(WEIGHED)} a weight"
-        )
-    return weights
+def _event_weights(parameters: Parameters) -> dict[str, int]:
+    return parameters.features.event_weight_milli.by_event_type()
 
 
 def _table_parameters(parameters: Parameters) -> dict[str, Any]:
-    return {"event_weight_milli": _weights(parameters)}
+    return {"event_weight_milli": _event_weights(parameters)}
 
 
 def _inputs(lake: Lake, ds: date) -> dict[str, dict[str, str]]:
@@ -127,7 +117,8 @@ def _build(
         for table in wanted:
             params: dict[str, Any] = {"ds": ds}
             if table == SESSION_ITEM:
-                params |= {f"{kind}_weight": of for kind, of in _weights(parameters).items() if kind != "impression"}
+                weights = _event_weights(parameters)
+                params |= {f"{kind}_weight": weight for kind, weight in weights.items() if kind != "impression"}
             frame = query(spark, table, {view: views[view] for view in read_query(table).reads}, params)
             chosen = _table_parameters(parameters)
             manifests[table] = lake.write(frame, table, ds, inputs=inputs[table], parameters=chosen)
@@ -152,7 +143,7 @@ def _views(
         "users": staged(USERS),
         **{table.split("/")[1]: lake.read(spark, table, ds) for table in TABLES if lake.find_manifest(table, ds)},
     }
-    weights = {f"weight_{kind}_milli": weight for kind, weight in _weights(parameters).items()}
+    weights = {f"weight_{kind}_milli": weight for kind, weight in _event_weights(parameters).items()}
     views["events"] = query(spark, "features/events", {"interactions": views["interactions"]}, {"ds": ds, **weights})
     views["user_item_history"] = query(spark, HISTORY, {"events": views["events"]}, {})
     return views

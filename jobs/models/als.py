@@ -52,17 +52,18 @@ class CfParameters:
     @classmethod
     def of(cls, parameters: Parameters) -> "CfParameters":
         """Pick the fit's share of a run's parameters."""
+        als, ease = parameters.models.als, parameters.models.ease
         return cls(
-            factors=_either(parameters.als_factors, ALS_UNCHOSEN.factors),
-            alpha=_either(parameters.als_alpha, ALS_UNCHOSEN.alpha),
-            regularization=_either(parameters.als_regularization, ALS_UNCHOSEN.regularization),
-            iterations=parameters.als_iterations,
-            neighbours=parameters.neighbours,
-            recent_days=parameters.recent_days,
-            ease_lambda=parameters.ease_lambda,
-            ease_decay_days=parameters.ease_decay_days,
-            ease_whole_lambda=parameters.ease_whole_lambda,
-            ease_max_items=parameters.ease_max_items,
+            factors=_either(als.factors, ALS_UNCHOSEN.factors),
+            alpha=_either(als.alpha, ALS_UNCHOSEN.alpha),
+            regularization=_either(als.regularization, ALS_UNCHOSEN.regularization),
+            iterations=als.iterations,
+            neighbours=parameters.models.neighbours,
+            recent_days=parameters.models.recent_days,
+            ease_lambda=ease.decayed_regularization,
+            ease_decay_days=ease.decay_days,
+            ease_whole_lambda=ease.regularization,
+            ease_max_items=ease.max_items,
             seed=parameters.seed,
         )
 

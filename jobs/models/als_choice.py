@@ -10,7 +10,7 @@ shop sets itself are kept.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import product
 from typing import Any
@@ -158,14 +158,16 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     at = day or ds
     days = [each for each in known if each <= at] if day else []
     inputs = {f"{INTERACTIONS}/ds<={at}": digest_of(lake.manifest(INTERACTIONS, each).fingerprint for each in days)}
-    shape = {name: getattr(parameters, name) for name in ("event_weight_milli", "horizon_days", "seed")}
+    event_weight_milli = parameters.features.event_weight_milli.by_event_type()
+    horizon_days = parameters.training.horizon_days
+    shape = {"event_weight_milli": event_weight_milli, "horizon_days": horizon_days, "seed": parameters.seed}
 
     def choose() -> Manifest:
         told: dict[str, Any] = {**asdict(ALS_UNCHOSEN), "chosen": False, "because": "the shop has too few days"}
         tried: list[dict[str, Any]] = []
         if day:
-            split = day - timedelta(days=parameters.horizon_days)
-            asked = question(read_events(lake, days, day), split, parameters.event_weight_milli)
+            split = day - timedelta(days=horizon_days)
+            asked = question(read_events(lake, days, day), split, event_weight_milli)
             told |= {"split": str(split), "until": str(day), "asked": len(asked.asked), "pairs": int(asked.known.nnz)}
             told["because"] = f"only {len(asked.asked)} shoppers can be asked; it takes {FEWEST_ASKED}"
             if len(asked.asked) >= FEWEST_ASKED:
@@ -188,14 +190,9 @@ def with_chosen(lake: Lake, ds: date, parameters: Parameters) -> Parameters:
     Raises:
         MissingPartitionError: the day's staging was not built.
     """
-    own = (parameters.als_factors, parameters.als_alpha, parameters.als_regularization)
-    if None not in own:
+    als = parameters.models.als
+    if None not in (als.factors, als.alpha, als.regularization):
         return parameters
-    told = build(lake, ds, parameters).metrics
-    factors, alpha, regularization = own
-    return replace(
-        parameters,
-        als_factors=told["factors"] if factors is None else factors,
-        als_alpha=told["alpha"] if alpha is None else alpha,
-        als_regularization=told["regularization"] if regularization is None else regularization,
-    )
+    chosen = build(lake, ds, parameters).metrics
+    unset = {name: chosen[name] for name in ("factors", "alpha", "regularization") if getattr(als, name) is None}
+    return parameters.with_values({f"models.als.{name}": value for name, value in unset.items()})

@@ -1,6 +1,6 @@
 """Fit ALS's item factors with Spark's own ALS, for `artifacts/cf` of a shop whose matrix outgrows one machine.
 
-    TOPSHELF_PARAMETERS=large.json topshelf stage train_cf --ds 2026-01-31   # {"als_on_spark_from_pairs": 0}
+    TOPSHELF_PARAMETERS__MODELS__ALS__ON_SPARK_FROM_PAIRS=0 topshelf stage train_cf --ds 2026-01-31
 
 Both libraries fit Hu, Koren and Volinsky (2008), and both are asked here for the same model:
 

@@ -102,7 +102,7 @@ def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = CF) -> M
         TooFewInteractionsError: no shopper has a positive event.
     """
     inputs = lake.fingerprints(ds, *INPUTS)
-    many = (lake.manifest(USER_ITEM, ds).row_count or 0) >= parameters.als_on_spark_from_pairs
+    many = (lake.manifest(USER_ITEM, ds).row_count or 0) >= parameters.models.als.on_spark_from_pairs
     chosen = replace(CfParameters.of(parameters), on_spark=many)
     return lake.build_if_stale(artifact, ds, inputs, vars(chosen), lambda: _fit(lake, ds, artifact, inputs, chosen))
 

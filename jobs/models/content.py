@@ -116,7 +116,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     Raises:
         MissingPartitionError: the day's features were not built.
     """
-    chosen = ContentParameters(parameters.content_neighbours, parameters.seed)
+    chosen = ContentParameters(parameters.models.content.neighbours, parameters.seed)
     inputs = lake.fingerprints(ds, *INPUTS)
 
     def train() -> Manifest:

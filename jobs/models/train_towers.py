@@ -267,8 +267,8 @@ def train_towers(known: Known, parameters: TowerParameters) -> tuple[dict[str, F
 
 def tower_parameters(parameters: Parameters) -> dict[str, Any]:
     """Return what an artifact is made with: the version of JAX among it, as without it there are no towers."""
-    used = jax_version() if parameters.two_tower else None
-    return {**vars(TowerParameters(parameters.seed)), "two_tower": parameters.two_tower, "jax": used}
+    used = jax_version() if parameters.models.two_tower.enabled else None
+    return {**vars(TowerParameters(parameters.seed)), "two_tower": parameters.models.two_tower.enabled, "jax": used}
 
 
 def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
@@ -285,7 +285,9 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
             return lake.write_artifact(TOWERS, ds, {}, inputs=inputs, parameters=chosen, metrics=told)
 
         if chosen["jax"] is None:
-            return left_out(NO_JAX if parameters.two_tower else "the parameter two_tower is false")
+            return left_out(
+                NO_JAX if parameters.models.two_tower.enabled else "the parameter models.two_tower.enabled is false"
+            )
         chosen_here = TowerParameters(parameters.seed)
         known = load_known(lake, ds, chosen_here.most_users)
         if len(known.found.item) < FEWEST_PAIRS:

@@ -29,6 +29,6 @@ def run_id(lake: Lake, ds: date, parameters: Parameters, landing: str) -> str:
     erased = erased_users(landing).digest()
     erasures = [erased] if erased else []
     # With JAX there are towers, so a night with it is another than one without.
-    jax = jax_version() if parameters.two_tower else None
+    jax = jax_version() if parameters.models.two_tower.enabled else None
     towers = [f"jax={jax}"] if jax else []
     return digest_of([str(ds), *sorted(set(landed)), *erasures, *towers, parameters.digest(), code_of(*CODE).digest])

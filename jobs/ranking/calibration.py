@@ -17,7 +17,8 @@ import numpy.typing as npt
 from scipy.optimize import brentq, isotonic_regression, minimize
 from scipy.special import expit, logit
 
-METHODS = ("none", "platt", "isotonic")
+from jobs.config.parameters import CalibrationMethod
+
 MIN_POSITIVES = 500
 """Of fewer positive examples no curve is fitted: chance would bend it (docs/quality.md)."""
 EDGE = 1e-7
@@ -26,10 +27,6 @@ LEAST_SLOPE = 0.01
 """A head that tells nothing stays a head: its curve still rises."""
 
 Values = npt.NDArray[np.float64]
-
-
-class CalibrationError(ValueError):
-    """A way of calibrating that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +65,8 @@ def log_odds(predicted: npt.NDArray[np.floating[Any]]) -> Values:
     return np.asarray(logit(np.clip(predicted.astype(np.float64), EDGE, 1 - EDGE)))
 
 
-def fitted(method: str, predicted: Values, happened: npt.NDArray[Any]) -> Curve | None:
-    """Return the curve from predictions to what happened; None for `none`, or where too little did.
-
-    Raises:
-        CalibrationError: there is no such method.
-    """
-    if method not in METHODS:
-        raise CalibrationError(f"calibration is {method!r}; give one of {', '.join(METHODS)}")
+def fitted(method: CalibrationMethod, predicted: Values, happened: npt.NDArray[Any]) -> Curve | None:
+    """Return the curve from predictions to what happened; None for `none`, or where too little did."""
     enough = min(int(happened.sum()), int(len(happened) - happened.sum())) >= MIN_POSITIVES
     if method == "none" or not enough:
         return None

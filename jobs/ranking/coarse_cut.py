@@ -32,8 +32,8 @@ def kept_per_user(parameters: Parameters) -> int | None:
 
     It is at least twice the shelf's length, so that the shelf's end is hardly touched.
     """
-    keep = max(parameters.coarse_keep, 2 * parameters.top_n)
-    return keep if keep < parameters.candidates_per_user else None
+    keep = max(parameters.ranking.coarse_keep, 2 * parameters.shelves.top_n)
+    return keep if keep < parameters.candidates.per_user else None
 
 
 def coarse_cut(score: npt.NDArray[np.float64], user: Rows, item: npt.NDArray[np.int32], keep: int) -> Rows:
@@ -52,10 +52,10 @@ def learn_the_cut(
     columns = [FEATURES.index(name) for name in COARSE_FEATURES]
     data = lgb.Dataset(
         features[:, columns],
-        label=(place < parameters.top_n).astype(np.int32),
+        label=(place < parameters.shelves.top_n).astype(np.int32),
         feature_name=list(COARSE_FEATURES),
         categorical_feature=[name for name in CATEGORICAL_FEATURES if name in COARSE_FEATURES],
-        params={"verbosity": -1, "num_threads": parameters.ranker_threads, "data_random_seed": parameters.seed},
+        params={"verbosity": -1, "num_threads": parameters.ranking.threads, "data_random_seed": parameters.seed},
     )
     chosen: dict[str, Any] = {
         "objective": "binary",
@@ -66,7 +66,7 @@ def learn_the_cut(
         "lambda_l2": 5.0,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": parameters.ranker_threads,
+        "num_threads": parameters.ranking.threads,
         "seed": parameters.seed,
         "verbosity": -1,
     }

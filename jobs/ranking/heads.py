@@ -52,21 +52,8 @@ Facts = Mapping[str, npt.NDArray[Any]]
 Rows = npt.NDArray[np.int64]
 
 
-class HeadWeightError(ValueError):
-    """`head_weight` names a term that does not exist, or gives it a weight that cannot be meant."""
-
-
 def asked_terms(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the terms that weigh anything, in the order of TERMS.
-
-    Raises:
-        HeadWeightError: a term is unknown, or its weight is below zero.
-    """
-    for name, weight in weights.items():
-        if name not in TERMS or weight < 0:
-            raise HeadWeightError(
-                f"head_weight says {name}: {weight}; give a number from 0 on for any of {', '.join(TERMS)}"
-            )
+    """Return the terms that weigh anything, in the order of TERMS."""
     return {name: float(weights[name]) for name in TERMS if weights.get(name)}
 
 
@@ -97,10 +84,11 @@ class Reading:
     def of(cls, facts: Facts, parameters: Parameters) -> "Reading":
         """Read the facts of the examples that are learned from."""
         has_dwell = "dwell_s" in facts and bool((facts["dwell_s"] > 0).any())
-        paid = facts["revenue_minor"] if SPEND in asked_heads(parameters.head_weight) else np.zeros(0)
+        heads = asked_heads(parameters.ranking.head_weight.positive())
+        paid = facts["revenue_minor"] if SPEND in heads else np.zeros(0)
         paid = paid[paid > 0]
         return cls(
-            dwell_from_s=parameters.long_view_s if has_dwell else 0.0,
+            dwell_from_s=parameters.ranking.long_view_s if has_dwell else 0.0,
             shown="place" in facts and int(facts["followed"].sum()) >= MIN_SHOWN_CLICKS,
             most_minor=float(np.quantile(paid, SPEND_QUANTILE)) if len(paid) else 0.0,
         )

@@ -18,7 +18,6 @@ from jobs.features.catalogue import Catalogue
 
 POOL = 5
 """So many items for each place are looked at: those of the highest value."""
-CAPPED = ("category", "brand", "seller_id")
 
 Rows = npt.NDArray[np.int64]
 
@@ -32,18 +31,6 @@ class Blend:
     places: int = 20
     most_of: Mapping[str, int] = field(default_factory=dict)
     """At most so many of the places go to one category, brand or seller_id."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            BlendError: a lambda outside 0 to 1, a cap below 1, or one of something else than CAPPED.
-        """
-        if not 0 <= self.mmr_lambda <= 1:
-            raise BlendError(f"mmr_lambda is {self.mmr_lambda}; give a number from 0 (difference alone) to 1 (value)")
-        for name, most in self.most_of.items():
-            if name not in CAPPED or most < 1:
-                raise BlendError(f"most_of says {name}: {most}; give 1 or more for one of {', '.join(CAPPED)}")
 
     @property
     def by_value(self) -> bool:
@@ -60,27 +47,12 @@ class NewItemBoost:
     new_item_boost_days: int = 30
     """The age at which nothing is left of it."""
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            BlendError: a boost below 0, or one that is over before the first day is.
-        """
-        if self.new_item_boost < 0:
-            raise BlendError(f"new_item_boost is {self.new_item_boost}; give a share such as 0.2, or 0 for none")
-        if self.new_item_boost_days < 1:
-            raise BlendError(f"new_item_boost_days is {self.new_item_boost_days}; give 1 day or more")
-
     def boosted(self, value: npt.NDArray[np.float64], age_days: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the values of items of these ages, raised by a share that falls to 0 evenly, day by day."""
         if not self.new_item_boost:
             return value
         left = np.clip(1 - age_days.astype(np.float64) / self.new_item_boost_days, 0, 1)
         return np.asarray(value * (1 + self.new_item_boost * left))
-
-
-class BlendError(ValueError):
-    """A setting of the blend that cannot be meant."""
 
 
 def blended(

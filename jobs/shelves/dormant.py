@@ -17,16 +17,11 @@ from jobs.candidates.eligibility import Withheld
 from jobs.candidates.fusion import RRF_K, SOURCE_CODE
 from jobs.candidates.lists import plain_lists
 from jobs.candidates.sources import Sources
+from jobs.config.parameters import DormantShelf
 from jobs.features.shoppers import ShopperHistories
 from jobs.numeric.arrays import pair_keys
 
-DORMANT_SHELVES = ("segment", "fused")
-
 Rows = npt.NDArray[np.int64]
-
-
-class TierError(ValueError):
-    """A setting of the tiers that cannot be meant."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +30,7 @@ class Tiers:
 
     dormant_days: int = 0
     """More days than this without an event make a shopper dormant; 0 for nobody."""
-    dormant_shelf: str = "segment"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            TierError: days below 0, or a shelf that is none of DORMANT_SHELVES.
-        """
-        if self.dormant_days < 0:
-            raise TierError(f"dormant_days is {self.dormant_days}; give days of 1 or more, or 0 for nobody")
-        if self.dormant_shelf not in DORMANT_SHELVES:
-            raise TierError(f"dormant_shelf is {self.dormant_shelf!r}; give one of {', '.join(DORMANT_SHELVES)}")
+    dormant_shelf: DormantShelf = "segment"
 
 
 @dataclass(frozen=True)

@@ -143,20 +143,20 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, ide
 
     Raises:
         MissingPartitionError: the day's candidates or ranker were not built.
-        BlendError, TierError: a parameter that cannot be meant.
     """
-    blend = Blend(parameters.mmr_lambda, parameters.blend_places, parameters.most_of)
-    boost = NewItemBoost(parameters.new_item_boost, parameters.new_item_boost_days)
-    tiers, rules = Tiers(parameters.dormant_days, parameters.dormant_shelf), parameters.rules
-    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": parameters.top_n, "run_id": identity, "rules": rules}
+    shelves, rules = parameters.shelves, parameters.rules
+    blend = Blend(shelves.blend.mmr_lambda, shelves.blend.places, shelves.blend.max_per.caps())
+    boost = NewItemBoost(shelves.new_items.boost, shelves.new_items.boost_days)
+    tiers = Tiers(shelves.dormant.after_days, shelves.dormant.shelf)
+    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": shelves.top_n, "run_id": identity, "rules": rules}
     keep = kept_per_user(parameters)
     chosen |= asdict(blend) | asdict(boost) | asdict(tiers) | {"coarse_keep": keep}
 
     def write() -> Manifest:
-        rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates_per_user
+        rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates.per_user
         load_ranker(lake, ds, rows)  # compiled here, once, and not by each worker of this machine at the same time
-        decay_days = parameters.taste_decay_days
-        shard = RankShard(lake, ds, parameters.top_n, decay_days, rows, blend, boost, tiers, rules, keep)
+        decay_days = parameters.candidates.taste_decay_days
+        shard = RankShard(lake, ds, shelves.top_n, decay_days, rows, blend, boost, tiers, rules, keep)
         frame = map_shards(spark, TOP_N, shard)
         return lake.write(frame, TOP_N, ds, inputs=inputs, parameters=chosen, in_shards=True)
 

@@ -94,7 +94,7 @@ def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: 
     for frame in cleaned.values():
         frame.persist(StorageLevel.DISK_ONLY)
     try:
-        _write(lake, landing, cleaned, files, summary, fingerprints, parameters.max_quarantine_share)
+        _write(lake, landing, cleaned, files, summary, fingerprints, parameters.staging.max_quarantine_share)
     finally:
         for frame in cleaned.values():
             frame.unpersist()

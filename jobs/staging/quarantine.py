@@ -109,7 +109,7 @@ def refuse_too_many(
             f"{landing}/{name}/ds={ds}: {of_day.set_aside_count:,} of {of_day.landed:,} rows had to be set aside, "
             f"more than the allowed {max_share:.0%} ({reasons}); for example\n{_examples(cleaned, ds)}\n"
             f"All of them stand in staging/quarantine/ds={ds}. Land the day again without the fault, or raise "
-            "max_quarantine_share in the file that TOPSHELF_PARAMETERS names"
+            "parameters.staging.max_quarantine_share in topshelf.toml"
         )
 
 

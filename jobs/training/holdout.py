@@ -91,7 +91,7 @@ def holdout(
     asked = HeldOutCandidates(
         (np.cumsum(kept) - 1)[rows.user], rows.item, rows.features, rows.labels, int(kept.sum())
     )
-    threads = parameters.ranker_threads
+    threads = parameters.ranking.threads
     uncalibrated = shadow.uncalibrated(asked.features, threads)
     probabilities = {name: shadow.calibrated(name, of) for name, of in uncalibrated.items()}
     value = shadow.value_of(probabilities, asked.features, threads)
@@ -113,7 +113,7 @@ def holdout(
                 "sources": source_shares(judged, asked.n_users, outcome.marks.nnz),
                 "alone": _alone(asked, rank, outcome),
                 "diversity": {
-                    "mmr_lambda": parameters.mmr_lambda,
+                    "mmr_lambda": parameters.shelves.blend.mmr_lambda,
                     "curve": _diversity(windows[0], asked, value, outcome, catalogue),
                 },
                 "heads": heads_reliability(foreseen(shadow, uncalibrated, asked.labels)),
@@ -161,7 +161,7 @@ def _diversity(
 
 def _window_days(window: Window, by_time: bool, parameters: Parameters) -> dict[str, str]:
     first = window.ds + timedelta(days=1) if by_time else window.ds
-    last = window.ds + timedelta(days=parameters.horizon_days) if by_time else window.ds
+    last = window.ds + timedelta(days=parameters.training.horizon_days) if by_time else window.ds
     return {"from": str(first), "until": str(last)}
 
 

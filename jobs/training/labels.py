@@ -46,9 +46,14 @@ def sampled(labels: DataFrame, max_users: int) -> DataFrame:
 def write_labels(lake: Lake, labels: DataFrame, ds: date, parameters: Parameters, inputs: dict[str, str]) -> Manifest:
     """Write `marts/labels` for one as-of day."""
     chosen = label_parameters(parameters)
-    return lake.write(sampled(labels, parameters.max_training_users), LABELS, ds, inputs=inputs, parameters=chosen)
+    return lake.write(
+        sampled(labels, parameters.training.windows.max_users), LABELS, ds, inputs=inputs, parameters=chosen
+    )
 
 
 def label_parameters(parameters: Parameters) -> dict[str, int]:
     """Return the parameters that shape labels."""
-    return {"horizon_days": parameters.horizon_days, "max_training_users": parameters.max_training_users}
+    return {
+        "horizon_days": parameters.training.horizon_days,
+        "max_training_users": parameters.training.windows.max_users,
+    }

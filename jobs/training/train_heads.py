@@ -43,7 +43,7 @@ def train(windows: Sequence[Examples], parameters: Parameters, apart: Examples |
     learns from, or, where that would be too few, not at all.
     """
     teaching, rest = split(windows, parameters, apart)
-    learned = _learned_from(teaching, parameters.negative_share, parameters.seed)
+    learned = _learned_from(teaching, parameters.training.negative_share, parameters.seed)
     reading = Reading.of(learned.labels, parameters)
     lessons, left_out = lessons_of(learned.labels, reading, parameters)
     heads: dict[str, lgb.Booster] = {}
@@ -56,13 +56,13 @@ def train(windows: Sequence[Examples], parameters: Parameters, apart: Examples |
             places[name] = _places(learned, rows, label, taught.place, parameters)
             start = places[name][taught.place]
         heads[name] = _fit(learned.features[rows], label, parameters, objective(name), start=start)
-    order = _fit_order(windows, parameters) if heads and parameters.order_tilt else None
+    order = _fit_order(windows, parameters) if heads and parameters.ranking.order_tilt else None
     ranker = Ranker(
         heads,
-        available_terms(parameters.head_weight, heads),
-        parameters.negative_share,
+        available_terms(parameters.ranking.head_weight.positive(), heads),
+        parameters.training.negative_share,
         order,
-        parameters.order_tilt,
+        parameters.ranking.order_tilt,
         of_all_rows=frozenset(name for name, taught in lessons.items() if taught.rows is not None),
         reading=reading,
         left_out=left_out,
@@ -77,7 +77,7 @@ def _coarse(ranker: Ranker, newest: Examples, parameters: Parameters) -> lgb.Boo
     if kept_per_user(parameters) is None or not ranker.heads:
         return None
     rows = slice(0, LEARNED_FROM)
-    value = ranker.value(newest.features[rows], parameters.ranker_threads)
+    value = ranker.value(newest.features[rows], parameters.ranking.threads)
     return learn_the_cut(newest.features[rows], newest.user[rows], value, parameters)
 
 
@@ -85,7 +85,7 @@ def split(
     windows: Sequence[Examples], parameters: Parameters, apart: Examples | None = None
 ) -> tuple[Sequence[Examples], Sequence[Examples]]:
     """Return the examples that heads learn from, and those that they are calibrated on, if any can be spared."""
-    if parameters.calibration == "none":
+    if parameters.ranking.calibration == "none":
         return windows, []
     if apart is not None:
         return windows, [apart]
@@ -107,7 +107,7 @@ def lessons_of(facts: Facts, reading: Reading, parameters: Parameters) -> tuple[
     """Return what each head that is asked for learns, and of those that cannot be trained the reason, by name."""
     lessons: dict[str, Lesson] = {}
     left_out: dict[str, str] = {}
-    for name in asked_heads(parameters.head_weight):
+    for name in asked_heads(parameters.ranking.head_weight.positive()):
         taught = lesson(name, facts, reading)
         reason = lacks(name, taught) or _twin(taught, lessons)
         if reason:
@@ -188,22 +188,22 @@ def _fit(
         feature_name=list(FEATURES),
         categorical_feature=list(CATEGORICAL_FEATURES),
         free_raw_data=True,
-        params={"verbosity": -1, "num_threads": parameters.ranker_threads, "data_random_seed": parameters.seed},
+        params={"verbosity": -1, "num_threads": parameters.ranking.threads, "data_random_seed": parameters.seed},
     )
     chosen = {
         **objective,
-        "num_leaves": parameters.leaves,
-        "learning_rate": parameters.learning_rate,
+        "num_leaves": parameters.ranking.leaves,
+        "learning_rate": parameters.ranking.learning_rate,
         "min_data_in_leaf": 50,
-        "feature_fraction": parameters.feature_fraction,
+        "feature_fraction": parameters.ranking.feature_fraction,
         "lambda_l2": 5.0,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": parameters.ranker_threads,
+        "num_threads": parameters.ranking.threads,
         "seed": parameters.seed,
         "verbosity": -1,
     }
-    trees = lgb.train(chosen, data, num_boost_round=parameters.trees)
+    trees = lgb.train(chosen, data, num_boost_round=parameters.ranking.trees)
     if start is not None:  # of rows with a start of their own LightGBM does not learn how likely a click is at all
         for leaf in range(trees.dump_model(num_iteration=1)["tree_info"][0]["num_leaves"]):
             trees.set_leaf_output(0, leaf, trees.get_leaf_output(0, leaf) + base)
@@ -275,14 +275,14 @@ def _curves(ranker: Ranker, apart: Sequence[Examples], parameters: Parameters) -
     for examples in apart:
         rows = slice(0, CALIBRATED_ON // len(apart))
         facts = {name: label[rows] for name, label in examples.labels.items()}
-        predicted = ranker.uncalibrated(examples.features[rows], parameters.ranker_threads)
+        predicted = ranker.uncalibrated(examples.features[rows], parameters.ranking.threads)
         for name, of in foreseen(ranker, predicted, facts).items():
             each.setdefault(name, []).append(of)
     found = {}
     for name, parts in each.items():
         before = np.concatenate([part.before for part in parts])
         happened = np.concatenate([part.happened for part in parts])
-        curve = None if name == SPEND else calibration.fitted(parameters.calibration, before, happened)
+        curve = None if name == SPEND else calibration.fitted(parameters.ranking.calibration, before, happened)
         if curve is not None:
             found[name] = curve
     return found

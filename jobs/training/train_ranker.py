@@ -33,7 +33,7 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
     Raises:
         MissingPartitionError: a window was not built.
     """
-    facts = asked_facts(parameters.head_weight)
+    facts = asked_facts(parameters.ranking.head_weight.positive())
     inputs: dict[str, str] = {}
     for window in windows:
         place = "" if window.lake.root == lake.root else "held_out/"
@@ -55,7 +55,7 @@ def _train(
     lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameters, inputs: Mapping[str, str]
 ) -> Manifest:
     """Train on the windows' examples and judge a shadow; write both, the judgement first."""
-    facts, chosen = asked_facts(parameters.head_weight), ranker_parameters(parameters)
+    facts, chosen = asked_facts(parameters.ranking.head_weight.positive()), ranker_parameters(parameters)
     examples = [load_examples(window.lake, window.ds, facts) for window in windows]
     apart = examples.pop() if windows[-1].calibrates else None
     ranker = train(examples, parameters, apart)
@@ -111,11 +111,22 @@ def _copied(lake: Lake, twin: date, ds: date, inputs: Mapping[str, str], chosen:
 
 def ranker_parameters(parameters: Parameters) -> dict[str, Any]:
     """Return the parameters that shape the ranker."""
-    shape = ("trees", "leaves", "learning_rate", "feature_fraction", "negative_share", "order_tilt", "head_weight")
-    names = (*shape, "long_view_s", "calibration", "ranker_threads", "horizon_days", "seed")
-    keep = kept_per_user(parameters)
-    cut = {"keep": keep, "top_n": parameters.top_n} if keep is not None else None
-    return {"coarse": cut} | {name: getattr(parameters, name) for name in names}
+    ranking, keep = parameters.ranking, kept_per_user(parameters)
+    return {
+        "coarse": {"keep": keep, "top_n": parameters.shelves.top_n} if keep is not None else None,
+        "trees": ranking.trees,
+        "leaves": ranking.leaves,
+        "learning_rate": ranking.learning_rate,
+        "feature_fraction": ranking.feature_fraction,
+        "negative_share": parameters.training.negative_share,
+        "order_tilt": ranking.order_tilt,
+        "head_weight": ranking.head_weight.positive(),
+        "long_view_s": ranking.long_view_s,
+        "calibration": ranking.calibration,
+        "ranker_threads": ranking.threads,
+        "horizon_days": parameters.training.horizon_days,
+        "seed": parameters.seed,
+    }
 
 
 def _has_shown(window: Window, facts: Sequence[str]) -> bool:
@@ -124,13 +135,13 @@ def _has_shown(window: Window, facts: Sequence[str]) -> bool:
 
 def _calibrated_on(windows: Sequence[Window], enough: bool, parameters: Parameters) -> str:
     """Return what calibrates the heads, and nothing else."""
-    if parameters.calibration == "none":
+    if parameters.ranking.calibration == "none":
         return "nothing"
     if not enough:
         return "nothing, as no window and too few shoppers can be spared"
     if not windows[-1].calibrates:
         return f"one shopper in {APART} of the windows, as none of them can be spared"
-    first, last = (windows[-1].ds + timedelta(days=days) for days in (1, parameters.horizon_days))
+    first, last = (windows[-1].ds + timedelta(days=days) for days in (1, parameters.training.horizon_days))
     return f"{first} to {last}"
 
 
@@ -146,7 +157,7 @@ def heads_facts(
         found[name] = {
             "population": taught[0].population,
             "label": taught[0].told,
-            "horizon_days": parameters.horizon_days,
+            "horizon_days": parameters.training.horizon_days,
             "as_of": [str(window.ds) for window in windows if not window.calibrates],
             "examples": sum(len(of.label) for of in taught),
             "positives": sum(int((of.label > 0).sum()) for of in taught),

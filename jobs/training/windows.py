@@ -46,12 +46,12 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     days = window_days(lake.days(INTERACTIONS)[0], ds, parameters)
     # Opened once for all windows: hundreds of days' files take seconds to list and to open.
     events = visible(spark, lake, ds).persist(StorageLevel.MEMORY_AND_DISK)
-    calibrates = parameters.calibration != "none"
+    calibrates = parameters.ranking.calibration != "none"
     windows: list[Window] = []
     labels = 0
     try:
         for day in days:
-            is_enough = labels >= parameters.enough_labels and len(windows) > 1
+            is_enough = labels >= parameters.training.windows.enough_labels and len(windows) > 1
             if is_enough and not calibrates:
                 break
             labels += build_window(spark, lake, day, parameters, events).row_count or 0
@@ -143,7 +143,7 @@ def build_window(
 
     `interactions` is staging/interactions up to the horizon's end or a later day, where the caller has it at hand.
     """
-    until = day + timedelta(days=parameters.horizon_days)
+    until = day + timedelta(days=parameters.training.horizon_days)
     feature_tables.build_if_stale(spark, lake, day, parameters, interactions)
     collaborative.build(lake, day, parameters, WINDOW_CF)
     content.build(lake, day, parameters)
@@ -159,10 +159,12 @@ def build_window(
         item = lake.read(spark, ITEM, day)
         events = lake.read_days(spark, INTERACTIONS, landed) if interactions is None else interactions
         events = events.where(F.col("ds").between(F.lit(day + timedelta(days=1)), F.lit(until)))
-        return write_labels(lake, horizon_labels(events, item, day, parameters.horizon_days), day, parameters, inputs)
+        return write_labels(
+            lake, horizon_labels(events, item, day, parameters.training.horizon_days), day, parameters, inputs
+        )
 
     labels = lake.build_if_stale(LABELS, day, inputs, chosen, write)
-    if "place" in asked_facts(parameters.head_weight):
+    if "place" in asked_facts(parameters.ranking.head_weight.positive()):
         _build_shown(spark, lake, day, parameters, interactions)
     examples.build(spark, lake, day, parameters)
     return labels
@@ -172,20 +174,20 @@ def _build_shown(
     spark: SparkSession, lake: Lake, day: date, parameters: Parameters, interactions: DataFrame | None
 ) -> None:
     """Build `marts/shown` of one window, unless it stands already, or nothing was shown in it."""
-    until = day + timedelta(days=parameters.horizon_days)
+    until = day + timedelta(days=parameters.training.horizon_days)
     landed = {
         table: [known for known in lake.days(table) if day < known <= until] for table in (EXPOSURES, INTERACTIONS)
     }
     inputs = lake.fingerprints(day, ITEM) | {
         table: digest_of(lake.manifest(table, known).fingerprint for known in days) for table, days in landed.items()
     }
-    chosen = {"horizon_days": parameters.horizon_days}
+    chosen = {"horizon_days": parameters.training.horizon_days}
 
     def write() -> Manifest:
         exposures = lake.read_days(spark, EXPOSURES, landed[EXPOSURES])
         events = lake.read_days(spark, INTERACTIONS, landed[INTERACTIONS]) if interactions is None else interactions
         item = lake.read(spark, ITEM, day)
-        shown = shown_pairs(exposures, events, item, until, parameters.horizon_days)
+        shown = shown_pairs(exposures, events, item, until, parameters.training.horizon_days)
         return lake.write(shown, SHOWN, day, inputs=inputs, parameters=chosen)
 
     if landed[EXPOSURES]:

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from jobs.config.configuration import Configuration
+from jobs.config.console import as_toml
+from jobs.config.settings import Settings
 from jobs.spark.session import session
 from jobs.synthetic.shop import synthetic_shop
 from tests.bench.figures import Figure
@@ -47,7 +49,7 @@ def main() -> list[Figure]:
         landing = folder / "landing"
         synthetic_shop(session(), landing, folder / "truth", 60, 80, 1_200, DAY - timedelta(days=6), DAY, 7)
         session().stop()
-        (folder / "parameters.json").write_text(json.dumps(asdict(PARAMETERS)))
+        (folder / "topshelf.toml").write_text(as_toml(Configuration(Settings.below(folder), PARAMETERS)))
         return [*parsing(folder), *night(folder)]
 
 
@@ -70,7 +72,7 @@ def places(folder: Path, name: str) -> dict[str, str]:
         "TOPSHELF_LANDING": str(folder / "landing"),
         "TOPSHELF_LAKE": str(folder / name / "lake"),
         "TOPSHELF_STORE": f"lmdb://{folder / name / 'store'}",
-        "TOPSHELF_PARAMETERS": str(folder / "parameters.json"),
+        "TOPSHELF_CONFIG": str(folder / "topshelf.toml"),
     }
 
 

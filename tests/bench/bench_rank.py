@@ -42,7 +42,7 @@ from tests.bench.figures import Figure, best_of
 
 CATALOGUES = (100_000, 1_000_000)
 USERS, HISTORY, CANDIDATES, TOP_N, CATEGORIES, TASTES = 256, 30, 1_000, 100, 500, 4
-KEEP = Parameters().coarse_keep
+KEEP = Parameters().ranking.coarse_keep
 MORE = 3
 """Each source brings so many times what it would, or CANDIDATES would not come together."""
 NIGHT_USERS, NIGHT_ITEMS, CORE_HOUR_USD = 100_000_000, 10_000_000, 0.04
@@ -93,7 +93,8 @@ def sources(n: int) -> Sources:
     factors = vectors()
     index = {CF: index_of(factors, factors, MOST_ASKED).index}  # as the artifact holds it
     of = CfParameters.of(chosen)
-    return Sources(catalogue(n), factors, vectors(), neighbours, of, chosen.taste_decay_days, indexes=index)
+    decay_days = chosen.candidates.taste_decay_days
+    return Sources(catalogue(n), factors, vectors(), neighbours, of, decay_days, indexes=index)
 
 
 def shoppers(n_items: int) -> ShopperHistories:
@@ -128,9 +129,9 @@ def trained(features: np.ndarray, objective: str) -> lgb.Booster:
         feature_name=list(FEATURES),
         categorical_feature=list(CATEGORICAL_FEATURES),
     )
-    shape = {"num_leaves": chosen.leaves, "feature_fraction": chosen.feature_fraction}
+    shape = {"num_leaves": chosen.ranking.leaves, "feature_fraction": chosen.ranking.feature_fraction}
     fixed = {"objective": objective, "num_threads": 1, "verbosity": -1}
-    return lgb.train({**fixed, **shape}, data, chosen.trees)
+    return lgb.train({**fixed, **shape}, data, chosen.ranking.trees)
 
 
 def on_two_cores(work: object) -> float:
@@ -166,7 +167,12 @@ def measured(n_items: int) -> tuple[list[Figure], float]:
     compiled = {name: compile_once(head.model_to_string()) for name, head in heads.items()}
     ranker = Ranker({"purchase": heads["purchase"]}, {"purchase": 1.0}, 0.15, heads[ORDER], 0.5, compiled=compiled)
     plain = Ranker(ranker.heads, ranker.weights, 0.15, ranker.order, 0.5)
-    taught = learn_the_cut(features, found.user, ranker.value(features), Parameters(top_n=TOP_N, ranker_threads=1))
+    taught = learn_the_cut(
+        features,
+        found.user,
+        ranker.value(features),
+        Parameters().with_values({"shelves.top_n": TOP_N, "ranking.threads": 1}),
+    )
     compiled[COARSE] = compile_once(taught.model_to_string())
     ranker = replace(ranker, coarse=taught, compiled=compiled)
     fine = [compiled["purchase"], compiled[ORDER]]

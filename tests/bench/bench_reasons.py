@@ -64,7 +64,7 @@ def places(lake: Lake, sources: Sources, ranker: Ranker) -> Iterator[Places]:
     for shard in range(SHARDS):
         for batch in load_shoppers(lake, DAY, shard, len(sources.catalogue)).batches():
             found = candidates(batch, sources, most)
-            row, *_ = top_n(batch, found, sources, ranker, PARAMETERS.top_n)
+            row, *_ = top_n(batch, found, sources, ranker, PARAMETERS.shelves.top_n)
             user, item, source = found.user[row], found.item[row], found.source[row]
             _, behind = reasons(batch, sources, user, item, source)
             named = behind >= 0
@@ -106,7 +106,7 @@ def scores(of: Places, sources: Sources, ranker: Ranker, *, without: bool) -> tu
 
 def measured(lake: Lake) -> list[Figure]:
     """The figures of one night's shelves."""
-    sources = load_sources(lake, DAY, PARAMETERS.taste_decay_days)
+    sources = load_sources(lake, DAY, PARAMETERS.candidates.taste_decay_days)
     ranker = load_ranker(lake, DAY)
     batches = list(places(lake, sources, ranker))
     total = sum(len(of.user) for of in batches)
@@ -142,7 +142,7 @@ def measured(lake: Lake) -> list[Figure]:
 
 def main() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(f"{folder}/landing", f"{folder}/lake", f"lmdb://{folder}/store")
+        settings = Settings.below(Path(folder))
         synthetic_shop(
             session(), Path(settings.landing), Path(folder, "truth"), USERS, ITEMS, EVENTS, FIRST_DAY, DAY, SEED
         )

@@ -6,18 +6,19 @@ The shop of `bench_rank`; half of its shoppers are dormant, or all, so that a sh
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from typing import get_args
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from jobs.candidates.generate import candidates
-from jobs.config.parameters import Parameters
+from jobs.config.parameters import DormantShelf, Parameters
 from jobs.features.shoppers import ShopperHistories
 from jobs.lake.lake import Lake
 from jobs.ranking.compiled_trees import compile_once
 from jobs.ranking.pair_features import ranking_features
 from jobs.ranking.ranker import ORDER, Ranker
-from jobs.shelves.dormant import DORMANT_SHELVES, Tiers
+from jobs.shelves.dormant import Tiers
 from jobs.shelves.top_n import BY_VALUE, NO_BOOST, RankShard, _to_arrow
 from serving.snapshot.record import MAX_REASON_ITEMS
 from tests.bench.bench_rank import TOP_N, USERS, shoppers, sources, trained
@@ -41,7 +42,7 @@ def record_bytes(user: np.ndarray, behind: Sequence[str | None]) -> float:
 
 
 def main() -> Sequence[Figure]:
-    per_user = Parameters().candidates_per_user
+    per_user = Parameters().candidates.per_user
     figures = []
     with threadpool_limits(1):
         drawn, batch = sources(ITEMS), shoppers(ITEMS)
@@ -70,7 +71,7 @@ def main() -> Sequence[Figure]:
             Figure("nobody dormant: a record", whole_bytes, "bytes a user"),
         ]
         for told, share in SHARES.items():
-            for shelf in DORMANT_SHELVES:
+            for shelf in get_args(DormantShelf):
                 rate, size = measured(with_dormant(batch, share), Tiers(DORMANT_DAYS, shelf))
                 figures += [
                     Figure(f"{told}, {shelf}", rate, "users/s a core", whole, "nobody dormant"),

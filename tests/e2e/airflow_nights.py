@@ -1,10 +1,9 @@
 """Nights of a tiny shop by Airflow, and the same by the command line, for the tests and benches that compare them."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.config.configuration import Configuration
+from jobs.config.console import as_toml
 from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
 from jobs.lake.lake import Lake
@@ -24,15 +25,17 @@ from tests.e2e.test_night import BUILT, rows_sha256
 
 DAG = "nightly_recommendations"
 NIGHT_S = 900.0
-PARAMETERS = Parameters(
-    top_n=20,
-    label_windows=1,
-    horizon_days=1,
-    min_history_days=3,
-    trees=5,
-    als_factors=8,
-    als_iterations=3,
-    candidates_per_user=40,
+PARAMETERS = Parameters().with_values(
+    {
+        "shelves.top_n": 20,
+        "training.windows.max_count": 1,
+        "training.horizon_days": 1,
+        "training.windows.min_history_days": 3,
+        "ranking.trees": 5,
+        "models.als.factors": 8,
+        "models.als.iterations": 3,
+        "candidates.per_user": 40,
+    }
 )
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 ASKED_FOR = [
@@ -45,10 +48,10 @@ ASKED_FOR = [
 
 def tiny_shop(spark: SparkSession, folder: Path, days: int) -> Settings:
     """Make a shop that has landed up to yesterday below `folder`, and return its places."""
-    settings = Settings(str(folder / "landing"), str(folder / "lake"), f"lmdb://{folder / 'store'}")
+    settings = Settings.below(folder)
     first = YESTERDAY - timedelta(days=days - 1)
     synthetic_shop(spark, Path(settings.landing), folder / "truth", 60, 80, 100 * days, first, YESTERDAY, 7)
-    (folder / "parameters.json").write_text(json.dumps(asdict(PARAMETERS)))
+    (folder / "topshelf.toml").write_text(as_toml(Configuration(settings, PARAMETERS)))
     return settings
 
 
@@ -58,7 +61,7 @@ def variables(folder: Path, settings: Settings) -> dict[str, str]:
         "TOPSHELF_LANDING": settings.landing,
         "TOPSHELF_LAKE": settings.lake,
         "TOPSHELF_STORE": settings.store,
-        "TOPSHELF_PARAMETERS": str(folder / "parameters.json"),
+        "TOPSHELF_CONFIG": str(folder / "topshelf.toml"),
         "TOPSHELF_RETRY_DELAY_S": "5",
         # Most of these nights is Java starting: compile quickly rather than well.
         "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",

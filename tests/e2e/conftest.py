@@ -15,8 +15,15 @@ from jobs.night.run import nightly
 from jobs.synthetic.shop import synthetic_shop
 
 FIRST_DAY, DAY, LAST_DAY = date(2026, 1, 1), date(2026, 2, 10), date(2026, 2, 14)
-PARAMETERS = Parameters(
-    top_n=40, label_windows=2, min_history_days=10, trees=30, als_factors=16, candidates_per_user=120
+PARAMETERS = Parameters().with_values(
+    {
+        "shelves.top_n": 40,
+        "training.windows.max_count": 2,
+        "training.windows.min_history_days": 10,
+        "ranking.trees": 30,
+        "models.als.factors": 16,
+        "candidates.per_user": 120,
+    }
 )
 
 
@@ -32,6 +39,6 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("shop")
-    settings = Settings(str(folder / "landing"), str(folder / "lake"), f"lmdb://{folder / 'store'}")
+    settings = Settings.below(folder)
     synthetic_shop(spark, Path(settings.landing), folder / "truth", 300, 200, 12_000, FIRST_DAY, LAST_DAY, 7)
     return Shop(settings, Lake(settings.lake), nightly(settings, PARAMETERS, DAY))

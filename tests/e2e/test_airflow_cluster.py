@@ -1,17 +1,18 @@
 """The night on a Spark cluster of its own: a master and two workers, one of which dies in mid-run."""
 
-import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
 
+from jobs.config.configuration import Configuration
+from jobs.config.console import as_toml
 from jobs.lake.lake import Lake
 from tests.e2e.airflow_stack import ROOT, free_port, wait_until
 from tests.e2e.conftest import DAY, PARAMETERS, Shop
@@ -98,14 +99,11 @@ def test_a_cluster_makes_the_same_night_though_a_worker_is_killed(
     shop: Shop, cluster: Cluster, tmp_path: Path
 ) -> None:
     settings = elsewhere(shop, tmp_path)
-    (tmp_path / "parameters.json").write_text(json.dumps(asdict(PARAMETERS)))
+    (tmp_path / "topshelf.toml").write_text(as_toml(Configuration(settings, PARAMETERS)))
     env = os.environ | {
         "PYTHONPATH": str(ROOT),
         "TOPSHELF_SPARK_MASTER": cluster.master,
-        "TOPSHELF_PARAMETERS": str(tmp_path / "parameters.json"),
-        "TOPSHELF_LANDING": settings.landing,
-        "TOPSHELF_LAKE": settings.lake,
-        "TOPSHELF_STORE": settings.store,
+        "TOPSHELF_CONFIG": str(tmp_path / "topshelf.toml"),
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
     night = subprocess.Popen(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.config.configuration import Configuration
+from jobs.config.console import as_toml
 from jobs.config.settings import Settings
 from jobs.lake.contracts import contract, tables
 from jobs.lake.lake import Lake
@@ -53,14 +54,14 @@ def snapshot_shards(store_url: str) -> list[object]:
 def elsewhere(shop: Shop, folder: Path) -> Settings:
     """The same landing, copied, with a lake and a store of its own."""
     shutil.copytree(shop.settings.landing, folder / "landing")
-    return Settings(str(folder / "landing"), str(folder / "lake"), f"lmdb://{folder / 'store'}")
+    return Settings.below(folder)
 
 
 def test_every_shopper_gets_a_shelf_of_known_items_with_a_reason_each(shop: Shop) -> None:
     shelves = shop.lake.arrow("marts/top_n", DAY).to_pandas()
     users = set(shop.lake.arrow("features/user", DAY, ["user_id"])["user_id"].to_pylist())
     assert set(shelves["user_id"]) == users
-    assert (shelves.groupby("user_id")["rank"].max() == PARAMETERS.top_n).all()
+    assert (shelves.groupby("user_id")["rank"].max() == PARAMETERS.shelves.top_n).all()
     assert not shelves.duplicated(["user_id", "item_id"]).any()
     assert shelves["reason_code"].notna().all()
     history = shop.lake.arrow("features/user_item", DAY, ["user_id", "item_id"]).to_pandas()
@@ -173,10 +174,8 @@ def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop, tmp
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
     """What tells a command the shop's places and the parameters of these tests."""
-    parameters = folder / "parameters.json"
-    parameters.write_text(json.dumps(asdict(PARAMETERS)))
-    places = {"TOPSHELF_LANDING": settings.landing, "TOPSHELF_LAKE": settings.lake, "TOPSHELF_STORE": settings.store}
-    return {**os.environ, **places, "TOPSHELF_PARAMETERS": str(parameters)}
+    (folder / "topshelf.toml").write_text(as_toml(Configuration(settings, PARAMETERS)))
+    return {**os.environ, "TOPSHELF_CONFIG": str(folder / "topshelf.toml")}
 
 
 def test_a_shop_of_two_days_and_three_shoppers_gets_its_night_too(spark: object, tmp_path: Path) -> None:
@@ -185,8 +184,8 @@ def test_a_shop_of_two_days_and_three_shoppers_gets_its_night_too(spark: object,
     assert "topshelf nightly" in script
     landing = "\n".join(line for line in script.splitlines() if "topshelf" not in line)
     subprocess.run(["bash", "-euc", landing], cwd=tmp_path, check=True)
-    settings = Settings(*(str(tmp_path / "shop" / name) for name in ("landing", "lake")), f"lmdb://{tmp_path}/store")
-    night = nightly(settings, replace(PARAMETERS, top_n=3), date(2026, 1, 31))
+    settings = Settings.below(tmp_path / "shop")
+    night = nightly(settings, PARAMETERS.with_values({"shelves.top_n": 3}), date(2026, 1, 31))
     assert night.live
     shelves = Lake(settings.lake).arrow("marts/top_n", date(2026, 1, 31))
     assert set(shelves["user_id"].to_pylist()) == {"anna", "ben"}

@@ -17,7 +17,15 @@ from jobs.synthetic.rows import event_rows
 
 SHOP = Shop(800, 400, 60_000, date(2026, 1, 1), date(2026, 3, 1), seed=11)
 DAY, UNTIL = date(2026, 2, 15), date(2026, 3, 1)
-PARAMETERS = Parameters(top_n=60, label_windows=2, min_history_days=10, trees=60, als_factors=32)
+PARAMETERS = Parameters().with_values(
+    {
+        "shelves.top_n": 60,
+        "training.windows.max_count": 2,
+        "training.windows.min_history_days": 10,
+        "ranking.trees": 60,
+        "models.als.factors": 32,
+    }
+)
 CHOSEN = ("add_to_cart", "purchase", "rating")
 COLUMNS = [(kind, metric) for kind in ("all", "new") for metric in ("recall@20", "ndcg@20")]
 
@@ -39,7 +47,7 @@ def land_pairs(landing: Path) -> None:
 
 @pytest.mark.slow
 def test_on_plain_pairs_the_shelf_is_no_worse_than_any_single_source(spark: SparkSession, tmp_path: Path) -> None:
-    settings = Settings(*(str(tmp_path / name) for name in ("landing", "lake")), f"lmdb://{tmp_path}/store")
+    settings = Settings.below(tmp_path)
     land_pairs(Path(settings.landing))
     lake = Lake(settings.lake)
 

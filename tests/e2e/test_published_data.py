@@ -27,9 +27,9 @@ REGULAR = "17850"
 def test_online_retail_s_shelf_beats_each_baseline_in_each_column_and_each_night_is_served(
     spark: SparkSession, shop_data: Path, tmp_path: Path
 ) -> None:
-    settings = Settings(*(str(tmp_path / name) for name in ("landing", "lake")), f"lmdb://{tmp_path}/store")
+    settings = Settings.below(tmp_path)
     online_retail(shop_data / "online_retail" / "by-day", Path(settings.landing))
-    parameters = Parameters(top_n=300)
+    parameters = Parameters().with_values({"shelves.top_n": 300})
     first = nightly(settings, parameters, DS)
     report = published(Lake(settings.lake), settings.landing, DS, UNTIL, parameters)
     for kind in ("all", "new"):

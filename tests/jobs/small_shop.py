@@ -25,7 +25,9 @@ from jobs.models.collaborative import train_cf
 from jobs.models.content import ContentParameters, train_content
 from jobs.ranking.pair_features import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 
-CF = CfParameters.of(Parameters(als_factors=8, als_iterations=4, neighbours=12))
+CF = CfParameters.of(
+    Parameters().with_values({"models.als.factors": 8, "models.als.iterations": 4, "models.neighbours": 12})
+)
 DECAY_DAYS = 60.0
 CATEGORIES = ("home", "home/mugs", "toys", "toys/trains")
 COLOURS, THINGS = ("red", "blue", "green", "white", "black"), ("mug", "pan", "lamp", "chair", "train", "bear")

@@ -24,7 +24,7 @@ from jobs.spark.queries import QueryBindingError, QueryError, query, read_query
 STAGED = {"interactions": "staging/interactions", "items": "staging/items", "users": "staging/users"}
 MADE_BY_RULES = {"least_ages": "item_id string, least_age int", "band_ages": "age_band string, age int"}
 LAYERS = {"features": ("events", "user_item_history", "item", "user", "user_item", "user_category", "session_item")}
-WEIGHTS = Parameters().event_weight_milli
+WEIGHTS = Parameters().features.event_weight_milli.by_event_type()
 DEFAULTS: dict[str, Any] = {
     **{f"weight_{kind}_milli": weight for kind, weight in WEIGHTS.items()},
     **{f"{kind}_weight": weight for kind, weight in WEIGHTS.items()},

@@ -224,9 +224,9 @@ def test_each_shoppers_candidates_start_and_end_where_indptr_says() -> None:
 
 
 def test_a_shelf_longer_than_the_usual_number_of_candidates_has_as_many_as_it_is_long() -> None:
-    chosen = Parameters(candidates_per_user=400, top_n=700)
+    chosen = Parameters().with_values({"candidates.per_user": 400, "shelves.top_n": 700})
     assert candidate_parameters(chosen)["candidates_per_user"] == 700
-    assert candidate_parameters(replace(chosen, top_n=10))["candidates_per_user"] == 400
+    assert candidate_parameters(chosen.with_values({"shelves.top_n": 10}))["candidates_per_user"] == 400
 
 
 def test_what_was_bought_before_is_cut_last_even_where_another_source_ranks_it_higher() -> None:

@@ -1,11 +1,11 @@
 """The file of rules: what it says becomes plain data, and what it cannot mean is told by line, with a remedy."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from jobs.config.parameters import Parameters, parameters_from_environment
+from jobs.config.configuration import read_configuration
+from jobs.config.parameters import Parameters
 from jobs.config.rules import AgeLimit, Rules, RulesError, checked_rules, read_rules
 
 WHOLE = """\
@@ -50,7 +50,7 @@ def test_a_file_of_every_rule_is_read_as_it_stands(tmp_path: Path) -> None:
 def test_what_was_read_reads_the_same_again_so_parameters_survive_json(tmp_path: Path) -> None:
     found = read(tmp_path, WHOLE)
     assert checked_rules(found, "parameters.json") == found
-    assert asdict(Parameters(rules=found))["rules"] == found
+    assert Parameters().with_values({"rules": found}).model_dump()["rules"] == found
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_rules_are_part_of_a_runs_identity_by_what_they_say_and_not_by_how(
     def digest(text: str) -> str:
         read(tmp_path, text)
         monkeypatch.setenv("TOPSHELF_RULES", str(tmp_path / "rules.yaml"))
-        return parameters_from_environment().digest()
+        return read_configuration().parameters.digest()
 
     one = digest("blocked:\n  items: [b, a]\n")
     assert digest("# as agreed\nblocked: {items: [a, b, a]}\n") == one
@@ -124,14 +124,23 @@ def test_rules_are_part_of_a_runs_identity_by_what_they_say_and_not_by_how(
     assert digest("") == Parameters().digest()
 
 
-def test_rules_within_a_file_of_parameters_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TOPSHELF_RULES", raising=False)
-    monkeypatch.setenv("TOPSHELF_PARAMETERS", str(tmp_path / "parameters.json"))
-    (tmp_path / "parameters.json").write_text('{"rules": {"just_bought": {"days": 7}}}')
-    assert parameters_from_environment() == replace(Parameters(), rules={"just_bought": {"days": 7}})
-    (tmp_path / "parameters.json").write_text('{"rules": {"just_bought": {"days": true}}}')
-    with pytest.raises(RulesError, match=r"`rules` in .*parameters\.json: just_bought, days is True; give a whole"):
-        parameters_from_environment()
+def test_rules_in_topshelf_toml_are_checked_too_and_a_file_of_rules_replaces_them(tmp_path: Path) -> None:
+    def rules_of(text: str, **environment: str) -> object:
+        (tmp_path / "shop.toml").write_text(text)
+        environment["TOPSHELF_CONFIG"] = str(tmp_path / "shop.toml")
+        return read_configuration(environment=environment).parameters.rules
+
+    assert rules_of('[rules]\njust_bought.days = 7\nblocked.items = ["b", "a"]') == {
+        "blocked": {"items": ["a", "b"]},
+        "just_bought": {"days": 7},
+    }
+    with pytest.raises(RulesError, match=r"shop\.toml \[rules\]: just_bought, days is True; give a whole"):
+        rules_of("rules.just_bought.days = true")
+    with pytest.raises(RulesError, match=r"blocked, items no\. 1 is no name; give one as landing has it, as text"):
+        rules_of("rules.blocked.items = [42]")
+    (tmp_path / "rules.yaml").write_text("just_bought: {days: 3}")
+    only = rules_of('rules.blocked.items = ["a"]', TOPSHELF_RULES=str(tmp_path / "rules.yaml"))
+    assert only == {"just_bought": {"days": 3}}
 
 
 def test_the_file_in_the_documentation_is_read_and_its_error_is_the_one_that_is_told(tmp_path: Path) -> None:

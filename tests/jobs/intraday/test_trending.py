@@ -8,7 +8,7 @@ from jobs.config.parameters import Parameters
 from jobs.intraday.trending import COLUMNS, trending
 
 NOW = datetime(2026, 2, 2, 12, tzinfo=UTC)
-WEIGHTS = Parameters().event_weight_milli
+WEIGHTS = Parameters().features.event_weight_milli.by_event_type()
 
 
 def events(*rows: tuple[str | None, str, str, str]) -> pa.Table:

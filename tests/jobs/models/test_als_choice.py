@@ -1,6 +1,5 @@
 """ALS's values by the shop's own data: its calendar, what is asked, and that it finds better ones than bad ones."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -16,7 +15,7 @@ from jobs.models.als_choice import build, question, search, winner, with_chosen,
 from tests.jobs.small_shop import lay
 
 FIRST, DS = date(2026, 1, 1), date(2026, 4, 15)
-WEIGHTS = Parameters().event_weight_milli
+WEIGHTS = Parameters().features.event_weight_milli.by_event_type()
 
 
 def events(*rows: tuple[str, str, str, date]) -> pa.Table:
@@ -119,10 +118,12 @@ def test_a_night_keeps_the_choice_and_a_shop_may_set_its_own(lake: Lake, monkeyp
     assert first.ds == "2026-03-29"
     assert first.metrics["chosen"]
     assert len(first.metrics["tried"]) == 4
-    chosen = with_chosen(lake, DS, Parameters(als_alpha=7.0))
-    assert (chosen.als_factors, chosen.als_alpha) == (8, 7.0)
-    assert build(lake, DS, Parameters(trees=3)) == first
-    own = Parameters(als_factors=5, als_alpha=2.0, als_regularization=3.0)
+    chosen = with_chosen(lake, DS, Parameters().with_values({"models.als.alpha": 7.0}))
+    assert (chosen.models.als.factors, chosen.models.als.alpha) == (8, 7.0)
+    assert build(lake, DS, Parameters().with_values({"ranking.trees": 3})) == first
+    own = Parameters().with_values(
+        {"models.als.factors": 5, "models.als.alpha": 2.0, "models.als.regularization": 3.0}
+    )
     assert with_chosen(Lake("/nowhere"), DS, own) is own
 
 
@@ -144,5 +145,5 @@ def test_where_too_few_can_be_asked_the_values_stay_and_the_manifest_says_why(la
     assert not told["chosen"]
     assert AlsValues(told["factors"], told["alpha"], told["regularization"]) == ALS_UNCHOSEN
     assert "shoppers can be asked; it takes 200" in told["because"]
-    young = build(lake, FIRST + timedelta(days=9), replace(Parameters(), horizon_days=7)).metrics
+    young = build(lake, FIRST + timedelta(days=9), Parameters().with_values({"training.horizon_days": 7})).metrics
     assert young["because"] == "the shop has too few days"

@@ -21,8 +21,10 @@ from tests.jobs.small_shop import catalogue, lay, shoppers, sources, touch
 DS = date(2026, 1, 31)
 N_USERS, N_EACH, N_TOUCHED, N_IDLE = 200, 40, 12, 3
 N_ITEMS = 2 * N_EACH + N_IDLE
-IMPLICIT = Parameters(als_factors=4, als_alpha=10.0, als_regularization=40.0, als_iterations=5)
-ON_SPARK = replace(IMPLICIT, als_on_spark_from_pairs=0)
+IMPLICIT = Parameters().with_values(
+    {"models.als.factors": 4, "models.als.alpha": 10.0, "models.als.regularization": 40.0, "models.als.iterations": 5}
+)
+ON_SPARK = IMPLICIT.with_values({"models.als.on_spark_from_pairs": 0})
 RNG = np.random.default_rng(11)
 TASTE = np.arange(N_USERS) % 2
 TOUCHED = np.stack([RNG.permutation(N_EACH)[:N_TOUCHED] * 2 + taste for taste in TASTE])

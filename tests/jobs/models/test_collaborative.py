@@ -160,21 +160,24 @@ def laid(lake: Lake, users: pa.Table) -> None:
 
 def test_an_artifact_is_kept_until_what_it_is_made_of_changes(lake: Lake) -> None:
     laid(lake, rows(("a", 0, 1000, 1), ("a", 1, 5000, 1), ("b", 1, 1000, 2), ("b", 0, 1000, 1)))
-    chosen = Parameters(als_factors=4, als_iterations=2)
+    chosen = Parameters().with_values({"models.als.factors": 4, "models.als.iterations": 2})
     first = build(lake, DS, chosen)
     assert (first.metrics["users"], first.metrics["items"], first.metrics["anonymous_sessions"]) == (2, 3, 1)
     assert first.inputs == lake.fingerprints(DS, *INPUTS)
     assert first.parameters == vars(CfParameters.of(chosen))
     assert build(lake, DS, chosen) == first
-    other = build(lake, DS, replace(chosen, als_factors=5))
+    other = build(lake, DS, chosen.with_values({"models.als.factors": 5}))
     assert other.files != first.files
     assert build(lake, DS, chosen).files == first.files
 
 
 def test_what_does_not_shape_the_fit_does_not_make_it_run_again(lake: Lake) -> None:
     laid(lake, rows(("a", 0, 1000, 1), ("b", 1, 1000, 2)))
-    first = build(lake, DS, Parameters(als_factors=4))
-    assert build(lake, DS, Parameters(als_factors=4, top_n=7, trees=3)) == first
+    first = build(lake, DS, Parameters().with_values({"models.als.factors": 4}))
+    assert (
+        build(lake, DS, Parameters().with_values({"models.als.factors": 4, "shelves.top_n": 7, "ranking.trees": 3}))
+        == first
+    )
 
 
 def test_a_shop_whose_known_shoppers_did_nothing_is_told_what_is_missing(lake: Lake) -> None:

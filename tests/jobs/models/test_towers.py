@@ -152,11 +152,11 @@ def test_without_jax_or_by_choice_the_artifact_stands_empty_and_says_why(
     monkeypatch.setattr("jobs.models.train_towers.jax_version", lambda: "9.9" if not wanted else None)
     shop = drawn_history(3, 40, 60)
     lay_shop(lake, DS, shop, drawn_catalogue(3, 60))
-    manifest = build(lake, DS, Parameters(two_tower=wanted))
+    manifest = build(lake, DS, Parameters().with_values({"models.two_tower.enabled": wanted}))
     assert "left out" in manifest.metrics["two_tower"]
     assert ("requirements-towers.lock" in manifest.metrics["two_tower"]) == wanted
     assert load_towers(lake, DS) is None
-    assert build(lake, DS, Parameters(two_tower=wanted)) == manifest
+    assert build(lake, DS, Parameters().with_values({"models.two_tower.enabled": wanted})) == manifest
 
 
 def test_towers_that_were_not_built_are_asked_for(lake: Lake) -> None:

@@ -105,7 +105,7 @@ def test_the_artifact_says_what_it_was_fitted_by_and_a_night_without_jax_makes_i
     lake, said = trained
     assert "fitted by jax" in said
     manifest = lake.manifest(TOWERS, DS)
-    without = dict(train_towers.tower_parameters(Parameters(two_tower=False)))
+    without = dict(train_towers.tower_parameters(Parameters().with_values({"models.two_tower.enabled": False})))
     assert manifest.differences(manifest.inputs, without)
     assert manifest.parameters["jax"] in said
 
@@ -166,6 +166,6 @@ def test_with_jax_a_night_is_another_night(lake: Lake, landing: Path, monkeypatc
     without = run_id(lake, DS, Parameters(), str(landing))
     monkeypatch.setattr("jobs.night.identity.jax_version", lambda: "0.10.2")
     assert run_id(lake, DS, Parameters(), str(landing)) != without
-    by_choice = run_id(lake, DS, Parameters(two_tower=False), str(landing))
+    by_choice = run_id(lake, DS, Parameters().with_values({"models.two_tower.enabled": False}), str(landing))
     monkeypatch.setattr("jobs.night.identity.jax_version", lambda: None)
-    assert run_id(lake, DS, Parameters(two_tower=False), str(landing)) == by_choice
+    assert run_id(lake, DS, Parameters().with_values({"models.two_tower.enabled": False}), str(landing)) == by_choice

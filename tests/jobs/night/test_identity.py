@@ -1,11 +1,11 @@
 """A night's identity: it changes with what the night is made of, and with nothing else."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from jobs.config.fields import Setting, settings_of
 from jobs.config.parameters import Parameters
 from jobs.lake.code_version import CodeVersion
 from jobs.lake.lake import Lake
@@ -119,18 +119,28 @@ def test_an_erasure_makes_another_night_and_the_files_it_came_in_do_not(staged: 
 
 def test_every_parameter_makes_another_night(staged: Lake, landing: Path) -> None:
     default = Parameters()
-    found = {identity(staged, landing)}
-    for name, value in vars(default).items():
-        other = value | {"more": 1} if isinstance(value, dict) else f"{value}1" if isinstance(value, str) else 1
-        other = value + 1 if isinstance(value, (bool, int, float)) else other
-        found.add(identity(staged, landing, parameters=replace(default, **{name: other})))
-    assert len(found) == 1 + len(vars(default))
+    settings = settings_of(Parameters, "parameters").values()
+    identities = {identity(staged, landing)}
+    for setting in settings:
+        changed = default.with_values({setting.key.removeprefix("parameters."): other_value(setting)})
+        identities.add(identity(staged, landing, parameters=changed))
+    with_rules = default.with_values({"rules": {"just_bought": {"days": 7}}})
+    identities.add(identity(staged, landing, parameters=with_rules))
+    assert len(identities) == 2 + len(settings)
+
+
+def other_value(setting: Setting) -> object:
+    """Return an allowed value that is not the default."""
+    if isinstance(setting.default, bool):
+        return not setting.default
+    if isinstance(setting.default, str):
+        return next(word for word in ("none", "fused") if word in setting.allowed)
+    return setting.default / 2 if isinstance(setting.default, float) and setting.default else 1
 
 
 def test_the_order_in_which_weights_are_named_is_no_difference(staged: Lake, landing: Path) -> None:
-    weights = Parameters().head_weight
-    turned = Parameters(head_weight=dict(reversed(weights.items())))
-    assert list(turned.head_weight) != list(weights)
+    weights = Parameters().ranking.head_weight.model_dump()
+    turned = Parameters().with_values({"ranking.head_weight": dict(reversed(weights.items()))})
     assert identity(staged, landing, parameters=turned) == identity(staged, landing)
 
 

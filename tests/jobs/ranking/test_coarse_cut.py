@@ -14,7 +14,9 @@ from jobs.shelves.top_n import top_n
 from tests.jobs.shelves.test_top_n import trained
 from tests.jobs.small_shop import drawn_shop
 
-PARAMETERS = Parameters(top_n=10, coarse_keep=15, candidates_per_user=50, ranker_threads=1)
+PARAMETERS = Parameters().with_values(
+    {"shelves.top_n": 10, "ranking.coarse_keep": 15, "candidates.per_user": 50, "ranking.threads": 1}
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -35,9 +37,9 @@ def test_each_users_best_are_kept_in_order_and_ties_go_to_the_first_item(
 
 def test_the_cut_leaves_at_least_twice_the_shelf_and_is_none_where_nothing_would_be_cut() -> None:
     assert kept_per_user(Parameters()) == 200
-    assert kept_per_user(Parameters(top_n=150)) == 300
-    assert kept_per_user(Parameters(top_n=300)) is None
-    assert kept_per_user(Parameters(coarse_keep=400)) is None
+    assert kept_per_user(Parameters().with_values({"shelves.top_n": 150})) == 300
+    assert kept_per_user(Parameters().with_values({"shelves.top_n": 300})) is None
+    assert kept_per_user(Parameters().with_values({"ranking.coarse_keep": 400})) is None
 
 
 def test_the_trees_know_again_what_the_ranker_that_taught_them_places() -> None:

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.config.parameters import Parameters
+from jobs.config.parameters import HeadWeights, Parameters
 from jobs.ranking.heads import (
     HEADS,
     MIN_POSITIVES,
     MIN_SHOWN_CLICKS,
     TERMS,
-    HeadWeightError,
     Reading,
     asked_facts,
     asked_heads,
@@ -22,8 +21,8 @@ from jobs.ranking.heads import (
 from jobs.training.train_heads import APART, foreseen, split, stands_apart, train
 from tests.jobs.training.test_train_ranker import SMALL, examples, with_views
 
-EVERYTHING = dict.fromkeys(TERMS, 1.0)
-ALL = replace(SMALL, head_weight=EVERYTHING)
+EVERYTHING, NOTHING = dict.fromkeys(TERMS, 1.0), dict.fromkeys(TERMS, 0.0)
+ALL = SMALL.with_values({"ranking.head_weight": EVERYTHING})
 
 
 def facts(**columns: list[Any]) -> dict[str, np.ndarray]:
@@ -33,18 +32,16 @@ def facts(**columns: list[Any]) -> dict[str, np.ndarray]:
 
 
 def test_only_heads_that_a_weight_asks_for_are_trained_and_only_their_facts_are_read() -> None:
-    assert asked_heads(Parameters().head_weight) == ["purchase", "interaction"]
-    assert asked_facts(Parameters().head_weight) == ["purchase", "interaction"]
+    assert asked_heads(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
+    assert asked_facts(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
     assert asked_heads({"revenue": 0.01, "click": 0.0}) == ["purchase", "spend"]
     assert asked_facts({"revenue": 0.01}) == ["purchase", "interaction", "revenue_minor"]
     assert asked_heads({"click_to_purchase": 1.0}) == ["click", "purchase_given_click"]
     assert asked_heads(EVERYTHING) == list(HEADS)
 
 
-@pytest.mark.parametrize("weights", [{"purchases": 1.0}, {"purchase": -1.0}])
-def test_a_weight_that_cannot_be_meant_is_refused_with_the_terms_there_are(weights: dict[str, float]) -> None:
-    with pytest.raises(HeadWeightError, match=r"give a number from 0 on for any of purchase, interaction, click"):
-        asked_heads(weights)
+def test_every_term_has_a_weight_in_the_configuration() -> None:
+    assert list(HeadWeights.model_fields) == list(TERMS)
 
 
 def test_a_click_is_a_click_or_a_view_and_a_purchase_given_one_is_asked_of_those_alone() -> None:
@@ -82,7 +79,8 @@ def test_money_is_learned_of_purchases_in_whole_units_and_a_wholesaler_s_is_cut(
     paid = np.full(1_000, 250)
     paid[0], paid[1:6] = 90_000_000, 0
     given = {"purchase": np.ones(1_000), "interaction": np.ones(1_000), "revenue_minor": paid}
-    taught = lesson("spend", given, Reading.of(given, replace(SMALL, head_weight={"revenue": 1.0})))
+    by_revenue = SMALL.with_values({"ranking.head_weight": NOTHING | {"revenue": 1.0}})
+    taught = lesson("spend", given, Reading.of(given, by_revenue))
     assert len(taught.label) == 995  # what has no price says nothing of money
     assert taught.label.max() == pytest.approx(2.5)
 
@@ -115,7 +113,13 @@ def test_the_value_is_the_sum_of_weights_times_products_and_what_costs_more_is_w
     paid = (given.labels["purchase"] * (100 + 900 * dear)).astype(np.int64)
     nothing = np.zeros(len(given.user))
     money = {"revenue_minor": paid, "dwell_s": nothing, "cart_count": nothing}
-    chosen = replace(ALL, trees=40, order_tilt=0.0, head_weight={"click_to_purchase": 2.0, "revenue": 0.5})
+    chosen = ALL.with_values(
+        {
+            "ranking.trees": 40,
+            "ranking.order_tilt": 0.0,
+            "ranking.head_weight": NOTHING | {"click_to_purchase": 2.0, "revenue": 0.5},
+        }
+    )
     ranker = train([replace(given, labels=given.labels | money)], chosen)
     p = ranker.probabilities(given.features)
     wanted = 2.0 * p["click"] * p["purchase_given_click"] + 0.5 * p["purchase"] * p["spend"]
@@ -133,15 +137,15 @@ def test_shoppers_who_calibrate_teach_no_probability_and_are_the_same_in_every_w
         assert set(left.user).isdisjoint(kept.user)
         assert len(set(kept.user)) == pytest.approx(len(window.user_id) / APART, rel=0.6)
     assert stands_apart(one.user_id)[:150].tolist() == stands_apart(other.user_id).tolist()
-    whole, nothing = split([one], replace(SMALL, calibration="none"))
+    whole, nothing = split([one], SMALL.with_values({"ranking.calibration": "none"}))
     assert (whole, nothing) == ([one], [])
     assert split([one], SMALL, other) == ([one], [other])
 
 
 def test_heads_are_calibrated_on_the_window_apart_and_learn_nothing_of_it() -> None:
     given, apart = examples(n_users=400, telling=3.0), examples(n_users=400, seed=9, telling=3.0)
-    few = replace(SMALL, trees=40, head_weight={"purchase": 1.0})
-    ranker, bare = train([given], few, apart), train([given], replace(few, calibration="none"))
+    few = SMALL.with_values({"ranking.trees": 40, "ranking.head_weight": NOTHING | {"purchase": 1.0}})
+    ranker, bare = train([given], few, apart), train([given], few.with_values({"ranking.calibration": "none"}))
     assert {name: of.model_to_string() for name, of in ranker.boosters.items()} == {
         name: of.model_to_string() for name, of in bare.boosters.items()
     }

@@ -10,7 +10,7 @@ from jobs.candidates.fusion import SOURCE_CODE
 from jobs.candidates.generate import candidates
 from jobs.lake.lake import Lake
 from jobs.ranking.ranker import Ranker
-from jobs.shelves.dormant import FusedShelves, TierError, Tiers, fused_shelves
+from jobs.shelves.dormant import FusedShelves, Tiers, fused_shelves
 from jobs.shelves.top_n import BY_VALUE, NO_BOOST, RankShard
 from tests.jobs.small_shop import catalogue, drawn_shop, shoppers, sources, touch
 
@@ -64,11 +64,3 @@ def test_a_subset_of_shoppers_is_those_shoppers_with_their_history() -> None:
     mine = kept[whole.user]
     np.testing.assert_array_equal(np.flatnonzero(kept)[part.user], whole.user[mine])
     np.testing.assert_array_equal(part.item, whole.item[mine])
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"), [({"dormant_days": -1}, "0 for nobody"), ({"dormant_shelf": "x"}, "fused")]
-)
-def test_a_tier_that_cannot_be_meant_is_refused(wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(TierError, match=told):
-        Tiers(**wrong)

@@ -209,5 +209,5 @@ def test_a_night_builds_it_once_and_again_when_exposures_change(spark: SparkSess
     assert set(rows["pool"].to_pylist()) == {"", "home"}
     assert built.metrics == {"pools": 2, "exposures": 1}
     assert exploration.build(spark, staged, DS, Parameters()) == built
-    again = exploration.build(spark, staged, DS, Parameters(seed=1))
+    again = exploration.build(spark, staged, DS, Parameters().with_values({"seed": 1}))
     assert again.fingerprint != built.fingerprint

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from jobs.config.parameters import Parameters
+from jobs.config.parameters import EventWeights, Parameters
 from jobs.lake.contracts import contract, tables
 from jobs.lake.lake import Lake
 from jobs.landing.folders import UnreadableFileError
@@ -34,7 +34,7 @@ def run(spark, lake, landing):
     """Run an ingest up to a day: `run(D2)`; into another lake with `run(D2, other)`."""
 
     def to(ds: date, into: Lake = lake, **tuned):
-        return ingest(spark, into, str(landing), ds, Parameters(**tuned))
+        return ingest(spark, into, str(landing), ds, Parameters().with_values(tuned))
 
     return to
 
@@ -342,4 +342,4 @@ def test_a_parquet_file_damaged_in_its_middle_is_named(land, lake, run):
 
 def test_the_query_knows_the_same_event_types_as_the_contract_and_the_weights():
     (check,) = [check for check in contract("staging/interactions").checks if check.kind == "in_set"]
-    assert set(check.arguments["values"]) == set(Parameters().event_weight_milli)
+    assert set(check.arguments["values"]) == set(EventWeights.model_fields)

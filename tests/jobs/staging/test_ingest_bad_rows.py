@@ -56,8 +56,9 @@ EVENTS_AT_THE_EDGE = [
 
 @pytest.fixture
 def run(spark, lake, landing):
-    def day(**tuned):
-        return ingest(spark, lake, str(landing), DAY, Parameters(**tuned))
+    def day(max_quarantine_share=0.05):
+        parameters = Parameters().with_values({"staging.max_quarantine_share": max_quarantine_share})
+        return ingest(spark, lake, str(landing), DAY, parameters)
 
     return day
 
@@ -168,7 +169,7 @@ def test_a_day_with_too_many_bad_rows_stops_the_run_and_shows_them(land, landing
     assert "events/ds=2026-01-01: 21 of 321 rows had to be set aside, more than the allowed 5%" in told
     assert "(20 wrong_type, 1 unknown_event_type)" in told
     assert told.count("a.jsonl: ") == 3
-    assert "Land the day again without the fault, or raise max_quarantine_share" in told
+    assert "Land the day again without the fault, or raise parameters.staging.max_quarantine_share" in told
     assert len(rows(lake, "quarantine")) == 21
     with pytest.raises(
         MissingPartitionError, match=r"staging/interactions has no ds=2026-01-01; run topshelf stage ingest"

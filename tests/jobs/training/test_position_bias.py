@@ -13,14 +13,16 @@ from jobs.training.train_heads import _learned_from, _places, of_shoppers, train
 from tests.jobs.training.test_train_ranker import examples
 
 PLACES = 10
-CHOSEN = Parameters(
-    trees=40,
-    leaves=7,
-    feature_fraction=1.0,
-    ranker_threads=1,
-    order_tilt=0.0,
-    calibration="none",
-    head_weight={"click": 1.0},
+CHOSEN = Parameters().with_values(
+    {
+        "ranking.trees": 40,
+        "ranking.leaves": 7,
+        "ranking.feature_fraction": 1.0,
+        "ranking.threads": 1,
+        "ranking.order_tilt": 0.0,
+        "ranking.calibration": "none",
+        "ranking.head_weight": {"purchase": 0.0, "interaction": 0.0, "click": 1.0},
+    }
 )
 PLACED_BY, WANTED_BY = FEATURES.index("item_user_count_30d"), FEATURES.index("ease")
 

@@ -18,7 +18,9 @@ from jobs.training.examples import Examples
 from jobs.training.train_heads import _learned_from, train
 from jobs.training.train_ranker import heads_facts, ranker_parameters
 
-SMALL = Parameters(trees=8, leaves=7, feature_fraction=1.0, ranker_threads=1)
+SMALL = Parameters().with_values(
+    {"ranking.trees": 8, "ranking.leaves": 7, "ranking.feature_fraction": 1.0, "ranking.threads": 1}
+)
 TELLING = FEATURES.index("ease")
 
 
@@ -58,7 +60,14 @@ def models(ranker: Ranker) -> dict[str, str]:
 @pytest.mark.parametrize("share", [0.05, 0.15, 0.5, 1.0])
 def test_probabilities_learned_from_a_share_of_the_negatives_give_back_the_base_rate(share: float) -> None:
     given = examples(n_users=1600, rate=0.04)
-    chosen = replace(SMALL, trees=120, negative_share=share, order_tilt=0.0, head_weight={"purchase": 1.0})
+    chosen = SMALL.with_values(
+        {
+            "ranking.trees": 120,
+            "training.negative_share": share,
+            "ranking.order_tilt": 0.0,
+            "ranking.head_weight.interaction": 0.0,
+        }
+    )
     value = train([given], chosen).value(given.features)
     bought = given.labels["purchase"]
     assert value.mean() == pytest.approx(bought.mean(), rel=0.06)
@@ -103,7 +112,7 @@ def test_a_head_needs_enough_positives() -> None:
     assert list(ranker.heads) == ["interaction"]
     few[MIN_POSITIVES - 1] = 1
     assert list(train([replace(given, labels=given.labels | {"purchase": few})], SMALL).heads) == list(
-        SMALL.head_weight
+        SMALL.ranking.head_weight.positive()
     )
 
 
@@ -134,7 +143,10 @@ def test_the_fusion_of_ranks_sums_reciprocal_ranks_and_a_place_for_each_vote() -
 
 def test_value_is_the_weighted_sum_of_the_corrected_probabilities_tilted_by_the_order_head() -> None:
     given = examples()
-    ranker = train([given], replace(SMALL, negative_share=0.3, order_tilt=0.7, calibration="none"))
+    ranker = train(
+        [given],
+        SMALL.with_values({"training.negative_share": 0.3, "ranking.order_tilt": 0.7, "ranking.calibration": "none"}),
+    )
     raw = {name: booster.predict(given.features) for name, booster in ranker.boosters.items()}
     p = {name: raw[name] / (raw[name] + (1 - raw[name]) / 0.3) for name in ranker.heads}
     wanted = (1.0 * p["purchase"] + 0.1 * p["interaction"]) * np.exp(0.7 * raw[ORDER])
@@ -143,7 +155,7 @@ def test_value_is_the_weighted_sum_of_the_corrected_probabilities_tilted_by_the_
 
 
 def test_without_a_tilt_no_order_is_learned() -> None:
-    assert ORDER not in train([examples()], replace(SMALL, order_tilt=0.0)).boosters
+    assert ORDER not in train([examples()], SMALL.with_values({"ranking.order_tilt": 0.0})).boosters
 
 
 def test_heads_put_what_is_bought_before_what_is_not() -> None:
@@ -160,7 +172,7 @@ def test_heads_put_what_is_bought_before_what_is_not() -> None:
 def test_the_same_examples_give_the_same_models_and_another_seed_others() -> None:
     one, other = train([examples()], SMALL), train([examples()], SMALL)
     assert models(one) == models(other)
-    assert models(train([examples()], replace(SMALL, seed=1))) != models(one)
+    assert models(train([examples()], SMALL.with_values({"seed": 1}))) != models(one)
 
 
 def test_a_row_is_worth_the_same_alone_and_among_others() -> None:
@@ -176,7 +188,9 @@ def test_a_ranker_read_back_from_its_text_is_worth_the_same(lake: Lake, with_lab
     given, ds = examples(n_users=1_000, rate=0.3), date(2026, 1, 31)
     none = dict.fromkeys(given.labels, np.zeros_like(given.labels["purchase"]))
     weights = {"interaction": 0.4, "purchase": 2.0, "click_to_purchase": 3.0}
-    chosen = replace(SMALL, negative_share=0.3, order_tilt=0.7, head_weight=weights)
+    chosen = SMALL.with_values(
+        {"training.negative_share": 0.3, "ranking.order_tilt": 0.7, "ranking.head_weight": weights}
+    )
     taught = with_views(given if with_labels else replace(given, labels=none))
     ranker = train([taught], chosen)
     assert bool(ranker.curves) == with_labels

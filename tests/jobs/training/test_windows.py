@@ -1,6 +1,5 @@
 """Which earlier days teach the ranker."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,9 @@ from jobs.training import windows as label_windows
 from jobs.training.windows import build
 
 FIRST = date(2026, 1, 1)
-CHOSEN = Parameters(horizon_days=14, label_windows=3, min_history_days=21)
+CHOSEN = Parameters().with_values(
+    {"training.horizon_days": 14, "training.windows.max_count": 3, "training.windows.min_history_days": 21}
+)
 
 
 def test_the_newest_window_stands_on_the_last_sunday_whose_horizon_is_over() -> None:
@@ -38,12 +39,13 @@ def test_older_windows_follow_back_to_back_while_there_is_history_before_them() 
 def built(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what builds the windows of a night when each holds so many labels: which train, and which calibrate."""
 
-    def windows(labels_each: int, **more: Any) -> tuple[int, int]:
+    def windows(labels_each: int, **more: object) -> tuple[int, int]:
         frame = SimpleNamespace(unpersist=lambda: None, persist=lambda _: frame)
         monkeypatch.setattr(label_windows, "visible", lambda *_: frame)
         monkeypatch.setattr(label_windows, "build_window", lambda *_: SimpleNamespace(row_count=labels_each))
         lake: Any = SimpleNamespace(manifest=lambda *_: None, days=lambda _: [FIRST])
-        chosen = replace(CHOSEN, label_windows=5, enough_labels=50, **more)
+        limits = {"training.windows.max_count": 5, "training.windows.enough_labels": 50}
+        chosen = CHOSEN.with_values(limits | more)
         found = build(None, lake, date(2026, 5, 3), chosen)  # type: ignore[arg-type]
         assert [window.ds for window in found] == sorted({window.ds for window in found}, reverse=True)
         assert not any(window.calibrates for window in found[:-1])
@@ -59,10 +61,10 @@ def test_one_window_more_than_hold_enough_labels_calibrates(built: Any) -> None:
 
 def test_where_labels_are_few_the_oldest_window_calibrates_once_three_are_left_to_learn_from(built: Any) -> None:
     assert built(1) == (4, 1)
-    assert built(1, min_history_days=65) == (3, 1)
-    assert built(1, min_history_days=75) == (3, 0)
+    assert built(1, **{"training.windows.min_history_days": 65}) == (3, 1)
+    assert built(1, **{"training.windows.min_history_days": 75}) == (3, 0)
 
 
 def test_without_calibration_all_windows_train_and_none_is_built_for_it(built: Any) -> None:
-    assert built(60, calibration="none") == (2, 0)
-    assert built(1, calibration="none") == (5, 0)
+    assert built(60, **{"ranking.calibration": "none"}) == (2, 0)
+    assert built(1, **{"ranking.calibration": "none"}) == (5, 0)

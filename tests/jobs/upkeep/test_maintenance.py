@@ -85,7 +85,7 @@ def test_rows_of_users_go_by_their_folders_day_and_files_without_the_shopper_sta
 @pytest.mark.usefixtures("anna_is_erased")
 def test_days_that_the_endpoint_still_writes_wait_for_the_next_run(land: Land, landing: Path) -> None:
     land("events", "2026-02-28", "a.jsonl", ROWS)
-    done = maintain(Settings(str(landing), str(landing.parent / "lake"), "lmdb://nowhere"), TODAY)
+    done = maintain(Settings(landing=str(landing), lake=str(landing.parent / "lake"), store="lmdb://nowhere"), TODAY)
     assert (done.erased_users, done.redacted_rows) == (1, {})
     assert done.restored == "no archive is named, so none was tried"
 

@@ -1,0 +1,209 @@
+"""Read the configuration of a deployment, once, before anything starts.
+
+>>> configuration = read_configuration({"--top-n": 50})
+>>> configuration.parameters.shelves.top_n
+50
+
+One file, `topshelf.toml` in the working directory or the file that TOPSHELF_CONFIG names, has the tables `[places]`,
+`[parameters]` and `[rules]`. Environment variables win over it, and flags over those: TOPSHELF_LANDING for a place,
+TOPSHELF_PARAMETERS__RANKING__TREES for `parameters.ranking.trees`, TOPSHELF_RULES for a YAML file of rules.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from jobs.config.fields import flat, nested, settings_of
+from jobs.config.parameters import Parameters
+from jobs.config.rules import PlainRules, checked_rules, read_rules
+from jobs.config.settings import Settings
+
+FILE_NAME = "topshelf.toml"
+KNOWN = settings_of(Settings, "places") | settings_of(Parameters, "parameters")
+"""Every setting except the rules, by key, in the order of topshelf.toml."""
+FLAGS = {
+    "--landing": "places.landing",
+    "--lake": "places.lake",
+    "--store": "places.store",
+    "--archive": "places.archive",
+    "--top-n": "parameters.shelves.top_n",
+}
+DEFAULT = "default"
+_PLACE_VARIABLES = {
+    key: f"TOPSHELF_{key.removeprefix('places.').upper()}" for key in KNOWN if key.startswith("places.")
+}
+_PARAMETER_PREFIX = "TOPSHELF_PARAMETERS__"
+_ALIKE = 0.6
+"""Names that are less alike than this share are not offered for an unknown one."""
+
+
+class ConfigurationError(ValueError):
+    """The configuration is invalid: a line for each fault, naming where it is, the value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What is in force."""
+
+    settings: Settings
+    parameters: Parameters
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where a key's value came from: a file, a variable or a flag; keys with their default are left out.
+
+    All rules have one origin, under the key `rules`.
+    """
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A value as one source has it."""
+
+    key: str
+    value: object
+    origin: str
+    """The file, variable or flag that has it."""
+    where: str
+    """The same, with the key for a file."""
+    is_text: bool = False
+    """An environment variable, whose text stands for a value."""
+
+    def __str__(self) -> str:
+        shown = str(self.value).lower() if isinstance(self.value, bool) else repr(self.value)
+        return f"{self.where} = {shown}"
+
+
+def read_configuration(
+    flags: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None
+) -> Configuration:
+    """Return what the flags, the environment and topshelf.toml say, in this order, over the defaults.
+
+    Args:
+        flags: values by flag, as in FLAGS; None for a flag that was not given.
+        environment: the process's own unless given.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or a name, type or value is wrong; all faults at once.
+        RulesError: the rules cannot be read, or are invalid.
+    """
+    environment = os.environ if environment is None else environment
+    if environment.get("TOPSHELF_PARAMETERS"):
+        raise ConfigurationError(
+            "TOPSHELF_PARAMETERS is no longer read; write its values into topshelf.toml, or a file that "
+            "TOPSHELF_CONFIG names: `topshelf config --toml` prints one with every key"
+        )
+    path, tables = _read_file(environment)
+    found = [*_of_file(path, tables), *_of_environment(environment), *_of_flags(flags or {})]
+    faults: list[str] = []
+    values: dict[str, object] = {}
+    for each in found:
+        setting = KNOWN.get(each.key)
+        if setting is None:
+            faults.append(_unknown(each))
+            continue
+        try:
+            text = each.is_text and isinstance(each.value, str)
+            values[each.key] = setting.checked_text(str(each.value)) if text else setting.checked(each.value)
+        except ValidationError:
+            faults.append(f"{each} is not allowed; give {setting.allowed}")
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    rules, rules_origin = _rules(environment, path, tables)
+    by_table = nested(values)
+    return Configuration(
+        Settings.model_validate(_table(by_table, "places")),
+        Parameters.model_validate(_table(by_table, "parameters") | {"rules": rules}),
+        {each.key: each.origin for each in found} | rules_origin,
+    )
+
+
+def _read_file(environment: Mapping[str, str]) -> tuple[str, dict[str, object]]:
+    """Return the path of the configuration file and its tables; none where there is no such file.
+
+    Raises:
+        ConfigurationError: TOPSHELF_CONFIG names a file that is missing, or the file is no TOML.
+    """
+    named = environment.get("TOPSHELF_CONFIG")
+    path = named or FILE_NAME
+    try:
+        return path, tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+        raise ConfigurationError(
+            f"{path} is no TOML: {reason}; `topshelf config --toml` prints such a file"
+        ) from error
+    except FileNotFoundError as error:
+        if not named:
+            return path, {}
+        raise ConfigurationError(
+            f"TOPSHELF_CONFIG = {path!r}: there is no such file; name one, or unset it"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
+
+
+def _of_file(path: str, tables: Mapping[str, object]) -> Iterator[_Found]:
+    settings = {name: table for name, table in tables.items() if name != "rules"}
+    return (_Found(key, value, path, f"{path}: {key}") for key, value in flat(settings).items())
+
+
+def _of_environment(environment: Mapping[str, str]) -> Iterator[_Found]:
+    """Yield what the environment says; an empty variable is one that is not set."""
+    for key, name in _PLACE_VARIABLES.items():
+        if environment.get(name):
+            yield _Found(key, environment[name], name, name, is_text=True)
+    for name, text in sorted(environment.items()):
+        if name.startswith(_PARAMETER_PREFIX) and text:
+            key = name.removeprefix(_PARAMETER_PREFIX).lower().replace("__", ".")
+            yield _Found(f"parameters.{key}", text, name, name, is_text=True)
+
+
+def _of_flags(flags: Mapping[str, object]) -> Iterator[_Found]:
+    return (_Found(FLAGS[flag], value, flag, flag) for flag, value in flags.items() if value is not None)
+
+
+def _unknown(found: _Found) -> str:
+    """Return the fault of a key that is no setting."""
+    below = sorted(
+        {key.removeprefix(f"{found.key}.").split(".")[0] for key in KNOWN if key.startswith(f"{found.key}.")}
+    )
+    if below or found.key == "rules":
+        return f"{found} is not allowed; it is a table of {', '.join(below)}"
+    likeness = {key: _likeness(found.key, key) for key in KNOWN}
+    nearest = max(likeness, key=likeness.__getitem__)
+    remedy = (
+        f"the nearest name is {nearest}, {KNOWN[nearest].allowed}"
+        if likeness[nearest] >= _ALIKE
+        else "`topshelf config` lists all names"
+    )
+    return f"{found} is not known; {remedy}"
+
+
+def _likeness(name: str, key: str) -> float:
+    """Return how alike two keys are, from 0 to 1: as a whole, or their last parts alone."""
+    whole = SequenceMatcher(a=_plain(name), b=_plain(key)).ratio()
+    return max(whole, SequenceMatcher(a=name.rpartition(".")[2], b=key.rpartition(".")[2]).ratio())
+
+
+def _plain(key: str) -> str:
+    return key.removeprefix("parameters.").replace(".", "_")
+
+
+def _rules(
+    environment: Mapping[str, str], path: str, tables: Mapping[str, object]
+) -> tuple[PlainRules, dict[str, str]]:
+    """Return the rules, and their origin by the key `rules`. The file of TOPSHELF_RULES replaces `[rules]` whole."""
+    if named := environment.get("TOPSHELF_RULES"):
+        return read_rules(named), {"rules": f"TOPSHELF_RULES ({named})"}
+    if "rules" in tables:
+        return checked_rules(tables["rules"], f"{path} [rules]"), {"rules": path}
+    return PlainRules(), {}
+
+
+def _table(tables: Mapping[str, object], name: str) -> dict[str, object]:
+    table = tables.get(name, {})
+    return table if isinstance(table, dict) else {}
