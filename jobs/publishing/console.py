@@ -3,12 +3,8 @@
 topshelf snapshots --store lmdb://data/store
 """
 
-import json
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,14 +12,11 @@ from rich.table import Table
 from jobs.publishing import versions
 from jobs.publishing.diff import difference
 from jobs.publishing.export import export as write_export
+from serving.client import open_snapshot, shelf_of
 from serving.snapshot.manifest import SnapshotManifest
 from serving.snapshot.pointer import Pointer
 from serving.stores import open_store
 from serving.stores.archive import Archive
-
-
-class ShelfError(LookupError):
-    """A shelf that cannot be shown; the message says why."""
 
 
 def snapshots_table(store_url: str) -> Table:
@@ -102,28 +95,22 @@ def unpin(store_url: str, archive_url: str = "") -> str:
     return f"nothing is pinned; {after.live} is live until the next night"
 
 
-def read_shelf(store_url: str, user_id: str) -> dict[str, Any]:
-    """A shopper's shelf as `python -m serving show` reads it. Raises ShelfError."""
-    command = [sys.executable, "-m", "serving", "show", "--json", "--store", store_url, "--", user_id]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ShelfError(done.stderr.strip().removeprefix("Error: "))
-    return dict(json.loads(done.stdout))
-
-
 def print_shelf(store_url: str, user_id: str, limit: int = 20) -> None:
-    """Print the first items of a shopper's shelf as a table. Raises ShelfError."""
-    shelf = read_shelf(store_url, user_id)
-    rows = shelf["rows"]
-    table = Table(title=f"{user_id}, {shelf['snapshot']}: {len(rows)} items", title_justify="left")
+    """Print the first `limit` items of a user's stored shelf as a table.
+
+    Raises StoreError, RecordError, and UnknownUserError where the live snapshot holds no shelf of the user.
+    """
+    with open_snapshot(store_url) as snapshot:
+        version, rows = snapshot.version, shelf_of(snapshot, user_id)
+    table = Table(title=f"{user_id}, {version}: {len(rows)} items", title_justify="left")
     right = {"#", "price", "stock", "score"}
     for name in ("#", "item", "title", "price", "stock", "score", "source", "reason"):
         wraps = name in {"title", "reason"}
         table.add_column(name, justify="right" if name in right else "left", no_wrap=not wraps, overflow="fold")
     for row in rows[:limit]:
-        stock = "" if row["stock"] is None else str(row["stock"])
-        what = (str(row["rank"]), row["item_id"], row["title"], row["price"], stock)
-        table.add_row(*what, f"{row['score']:.4g}", row["source"], row["reason"])
+        stock = "" if row.stock is None else str(row.stock)
+        item = (str(row.rank), row.item_id, row.title, row.price, stock)
+        table.add_row(*item, f"{row.score:.4g}", row.source, row.reason)
     Console().print(table)
 
 
