@@ -60,21 +60,35 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A value as one source has it."""
+class _Assignment:
+    """A value that a file, a variable or a flag gives to a key."""
 
     key: str
     value: object
     origin: str
-    """The file, variable or flag that has it."""
-    where: str
-    """The same, with the key for a file."""
+    """The file, variable or flag."""
+    place: str
+    """The same; for a file with the key."""
     is_text: bool = False
-    """An environment variable, whose text stands for a value."""
+    """Whether the value is the text of a variable, which stands for a value."""
 
     def __str__(self) -> str:
         shown = str(self.value).lower() if isinstance(self.value, bool) else repr(self.value)
-        return f"{self.where} = {shown}"
+        return f"{self.place} = {shown}"
+
+    def checked(self) -> object:
+        """Return the value as it is used.
+
+        Raises:
+            ConfigurationError: the key is unknown, or the value has another type or is out of bounds.
+        """
+        setting = KNOWN.get(self.key)
+        if setting is None:
+            raise ConfigurationError(f"{self} {_unknown(self.key)}")
+        try:
+            return setting.checked_text(str(self.value)) if self.is_text else setting.checked(self.value)
+        except ValidationError as error:
+            raise ConfigurationError(f"{self} is not allowed; give {setting.allowed}") from error
 
 
 def read_configuration(
@@ -97,19 +111,14 @@ def read_configuration(
             "TOPSHELF_CONFIG names: `topshelf config --toml` prints one with every key"
         )
     path, tables = _read_file(environment)
-    found = [*_of_file(path, tables), *_of_environment(environment), *_of_flags(flags or {})]
-    faults: list[str] = []
+    assignments = [*_of_file(path, tables), *_of_environment(environment), *_of_flags(flags or {})]
     values: dict[str, object] = {}
-    for each in found:
-        setting = KNOWN.get(each.key)
-        if setting is None:
-            faults.append(_unknown(each))
-            continue
+    faults: list[str] = []
+    for assignment in assignments:
         try:
-            text = each.is_text and isinstance(each.value, str)
-            values[each.key] = setting.checked_text(str(each.value)) if text else setting.checked(each.value)
-        except ValidationError:
-            faults.append(f"{each} is not allowed; give {setting.allowed}")
+            values[assignment.key] = assignment.checked()
+        except ConfigurationError as fault:
+            faults.append(str(fault))
     if faults:
         raise ConfigurationError("\n".join(faults))
     rules, rules_origin = _rules(environment, path, tables)
@@ -117,7 +126,7 @@ def read_configuration(
     return Configuration(
         Settings.model_validate(_table(by_table, "places")),
         Parameters.model_validate(_table(by_table, "parameters") | {"rules": rules}),
-        {each.key: each.origin for each in found} | rules_origin,
+        {assignment.key: assignment.origin for assignment in assignments} | rules_origin,
     )
 
 
@@ -146,41 +155,36 @@ def _read_file(environment: Mapping[str, str]) -> tuple[str, dict[str, object]]:
         raise ConfigurationError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
 
 
-def _of_file(path: str, tables: Mapping[str, object]) -> Iterator[_Found]:
+def _of_file(path: str, tables: Mapping[str, object]) -> Iterator[_Assignment]:
     settings = {name: table for name, table in tables.items() if name != "rules"}
-    return (_Found(key, value, path, f"{path}: {key}") for key, value in flat(settings).items())
+    return (_Assignment(key, value, path, f"{path}: {key}") for key, value in flat(settings).items())
 
 
-def _of_environment(environment: Mapping[str, str]) -> Iterator[_Found]:
+def _of_environment(environment: Mapping[str, str]) -> Iterator[_Assignment]:
     """Yield what the environment says; an empty variable is one that is not set."""
     for key, name in _PLACE_VARIABLES.items():
         if environment.get(name):
-            yield _Found(key, environment[name], name, name, is_text=True)
+            yield _Assignment(key, environment[name], name, name, is_text=True)
     for name, text in sorted(environment.items()):
         if name.startswith(_PARAMETER_PREFIX) and text:
             key = name.removeprefix(_PARAMETER_PREFIX).lower().replace("__", ".")
-            yield _Found(f"parameters.{key}", text, name, name, is_text=True)
+            yield _Assignment(f"parameters.{key}", text, name, name, is_text=True)
 
 
-def _of_flags(flags: Mapping[str, object]) -> Iterator[_Found]:
-    return (_Found(FLAGS[flag], value, flag, flag) for flag, value in flags.items() if value is not None)
+def _of_flags(flags: Mapping[str, object]) -> Iterator[_Assignment]:
+    return (_Assignment(FLAGS[flag], value, flag, flag) for flag, value in flags.items() if value is not None)
 
 
-def _unknown(found: _Found) -> str:
-    """Return the fault of a key that is no setting."""
-    below = sorted(
-        {key.removeprefix(f"{found.key}.").split(".")[0] for key in KNOWN if key.startswith(f"{found.key}.")}
-    )
-    if below or found.key == "rules":
-        return f"{found} is not allowed; it is a table of {', '.join(below)}"
-    likeness = {key: _likeness(found.key, key) for key in KNOWN}
+def _unknown(key: str) -> str:
+    """Return what is wrong with a key that is no setting, and the remedy."""
+    inner = {setting.removeprefix(f"{key}.").split(".")[0] for setting in KNOWN if setting.startswith(f"{key}.")}
+    if inner:
+        return f"is not allowed; it is a table of {', '.join(sorted(inner))}"
+    likeness = {setting: _likeness(key, setting) for setting in KNOWN}
     nearest = max(likeness, key=likeness.__getitem__)
-    remedy = (
-        f"the nearest name is {nearest}, {KNOWN[nearest].allowed}"
-        if likeness[nearest] >= _ALIKE
-        else "`topshelf config` lists all names"
-    )
-    return f"{found} is not known; {remedy}"
+    if likeness[nearest] < _ALIKE:
+        return "is not known; `topshelf config` lists all names"
+    return f"is not known; the nearest name is {nearest}, {KNOWN[nearest].allowed}"
 
 
 def _likeness(name: str, key: str) -> float:

@@ -95,9 +95,10 @@ def _allowed(field: FieldInfo) -> str:
         is_needed = any(isinstance(bound, MinLen) for bound in field.metadata)
         return "text in quotes, not empty" if is_needed else "text in quotes"
     least = next((f"from {bound.ge:,}" for bound in field.metadata if isinstance(bound, Ge)), "")
-    least = next((f"above {bound.gt:,}" for bound in field.metadata if isinstance(bound, Gt)), least)
+    least = next((f"above {bound.gt:,} and up" for bound in field.metadata if isinstance(bound, Gt)), least)
     most = next((f"to {bound.le:,}" for bound in field.metadata if isinstance(bound, Le)), "on")
-    return f"{'a whole number' if kind is int else 'a number'} {least} {most}"
+    kind_in_words = "a whole number" if kind is int else "a number"
+    return f"{kind_in_words} {least} {most}"
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> dict[str, object]:
