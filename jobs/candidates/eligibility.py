@@ -1,14 +1,14 @@
-"""Tell what a shop's rules withhold from whom, of the catalogue of one day.
+"""Which items of one day's catalogue a shop's rules withhold, and from whom.
 
->>> withheld = load_withheld(lake, ds, Rules.of(parameters.rules))
->>> found = found.where(withheld.kept(shoppers, found.user, found.item))
+>>> withheld = load_withheld(lake, ds, parameters.rules)
+>>> candidates = candidates.where(withheld.kept(shoppers, candidates.user, candidates.item))
 
-A blocked item is one with a least age that nobody reaches, so one comparison holds every rule about items. A list
-that is made for nobody in particular holds none with a least age at all.
+Blocked items get an unreachable minimum age, so one comparison enforces blocks and age limits. A list that is made
+for nobody in particular holds no item with a minimum age.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -21,87 +21,87 @@ import pyarrow.compute as pc
 from jobs.config.rules import Rules
 from jobs.features.shoppers import ShopperHistories
 from jobs.lake.lake import Lake
-from jobs.numeric.arrays import pair_keys
+from jobs.lake.tables import ITEM
+from jobs.numeric.arrays import Flags, Whole, is_in, pair_keys
 
 NOBODY = 32_767
-"""The least age of a blocked item."""
+"""The minimum age of a blocked item, in years."""
 COLUMNS = ("item_pos", "item_id", "category", "brand", "seller_id", "mean_gap_days")
 STRICTEST, ELSEWHERE = 0, 1
-"""Columns of `least_age`: of who is nowhere known to live, and of every region that no rule names."""
+"""Columns of `least_age`: for users of unknown region, and for those of a region that no rule names."""
 _BAND = re.compile(r"(\d{1,3})\s*(?:[-\N{EN DASH}_+]|to\b|$)")
-
-Ages = npt.NDArray[np.int16]
-Flags = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Withheld:
     """What rules withhold of one day's catalogue."""
 
-    least_age: Ages
-    """[n_items, 2 + len(regions)] years: STRICTEST, ELSEWHERE, then the regions that rules name; 0 for anybody."""
+    least_age: npt.NDArray[np.int16]
+    """[n_items, 2 + len(regions)] years: STRICTEST, ELSEWHERE, then the regions that rules name; 0 for no limit."""
     regions: Sequence[str]
     just_bought_days: int
     gap_days: npt.NDArray[np.float64]
-    """[n_items] mean days between one shopper's purchases, NaN where nobody bought twice."""
+    """[n_items] mean days between one shopper's purchases of the item, NaN where nobody bought it twice."""
 
     @property
     def from_strangers(self) -> Flags:
-        """What no list holds that is made for nobody of known age: [n_items]."""
+        """Which items are withheld from users of unknown age, and so from lists for everybody: [n_items]."""
         return np.asarray(self.least_age[:, STRICTEST] > 0)
 
     @property
     def from_everybody(self) -> Flags:
-        """What no list holds at all: [n_items]."""
+        """Which items no list may hold: [n_items]."""
         return np.asarray(self.least_age.min(axis=1) >= NOBODY)
 
-    def kept(self, shoppers: ShopperHistories, user: Rows, item: npt.NDArray[Any]) -> Flags:
+    def kept(self, shoppers: ShopperHistories, user: Whole, item: npt.NDArray[np.integer[Any]]) -> Flags:
         """Tell which pairs (user, item) may stand on the user's shelf."""
-        keys = pair_keys(user, item.astype(np.int32), shoppers.n_items)
-        return self.of_age(shoppers, user, item) & ~np.isin(keys, self._just_bought(shoppers))
+        keys = pair_keys(user, item, shoppers.n_items)
+        return self.of_age(shoppers, user, item) & ~is_in(keys, self._just_bought(shoppers))
 
-    def of_age(self, shoppers: ShopperHistories, user: Rows, item: npt.NDArray[Any]) -> Flags:
-        """Tell of which pairs the user may see the item at all; one of unknown age, only what has no least age."""
-        age = _at_each(shoppers.users.get("age_band"), len(shoppers), 0, age_of)
-        known = {region: 2 + number for number, region in enumerate(self.regions)}
-        column = _at_each(shoppers.users.get("region"), len(shoppers), STRICTEST, lambda r: known.get(r, ELSEWHERE))
+    def of_age(self, shoppers: ShopperHistories, user: Whole, item: npt.NDArray[np.integer[Any]]) -> Flags:
+        """Tell which items may be shown to the user at all; to an unknown age, none with an age limit."""
+        n_users = len(shoppers)
+        age = _at_each(shoppers.users.get("age_band"), n_users, 0, age_of)
+        column_of = {region: 2 + number for number, region in enumerate(self.regions)}
+        column = _at_each(
+            shoppers.users.get("region"), n_users, STRICTEST, lambda region: column_of.get(region, ELSEWHERE)
+        )
         return np.asarray(self.least_age[item, column[user]] <= age[user])
 
-    def _just_bought(self, shoppers: ShopperHistories) -> Rows:
-        """Return pair keys of what was bought within `just_bought_days` and is not due again.
+    def _just_bought(self, shoppers: ShopperHistories) -> Whole:
+        """Return ascending pair keys of what was bought within `just_bought_days` and is not due again.
 
-        Due is what was bought a mean gap ago by the day after, on which the shelf is read: the shopper's own gap
-        between purchases of the item, else that of all shoppers.
+        An item is due if tomorrow, when the shelf is read, a mean gap has passed since the last purchase: the
+        shopper's own mean gap between purchases of the item, else that of all shoppers.
         """
         history, item = shoppers.history, shoppers.history["item_pos"]
         since, own = (history[name].astype(np.float64) for name in ("days_since_last_purchase", "mean_gap_days"))
         gap = np.where(np.isnan(own), self.gap_days[item], own)
         fresh = (since < self.just_bought_days) & ~(gap <= since + 1)  # NaN compares as false: never bought, no gap
-        return pair_keys(shoppers.history_user()[fresh], item[fresh].astype(np.int32), shoppers.n_items)
+        return pair_keys(shoppers.history_user()[fresh], item[fresh], shoppers.n_items)
 
 
 def age_of(age_band: str) -> int:
-    """Return the least age, in years, of an age band such as `18-24` or `65+`; 0 for one that tells none.
+    """Return the lowest age, in years, of an age band such as `18-24` or `65+`; 0 for a text without an age.
 
     >>> age_of("65+")
     65
     """
-    found = _BAND.match(age_band.strip())
-    return int(found[1]) if found else 0
+    match = _BAND.match(age_band.strip())
+    return int(match[1]) if match else 0
 
 
 def withheld_of(items: pa.Table, rules: Rules) -> Withheld:
     """Return what rules withhold of `items`: COLUMNS of features/item, in the order of the catalogue."""
     regions = sorted({region for limit in rules.age_limits for region in limit.by_region})
     least_age = np.zeros((len(items), 2 + len(regions)), dtype=np.int16)
-    alike: dict[tuple[Any, ...], list[str]] = {}
+    names_of: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for limit in rules.age_limits:
         ages = (limit.least_age, *(limit.by_region.get(region, limit.least_age) for region in regions))
-        alike.setdefault((limit.column, max(ages), *ages), []).append(limit.name)
-    for (column, *of_columns), limited in alike.items():
-        rows = _named(items, column, limited)
-        least_age[rows] = np.maximum(least_age[rows], np.array(of_columns, np.int16))
+        names_of.setdefault((limit.column, (max(ages), *ages)), []).append(limit.name)
+    for (column, row), limited in names_of.items():
+        named = _named(items, column, limited)
+        least_age[named] = np.maximum(least_age[named], np.array(row, np.int16))
     for column, names in rules.blocked.items():
         least_age[_named(items, column, names)] = NOBODY
     gaps = items["mean_gap_days"].combine_chunks().to_numpy(zero_copy_only=False).astype(np.float64)
@@ -109,26 +109,29 @@ def withheld_of(items: pa.Table, rules: Rules) -> Withheld:
 
 
 def _named(items: pa.Table, column: str, names: Sequence[str]) -> Flags:
-    """Tell which items a column's names hold; a category's are those of its path and of every path below it."""
+    """Tell which items have one of the names in a column; a category's name includes every path below it."""
     values = items[column].combine_chunks().dictionary_encode()
     if column == "category":
-        held = set(names)
-        # A path is held by a name that it begins with, part by part.
+        named = set(names)
         paths = (path.split("/") for path in values.dictionary.to_pylist())
-        hit = [any("/".join(parts[:depth]) in held for depth in range(1, len(parts) + 1)) for parts in paths]
+        hits = [any("/".join(path[:depth]) in named for depth in range(1, len(path) + 1)) for path in paths]
     else:
-        hit = pc.is_in(values.dictionary, value_set=pa.array(names, pa.string())).to_pylist()
-    of_code = np.array([*hit, False])  # an item without a value has code -1, which meets the last
-    return np.asarray(of_code[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
+        hits = pc.is_in(values.dictionary, value_set=pa.array(names, pa.string())).to_pylist()
+    return _by_code(values, np.array([*hits, False]))
 
 
-def _at_each(column: Any, n: int, unknown: int, meaning: Any) -> Rows:
-    """Return `meaning` of each of a column's texts as an array, worked out once for each text."""
+def _at_each(column: npt.NDArray[Any] | None, n_users: int, unknown: int, meaning: Callable[[str], int]) -> Whole:
+    """Return `meaning` of each of a column's texts, `unknown` for a missing text or column."""
     if column is None:
-        return np.full(n, unknown)
+        return np.full(n_users, unknown)
     texts = pa.array(column, pa.string(), from_pandas=True).dictionary_encode()
-    of_code = np.array([*(meaning(text) if text else unknown for text in texts.dictionary.to_pylist()), unknown])
-    return np.asarray(of_code[texts.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
+    meanings = [meaning(text) if text else unknown for text in texts.dictionary.to_pylist()]
+    return _by_code(texts, np.array([*meanings, unknown]))
+
+
+def _by_code(encoded: pa.DictionaryArray, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the value of each row's dictionary entry; the last of `values` is for rows without an entry."""
+    return np.asarray(values[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
 
 
 def load_withheld(lake: Lake, ds: date, rules: Mapping[str, Any]) -> Withheld | None:
@@ -139,4 +142,4 @@ def load_withheld(lake: Lake, ds: date, rules: Mapping[str, Any]) -> Withheld | 
     """
     if not rules:
         return None
-    return withheld_of(lake.arrow("features/item", ds, list(COLUMNS)).sort_by("item_pos"), Rules.of(rules))
+    return withheld_of(lake.arrow(ITEM, ds, list(COLUMNS)).sort_by("item_pos"), Rules.of(rules))

@@ -1,8 +1,8 @@
 """What candidates are drawn from and scored by, as of one day: the catalogue's lists, CF, content and towers.
 
-A shopper is read in four ways: `all` (the strength of every pair), `touched` (every pair alike), `faded` (pairs by
-the age of their last event: the taste of today) and `last` (what was touched on the last day of activity: the basket
-of today).
+A shopper's history is read in four ways: `all` (the strength of every pair), `touched` (every pair counts alike),
+`faded` (pairs fade with the age of their last event: today's taste) and `last` (pairs of the last day of activity:
+today's basket).
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ from jobs.features.shoppers import ShopperHistories
 from jobs.features.strength import faded
 from jobs.lake.lake import Lake
 from jobs.lake.tables import CF, CONTENT, TOWERS
-from jobs.models.als import CfParameters
+from jobs.models.als import CfParameters, folding_model
 from jobs.models.nearest_items import exact_index, load_index
 from jobs.models.towers import Towers, load_towers
-from jobs.numeric.arrays import Floats, unit_rows, values_at
+from jobs.numeric.arrays import Flags, Floats, Whole, unit_rows, values_at
 
 NEIGHBOURS = {"item_item": CF, "ease": CF, "ease_whole": CF, "recent": CF, "content": CONTENT}
-"""Item-item matrices, and the artifact that each stands in."""
+"""Item-item matrices, and the artifact that holds each."""
 BY_NEIGHBOURS = {
     "item_item": ("all", "item_item"),
     "ease": ("faded", "ease"),
@@ -36,7 +36,7 @@ BY_NEIGHBOURS = {
     "recent_last": ("last", "recent"),
     "content": ("faded", "content"),
 }
-"""Scores that are a reading of the shopper times an item-item matrix."""
+"""Scores that multiply a reading of the shopper with an item-item matrix."""
 BY_TASTE = {"taste": "faded", "taste_last": "last"}
 """Scores that are the cosine of an item's content vector with the mean of a reading of the shopper."""
 SCORES = ("als", "two_tower", *BY_NEIGHBOURS, *BY_TASTE)
@@ -44,7 +44,7 @@ SCORES = ("als", "two_tower", *BY_NEIGHBOURS, *BY_TASTE)
 
 @dataclass(frozen=True)
 class Sources:
-    """The catalogue and the artifacts of one day; `neighbours` are CSR matrices of the catalogue by NEIGHBOURS."""
+    """The catalogue and the artifacts of one day; `neighbours` holds CSR [n_items, n_items], by NEIGHBOURS."""
 
     catalogue: Catalogue
     item_factors: Floats
@@ -55,10 +55,10 @@ class Sources:
     towers: Towers | None = None
     """None where they were left out."""
     indexes: Mapping[str, faiss.Index] = field(default_factory=dict)
-    """Of the item vectors, by the artifact that holds them; of one that is not here an exact one is made."""
+    """Indexes of item vectors, by the artifact that holds them. For an artifact without one, an exact one is made."""
 
-    def without(self, withheld: npt.NDArray[np.bool_]) -> "Sources":
-        """Return the same with items [n_items] kept off the lists that are drawn from the catalogue."""
+    def without(self, withheld: Flags) -> "Sources":
+        """Return these sources with items [n_items] kept off the lists that are drawn from the catalogue."""
         return replace(self, catalogue=replace(self.catalogue, withheld=withheld))
 
     @cached_property
@@ -68,23 +68,19 @@ class Sources:
 
     @cached_property
     def tower_index(self) -> faiss.Index:
-        """The index of the item tower's vectors, which have to be there."""
+        """The index of the item tower's vectors; only with towers."""
         assert self.towers is not None
         return self.indexes[TOWERS] if TOWERS in self.indexes else exact_index(self.towers.item_vectors)
 
     @cached_property
     def als(self) -> AlternatingLeastSquares:
         """The model that folds users in: implicit's own solver around the artifact's item factors."""
-        model = AlternatingLeastSquares(
-            factors=self.cf.factors, alpha=self.cf.alpha, regularization=self.cf.regularization, num_threads=1
-        )
-        model.item_factors = np.ascontiguousarray(self.item_factors)
-        return model
+        return folding_model(self.item_factors, self.cf)
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A batch of shoppers as the sources see them: factors, score matrices (CSR), and content profiles."""
+class ShopperScores:
+    """What the sources say of a batch of shoppers: ALS factors, score matrices (CSR) and content profiles."""
 
     factors: Floats
     by_neighbours: dict[str, sp.csr_matrix]
@@ -92,36 +88,25 @@ class Scored:
     towers: Floats | None = None
     """The user tower's vectors; None where the towers were left out."""
 
-    def at(self, sources: Sources, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]) -> dict[str, Floats]:
-        """Return every score of the pairs (user, item), by SCORES."""
-        dots = {"als": (self.factors, sources.item_factors)}
-        dots |= {name: (profile, sources.item_vectors) for name, profile in self.profiles.items()}
+    def at(self, sources: Sources, user: Whole, item: npt.NDArray[np.int32]) -> dict[str, Floats]:
+        """Return every score of the pairs (user, item), by SCORES; without towers, `two_tower` is 0."""
+        vectors = {"als": (self.factors, sources.item_factors)}
+        vectors |= {name: (profile, sources.item_vectors) for name, profile in self.profiles.items()}
         if self.towers is not None and sources.towers is not None:
-            dots["two_tower"] = (self.towers, sources.towers.item_vectors)
-        found = {name: np.einsum("ij,ij->i", of[user], items[item]) for name, (of, items) in dots.items()}
-        found.setdefault("two_tower", np.zeros(len(user), np.float32))
-        found |= {name: values_at(scores, user, item) for name, scores in self.by_neighbours.items()}
-        return {name: found[name].astype(np.float32) for name in SCORES}
+            vectors["two_tower"] = (self.towers, sources.towers.item_vectors)
+        scores = {name: np.einsum("ij,ij->i", users[user], items[item]) for name, (users, items) in vectors.items()}
+        scores.setdefault("two_tower", np.zeros(len(user), np.float32))
+        scores |= {name: values_at(matrix, user, item) for name, matrix in self.by_neighbours.items()}
+        return {name: scores[name].astype(np.float32) for name in SCORES}
 
 
 def load_sources(lake: Lake, ds: date, taste_decay_days: float, cf: str = CF) -> Sources:
-    """Load the catalogue and the artifacts as of `ds`; `cf` names the artifact of a night, or of a label window.
+    """Load the catalogue and the artifacts as of `ds`; `cf` names the artifact of a night, or of a training window.
 
     Raises:
         MissingPartitionError: one of them was not built.
     """
     catalogue = load_catalogue(lake, ds)
-    n = len(catalogue)
-
-    def matrix(name: str) -> sp.csr_matrix:
-        held = cf if NEIGHBOURS[name] == CF else NEIGHBOURS[name]
-        data, indices, indptr = (
-            np.array(lake.array(held, ds, f"{name}_{part}")) for part in ("data", "indices", "indptr")
-        )
-        found = sp.csr_matrix((data, indices, indptr), shape=(n, n))
-        found.sort_indices()
-        return found
-
     item_factors, towers = lake.array(cf, ds, "item_factors"), load_towers(lake, ds)
     indexes = {CF: load_index(lake, cf, ds, item_factors)}
     if towers is not None:
@@ -130,7 +115,10 @@ def load_sources(lake: Lake, ds: date, taste_decay_days: float, cf: str = CF) ->
         catalogue=catalogue,
         item_factors=item_factors,
         item_vectors=lake.array(CONTENT, ds, "item_vectors"),
-        neighbours={name: matrix(name) for name in NEIGHBOURS},
+        neighbours={
+            name: _load_neighbours(lake, ds, cf if artifact == CF else artifact, name, len(catalogue))
+            for name, artifact in NEIGHBOURS.items()
+        },
         cf=CfParameters(**lake.manifest(cf, ds).parameters),
         taste_decay_days=taste_decay_days,
         towers=towers,
@@ -138,22 +126,32 @@ def load_sources(lake: Lake, ds: date, taste_decay_days: float, cf: str = CF) ->
     )
 
 
-def score(shoppers: ShopperHistories, sources: Sources) -> Scored:
+def _load_neighbours(lake: Lake, ds: date, artifact: str, name: str, n_items: int) -> sp.csr_matrix:
+    """Return one item-item matrix [n_items, n_items] of an artifact, its indices sorted."""
+    arrays = (np.array(lake.array(artifact, ds, f"{name}_{part}")) for part in ("data", "indices", "indptr"))
+    matrix = sp.csr_matrix(tuple(arrays), shape=(n_items, n_items))
+    matrix.sort_indices()
+    return matrix
+
+
+def score(shoppers: ShopperHistories, sources: Sources) -> ShopperScores:
     """Fold a batch of shoppers in and multiply their history with every item-item matrix."""
-    read = readings(shoppers, sources.taste_decay_days)
-    return Scored(
-        factors=sources.als.recalculate_user(np.arange(len(shoppers)), read["all"]),
+    by_reading = readings(shoppers, sources.taste_decay_days)
+    return ShopperScores(
+        factors=sources.als.recalculate_user(np.arange(len(shoppers)), by_reading["all"]),
         by_neighbours={
-            name: (read[reading] @ sources.neighbours[matrix]).tocsr()
+            name: (by_reading[reading] @ sources.neighbours[matrix]).tocsr()
             for name, (reading, matrix) in BY_NEIGHBOURS.items()
         },
-        profiles={name: unit_rows(read[reading] @ sources.item_vectors) for name, reading in BY_TASTE.items()},
+        profiles={name: unit_rows(by_reading[reading] @ sources.item_vectors) for name, reading in BY_TASTE.items()},
         towers=sources.towers.vectors(shoppers) if sources.towers else None,
     )
 
 
 def readings(shoppers: ShopperHistories, decay_days: float) -> dict[str, sp.csr_matrix]:
-    """Return users x items in the four readings; a pair without weight (an impression) is in none."""
+    """Return CSR [users, items] of the four readings; a pair without weight (an impression) is in none of them."""
+    # A batch is read once a stage: candidates are written to the lake before the stage `rank` says why (reasons), and
+    # four matrices a shopper would take more room and time there than reading the history again.
     strength = shoppers.matrix()
     touched = strength.data > 0
     days = shoppers.history["days_since_last_event"].astype(np.float32)
@@ -164,11 +162,11 @@ def readings(shoppers: ShopperHistories, decay_days: float) -> dict[str, sp.csr_
         "faded": np.where(touched, faded(days, decay_days), 0),
         "last": touched & (days == latest[shoppers.history_user()]),
     }
-    found = {"all": strength}
+    by_reading = {"all": strength}
     for name, data in values.items():
-        parts = (data.astype(np.float32), strength.indices.copy(), strength.indptr.copy())
-        found[name] = sp.csr_matrix(parts, shape=strength.shape)
-    for matrix in found.values():
+        arrays = (data.astype(np.float32), strength.indices.copy(), strength.indptr.copy())
+        by_reading[name] = sp.csr_matrix(arrays, shape=strength.shape)
+    for matrix in by_reading.values():
         matrix.eliminate_zeros()
         matrix.sort_indices()
-    return found
+    return by_reading

@@ -1,10 +1,9 @@
 """Implicit ALS: its parameters, the pairs it is fitted to, and the fit on one machine (Hu, Koren, Volinsky 2008)."""
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
@@ -13,26 +12,29 @@ from implicit.als import AlternatingLeastSquares
 from jobs.config.parameters import Parameters
 from jobs.features.strength import interaction_values
 from jobs.models.nearest_items import SAMPLE
+from jobs.numeric.arrays import Floats
 
 Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
 class AlsValues:
-    """What `jobs.models.als_choice` chooses."""
+    """The values that `jobs.models.als_choice` chooses by the shop's data."""
 
     factors: int
+    """Rank: the length of a factor vector."""
     alpha: float
+    """A pair of strength r has the confidence alpha r."""
     regularization: float
 
 
 ALS_UNCHOSEN = AlsValues(64, 10.0, 5.0)
-"""Where a shop is too young for a choice."""
+"""The values of a shop that is too young for a choice."""
 
 
 @dataclass(frozen=True)
 class CfParameters:
-    """What shapes the fit; part of the artifact's manifest."""
+    """The parameters of `artifacts/cf`, as its manifest holds them."""
 
     factors: int
     alpha: float
@@ -44,19 +46,19 @@ class CfParameters:
     ease_decay_days: float
     ease_whole_lambda: float
     ease_max_items: int
-    """EASE inverts a dense items x items matrix: above this size it is left out, and the manifest says so."""
+    """EASE inverts a dense items x items matrix. In a larger catalogue it is left out, and the manifest says so."""
     seed: int
     on_spark: bool = False
-    """Spark's ALS fits the item factors (jobs.models.als_spark)."""
+    """Whether Spark's ALS fits the item factors (jobs.models.als_spark)."""
 
     @classmethod
     def of(cls, parameters: Parameters) -> "CfParameters":
-        """Pick the fit's share of a run's parameters."""
+        """Return the parameters of a run that shape the artifact; unset values of ALS are those of ALS_UNCHOSEN."""
         als, ease = parameters.models.als, parameters.models.ease
         return cls(
-            factors=_either(als.factors, ALS_UNCHOSEN.factors),
-            alpha=_either(als.alpha, ALS_UNCHOSEN.alpha),
-            regularization=_either(als.regularization, ALS_UNCHOSEN.regularization),
+            factors=_set_or(als.factors, ALS_UNCHOSEN.factors),
+            alpha=_set_or(als.alpha, ALS_UNCHOSEN.alpha),
+            regularization=_set_or(als.regularization, ALS_UNCHOSEN.regularization),
             iterations=als.iterations,
             neighbours=parameters.models.neighbours,
             recent_days=parameters.models.recent_days,
@@ -68,34 +70,38 @@ class CfParameters:
         )
 
 
-def _either(own: Number | None, otherwise: Number) -> Number:
-    return otherwise if own is None else own
+def _set_or(value: Number | None, default: Number) -> Number:
+    return default if value is None else value
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Who touched what, users and anonymous sessions alike: one matrix a reading of it, rows the same in each.
-
-    `strength` holds interaction values, `days_since` the days since the pair's last event plus one (so that none is
-    an implicit zero). Users come first: `n_users` rows.
-    """
+    """Who touched what: two matrices of the same rows, first `n_users` known users, then anonymous sessions."""
 
     strength: sp.csr_matrix
+    """[rows, n_items] interaction values."""
     days_since: sp.csr_matrix
+    """[rows, n_items] days since the pair's last event, plus one: a 0 would count as no entry."""
     n_users: int
 
 
-def sample_of_users(pairs: Pairs, item_factors: npt.NDArray[np.float32], parameters: CfParameters) -> Any:
-    """Return the factors of some users, folded in as candidates fold them: what the index will be asked."""
-    some = np.arange(0, pairs.n_users, max(1, pairs.n_users // SAMPLE))[:SAMPLE]
-    model = AlternatingLeastSquares(
-        factors=parameters.factors, alpha=parameters.alpha, regularization=parameters.regularization, num_threads=1
-    )
-    model.item_factors = item_factors
-    return model.recalculate_user(np.arange(len(some)), pairs.strength[some])
+def matrix_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Return `strength` and `days_since` of Pairs for features/user_item or features/session_item.
+
+    A row is a distinct value of the column `key`, in byte order. Pairs without weight have no entry.
+    """
+    keys = pc.unique(table[key]).sort()
+    rows = pc.index_in(table[key], value_set=keys).to_numpy().astype(np.int64)
+    values = interaction_values(table["weight_milli"].to_numpy())
+    days = table["days_since_last_event"].to_numpy().astype(np.float32) + 1
+    columns = table["item_pos"].to_numpy().astype(np.int64)
+    touched = values > 0
+    at, shape = (rows[touched], columns[touched]), (len(keys), n_items)
+    strength = sp.csr_matrix((values[touched], at), shape=shape, dtype=np.float32)
+    return strength, sp.csr_matrix((days[touched], at), shape=shape, dtype=np.float32)
 
 
-def implicit_factors(pairs: Pairs, parameters: CfParameters) -> npt.NDArray[np.float32]:
+def implicit_factors(pairs: Pairs, parameters: CfParameters) -> Floats:
     """Return the item factors [n_items, factors] that implicit fits to the users' pairs."""
     model = AlternatingLeastSquares(
         factors=parameters.factors,
@@ -109,14 +115,17 @@ def implicit_factors(pairs: Pairs, parameters: CfParameters) -> npt.NDArray[np.f
     return np.asarray(model.item_factors, dtype=np.float32)
 
 
-def matrix_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Return `key` x items: interaction values, and days since the last event plus one; rows in byte order."""
-    keys = pc.unique(table[key]).sort()
-    rows = pc.index_in(table[key], value_set=keys).to_numpy().astype(np.int64)
-    values = interaction_values(table["weight_milli"].to_numpy())
-    days = table["days_since_last_event"].to_numpy().astype(np.float32) + 1
-    cols = table["item_pos"].to_numpy().astype(np.int64)
-    seen = values > 0
-    at, shape = (rows[seen], cols[seen]), (len(keys), n_items)
-    strength, since = (sp.csr_matrix((of[seen], at), shape=shape, dtype=np.float32) for of in (values, days))
-    return strength, since
+def folding_model(item_factors: Floats, parameters: CfParameters) -> AlternatingLeastSquares:
+    """Return implicit's model around these item factors; its `recalculate_user` folds users in, on one thread."""
+    model = AlternatingLeastSquares(
+        factors=parameters.factors, alpha=parameters.alpha, regularization=parameters.regularization, num_threads=1
+    )
+    model.item_factors = np.ascontiguousarray(item_factors)
+    return model
+
+
+def sample_of_users(pairs: Pairs, item_factors: Floats, parameters: CfParameters) -> Floats:
+    """Return the folded-in factors of about SAMPLE users, evenly spaced: queries to measure an index by."""
+    some = np.arange(0, pairs.n_users, max(1, pairs.n_users // SAMPLE))[:SAMPLE]
+    model = folding_model(item_factors, parameters)
+    return np.asarray(model.recalculate_user(np.arange(len(some)), pairs.strength[some]))

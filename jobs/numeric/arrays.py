@@ -37,6 +37,18 @@ def rank_by_order(group: npt.NDArray[np.integer[Any]], order: Whole) -> Whole:
     return rank
 
 
+def best_in_group(
+    group: npt.NDArray[np.integer[Any]], score: npt.NDArray[Any], tie: npt.NDArray[Any], most: int
+) -> Whole:
+    """Return the rows with the `most` highest scores of each group: by group, then best first, then `tie` ascending.
+
+    >>> best_in_group(np.array([0, 1, 1, 1]), np.array([5, 2, 9, 9]), np.array([1, 2, 4, 3]), 2).tolist()
+    [0, 3, 2]
+    """
+    order = np.lexsort((tie, -score, group))
+    return np.asarray(order[rank_in_group(group[order]) < most], dtype=np.int64)
+
+
 def find_sorted(sorted_keys: npt.NDArray[np.integer[Any]], keys: npt.NDArray[np.integer[Any]]) -> Positions:
     """Return where each of `keys` (of any shape) stands in `sorted_keys`, which ascends; -1 where it is missing.
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.config.parameters import Parameters
-from jobs.numeric.arrays import rank_by_order, rank_in_group
+from jobs.numeric.arrays import best_in_group, rank_by_order
 from jobs.ranking.pair_features import CATEGORICAL_FEATURES, COARSE_FEATURES, FEATURES
 
 COARSE = "coarse"
@@ -38,9 +38,7 @@ def kept_per_user(parameters: Parameters) -> int | None:
 
 def coarse_cut(score: npt.NDArray[np.float64], user: Rows, item: npt.NDArray[np.int32], keep: int) -> Rows:
     """Return the rows, ascending, that are among their user's `keep` best; users ascend, ties by item position."""
-    order = np.lexsort((item, -score, user))
-    place = rank_in_group(user[order])
-    return np.sort(order[place < keep])
+    return np.sort(best_in_group(user, score, item, keep))
 
 
 def learn_the_cut(

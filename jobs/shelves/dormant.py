@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.candidates.eligibility import Withheld
-from jobs.candidates.fusion import RRF_K, SOURCE_CODE
+from jobs.candidates.fusion import listed_items, reciprocal_rank_fusion
 from jobs.candidates.lists import plain_lists
 from jobs.candidates.sources import Sources
 from jobs.config.parameters import DormantShelf
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import pair_keys
+from jobs.numeric.arrays import best_in_group, rank_in_group
 
 Rows = npt.NDArray[np.int64]
 
@@ -67,19 +67,10 @@ def fused_shelves(
     The value is the sum of the reciprocal ranks, equals by item position; the source is the list of the best rank.
     """
     few = shoppers.where(of)
-    lists = plain_lists(few, sources)
-    user, item, rank = (np.concatenate(parts) for parts in zip(*lists.values(), strict=True))
-    code = np.concatenate([np.full(len(lists[name][0]), SOURCE_CODE[name]) for name in lists])
+    listed = listed_items(plain_lists(few, sources))
     if withheld is not None:
-        kept = withheld.kept(few, user, item)
-        user, item, rank, code = user[kept], item[kept], rank[kept], code[kept]
-    key = pair_keys(user, item, shoppers.n_items)
-    order = np.lexsort((code, rank, key))
-    first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    reciprocal = 1.0 / (RRF_K + 1 + rank[order])
-    value = np.add.reduceat(reciprocal, first) if len(first) else np.empty(0)
-    user, item, code = user[order][first], item[order][first], code[order][first]
-    best = np.lexsort((item, -value, user))
-    place = np.arange(len(best)) - np.searchsorted(user[best], user[best]) + 1
-    best, place = best[place <= n], place[place <= n]
-    return FusedShelves(np.flatnonzero(of)[user[best]], item[best], place, value[best], code[best].astype(np.int8))
+        listed = listed.where(withheld.kept(few, listed.user, listed.item))
+    fused = reciprocal_rank_fusion(listed, shoppers.n_items)
+    fused = fused.at(best_in_group(fused.user, fused.score, fused.item, n))
+    rank = rank_in_group(fused.user) + 1
+    return FusedShelves(np.flatnonzero(of)[fused.user], fused.item, rank, fused.score, fused.source)

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays as drawn
 
 import jobs.numeric.arrays
 from jobs.numeric.arrays import (
+    best_in_group,
     coded,
     find_sorted,
     is_in,
@@ -56,6 +57,17 @@ def test_a_rank_by_an_order_counts_the_better_rows_of_the_same_group(rows: list[
         for place, row in enumerate(rows)
     ]
     assert rank_by_order(group, np.lexsort((-score, group))).tolist() == wanted
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), max_size=30), st.integers(0, 4))
+def test_the_best_of_each_group_come_group_by_group_best_first(rows: list[tuple[int, int, int]], most: int) -> None:
+    wanted = []
+    for group in range(4):
+        mine = [place for place, row in enumerate(rows) if row[0] == group]
+        wanted += sorted(mine, key=lambda place: (-rows[place][1], rows[place][2], place))[:most]
+    group, score, tie = (whole([row[column] for row in rows]) for column in range(3))
+    assert best_in_group(group, score, tie, most).tolist() == wanted
 
 
 @settings(deadline=None)
