@@ -1,9 +1,9 @@
-"""Build `artifacts/cf` for one day: item factors and item-item neighbours, fitted to what was known by then.
+"""Build `artifacts/cf` for one day: ALS item factors, item-item neighbours and EASE.
 
     topshelf stage train_cf --ds 2026-01-31
 
-Users have no rows in the artifact: `jobs.candidates.generate` folds each one in from their history, so that the
-artifact grows with the catalogue alone.
+The artifact holds no users: `jobs.candidates.sources` folds each one in from their history, so that its size depends
+on the catalogue alone.
 """
 
 import warnings
@@ -26,21 +26,25 @@ from jobs.lake.tables import CF, ITEM, SESSION_ITEM, USER_ITEM
 from jobs.models.als import CfParameters, Pairs, implicit_factors, matrix_of, sample_of_users
 from jobs.models.ease import ease_weights
 from jobs.models.nearest_items import MOST_ASKED, index_of
-from jobs.numeric.arrays import rank_in_group
+from jobs.numeric.arrays import Floats, rank_in_group
 
 INPUTS = (ITEM, USER_ITEM, SESSION_ITEM)
 Arrays = dict[str, npt.NDArray[Any]]
+"""An artifact's arrays by name, each of its own dtype."""
 
 
-def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: npt.NDArray[np.float32] | None = None) -> Arrays:
+def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: Floats | None = None) -> Arrays:
     """Return the artifact's arrays, items in catalogue order.
 
-    - `item_factors` [n_items, factors] float32: implicit ALS (Hu, Koren, Volinsky 2008), users only; or those given.
-    - `item_item_*`: CSR of each item's nearest neighbours by TF-IDF cosine, descending; users and sessions.
+    - `item_factors` [n_items, factors] float32: the given ones, or implicit's ALS (Hu, Koren, Volinsky 2008) fitted
+      to known users alone.
+    - `item_item_*`: CSR of each item's nearest neighbours by TF-IDF cosine, over users and sessions.
     - `recent_*`: the same by plain cosine over the pairs of the last `recent_days`: what goes together this season.
     - `ease_*`: CSR of the strongest weights of each item's row in EASE (Steck 2019), fitted to pairs that fade with
-      `ease_decay_days`; or empty.
-    - `ease_whole_*`: the same of pairs that do not fade, the whole history counting alike.
+      `ease_decay_days`; empty above `ease_max_items`.
+    - `ease_whole_*`: the same, fitted to pairs that do not fade.
+
+    Each item's neighbours descend by score, ties by position; `_indptr`, `_indices` and `_data` are a CSR's arrays.
     """
     n_items = pairs.strength.shape[1]
     recent = pairs.days_since.copy()
@@ -60,9 +64,9 @@ def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: npt.NDArray[n
     }
 
 
-def _neighbours(kind: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
-    """Return implicit's similarity of items that share shoppers, each item's own place left out."""
-    knn = kind(K=most + 1, num_threads=0)
+def _neighbours(recommender: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
+    """Return implicit's similarity of items that share shoppers, without the diagonal."""
+    knn = recommender(K=most + 1, num_threads=0)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # implicit warns of a conversion that it makes itself, and divides by zero where everybody has an item.
         warnings.simplefilter("ignore", ParameterWarning)
@@ -72,12 +76,12 @@ def _neighbours(kind: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int
 
 def _without_diagonal(similarity: sp.csr_matrix) -> sp.csr_matrix:
     coo = similarity.tocoo()
-    off = (coo.row != coo.col) & (coo.data > 0)  # TF-IDF makes 0 / 0 of a tiny shop
-    return sp.csr_matrix((coo.data[off], (coo.row[off], coo.col[off])), shape=coo.shape)
+    kept = (coo.row != coo.col) & (coo.data > 0)  # TF-IDF makes 0 / 0 of a tiny shop
+    return sp.csr_matrix((coo.data[kept], (coo.row[kept], coo.col[kept])), shape=coo.shape)
 
 
 def _csr_arrays(name: str, matrix: sp.csr_matrix, keep: int) -> Arrays:
-    """Return a CSR's arrays with the `keep` largest of each row, descending, ties by position."""
+    """Return the arrays of a CSR with the `keep` largest values of each row, descending, ties by position."""
     coo = matrix.tocoo()
     order = np.lexsort((coo.col, -coo.data, coo.row))
     row, col, data = coo.row[order], coo.col[order], coo.data[order]
@@ -91,11 +95,13 @@ def _csr_arrays(name: str, matrix: sp.csr_matrix, keep: int) -> Arrays:
 
 
 class TooFewInteractionsError(ValueError):
-    """There is nothing to learn from."""
+    """No known shopper has a positive event."""
 
 
 def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = CF) -> Manifest:
     """Build the artifact of one day from the day's features, unless it stands already, made of the same.
+
+    `artifact` is CF, or WINDOW_CF for a training window.
 
     Raises:
         MissingPartitionError: the day's features were not built.
@@ -130,14 +136,15 @@ def _fit(lake: Lake, ds: date, artifact: str, inputs: Mapping[str, str], chosen:
         "pairs": int(users[0].nnz),
         "anonymous_sessions": sessions[0].shape[0],
         "ease": "fitted" if len(arrays["ease_data"]) else f"left out: over {chosen.ease_max_items} items",
-        "index": index.told(),
+        "index": index.facts(),
     }
     arrays |= index.array()
     return lake.write_artifact(artifact, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
 
 
-def _spark_factors(lake: Lake, ds: date, n_items: int, chosen: CfParameters) -> npt.NDArray[np.float32]:
-    from jobs.models.als_spark import item_factors  # which reads this module
+def _spark_factors(lake: Lake, ds: date, n_items: int, chosen: CfParameters) -> Floats:
+    # PySpark's ALS is loaded only where a shop is large enough for it.
+    from jobs.models.als_spark import item_factors
     from jobs.spark.session import session
 
     return item_factors(session(), lake, ds, n_items, chosen)

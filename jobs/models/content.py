@@ -1,12 +1,13 @@
-"""Build `artifacts/content` for one day: what products are like, from their own words alone.
+"""Build `artifacts/content` for one day: item vectors and neighbours from what products say of themselves.
 
     topshelf stage train_content --ds 2026-01-31
 
-Title words, category path, brand and price band make a TF-IDF vector, cut to DIMENSIONS by a truncated SVD (latent
-semantic analysis, Deerwester et al. 1990). A product that nobody has touched yet has its neighbours all the same.
+Title words, category path, brand and price band make a TF-IDF vector, which a truncated SVD cuts to DIMENSIONS
+(latent semantic analysis, Deerwester et al. 1990). So a product that nobody has touched yet has neighbours too.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,15 +24,16 @@ from threadpoolctl import threadpool_limits
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
-from jobs.lake.tables import CONTENT
+from jobs.lake.tables import CONTENT, ITEM
 from jobs.models.nearest_items import EXACT_ITEMS, nearest
+from jobs.numeric.arrays import Floats
 
-INPUTS = ("features/item",)
+INPUTS = (ITEM,)
 DIMENSIONS = 256
 MANY_ITEMS_DIMENSIONS = 64
-"""Above EXACT_ITEMS products: what a vector costs in memory and time, it costs that often."""
+"""Above EXACT_ITEMS products, vectors are shorter, as memory and time grow with items times dimensions."""
 MAX_WORDS = 30_000
-"""The most frequent words are kept; rarer ones would join nobody."""
+"""The most frequent words are kept; rare ones join few products."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
 COLUMNS = ["item_pos", "title", "category", "brand", "price_minor"]
 
@@ -45,25 +47,27 @@ class ContentParameters:
 
 
 def words_of(title: str, category: str, brand: str, price_minor: int | None) -> set[str]:
-    """Return a product's words: of its title, each level of its category, its brand, and its price band."""
-    found = set(_WORD.findall(title.lower()))
-    found |= {f"category={path}" for path in accumulate(category.split("/"), "{}/{}".format) if path}
+    """Return a product's words: those of its title, each level of its category, its brand and its price band.
+
+    >>> sorted(words_of("Red mug", "home/cups", "", 950))
+    ['category=home', 'category=home/cups', 'mug', 'price=10', 'red']
+    """
+    words = set(_WORD.findall(title.lower()))
+    words |= {f"category={path}" for path in accumulate(category.split("/"), "{}/{}".format) if path}
     if brand:
-        found.add(f"brand={brand}")
+        words.add(f"brand={brand}")
     if price_minor:
-        found.add(f"price={price_minor.bit_length()}")
-    return found
+        words.add(f"price={price_minor.bit_length()}")
+    return words
 
 
 def tf_idf(words: Sequence[set[str]]) -> sp.csr_matrix:
-    """Return products x words, rows of unit length; a word must stand in two products at least."""
-    count: dict[str, int] = {}
-    for of_item in words:
-        for word in of_item:
-            count[word] = count.get(word, 0) + 1
-    kept = sorted((word for word, n in count.items() if n > 1), key=lambda word: (-count[word], word))[:MAX_WORDS]
+    """Return CSR [products, words], rows of unit length; words of at least two products count, at most MAX_WORDS."""
+    count = Counter(word for item_words in words for word in item_words)
+    shared = (word for word, products in count.items() if products > 1)
+    kept = sorted(shared, key=lambda word: (-count[word], word))[:MAX_WORDS]
     column = {word: index for index, word in enumerate(kept)}
-    rows = [sorted(column[word] for word in of_item if word in column) for of_item in words]
+    rows = [sorted(column[word] for word in item_words if word in column) for item_words in words]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     indices = np.fromiter((index for row in rows for index in row), np.int32, int(indptr[-1]))
     weight = np.log(len(words) / np.array([count[word] for word in kept])) if kept else np.empty(0)
@@ -72,8 +76,8 @@ def tf_idf(words: Sequence[set[str]]) -> sp.csr_matrix:
     return sp.csr_matrix(sp.diags(1 / np.where(length > 0, length, 1)) @ matrix)
 
 
-def item_vectors(matrix: sp.csr_matrix, seed: int) -> npt.NDArray[np.float32]:
-    """Return [n_items, width] vectors of unit length, zeros for a product without words."""
+def item_vectors(matrix: sp.csr_matrix, seed: int) -> Floats:
+    """Return [n_items, width] vectors of unit length; a product without words has zeros."""
     n_items, n_words = matrix.shape
     width = DIMENSIONS if n_items <= EXACT_ITEMS else MANY_ITEMS_DIMENSIONS
     dimensions = min(width, min(n_items, n_words) - 1)
@@ -82,36 +86,36 @@ def item_vectors(matrix: sp.csr_matrix, seed: int) -> npt.NDArray[np.float32]:
         return vectors
     start = np.random.default_rng(seed).normal(size=min(n_items, n_words))
     left, strength, _ = svds(matrix.astype(np.float64), k=dimensions, v0=start)
-    found = left * strength
-    length = np.linalg.norm(found, axis=1, keepdims=True)
+    rows = left * strength
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
     known = length[:, 0] > 1e-9
-    vectors[known, :dimensions] = found[known] / length[known]
+    vectors[known, :dimensions] = rows[known] / length[known]
     return vectors
 
 
 def train_content(items: pa.Table, parameters: ContentParameters) -> tuple[dict[str, npt.NDArray[Any]], float]:
-    """Return the artifact's arrays for features/item in catalogue order, and the neighbours' measured recall.
+    """Return the artifact's arrays for features/item in catalogue order, and the measured recall of its neighbours.
 
-    - `item_vectors` [n_items, 256 or fewer] float32, unit rows.
+    - `item_vectors` [n_items, DIMENSIONS or MANY_ITEMS_DIMENSIONS] float32, unit rows.
     - `content_*`: CSR of each item's nearest neighbours by cosine, descending.
     """
     texts = [items[name].fill_null("").to_pylist() for name in ("title", "category", "brand")]
-    words = [words_of(*of_item) for of_item in zip(*texts, items["price_minor"].to_pylist(), strict=True)]
+    words = [words_of(*columns) for columns in zip(*texts, items["price_minor"].to_pylist(), strict=True)]
     vectors = item_vectors(tf_idf(words), parameters.seed)
-    found = nearest(vectors, vectors, parameters.neighbours + 1)
+    neighbours = nearest(vectors, vectors, parameters.neighbours + 1)  # an item is its own neighbour
     own = np.arange(len(vectors))[:, None]
-    kept = (found.position >= 0) & (found.position != own) & (found.score > 0)
+    kept = (neighbours.position >= 0) & (neighbours.position != own) & (neighbours.score > 0)
     kept &= np.cumsum(kept, axis=1) <= parameters.neighbours
     return {
         "item_vectors": vectors,
         "content_indptr": np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64),
-        "content_indices": found.position[kept].astype(np.int32),
-        "content_data": found.score[kept].astype(np.float32),
-    }, found.recall
+        "content_indices": neighbours.position[kept].astype(np.int32),
+        "content_data": neighbours.score[kept].astype(np.float32),
+    }, neighbours.recall
 
 
 def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
-    """Build the artifact of one day from its catalogue, unless it stands already, made of the same.
+    """Build the artifact of one day from the day's catalogue, unless it stands already, made of the same.
 
     Raises:
         MissingPartitionError: the day's features were not built.
@@ -121,12 +125,12 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
 
     def train() -> Manifest:
         with threadpool_limits(1, "blas"):
-            arrays, recall = train_content(lake.arrow("features/item", ds, COLUMNS).sort_by("item_pos"), chosen)
-        told = {
+            arrays, recall = train_content(lake.arrow(ITEM, ds, COLUMNS).sort_by("item_pos"), chosen)
+        metrics = {
             "items": len(arrays["item_vectors"]),
             "neighbours": len(arrays["content_data"]),
             "index_recall": recall,
         }
-        return lake.write_artifact(CONTENT, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=told)
+        return lake.write_artifact(CONTENT, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
 
     return lake.build_if_stale(CONTENT, ds, inputs, vars(chosen), train)

@@ -1,5 +1,8 @@
 """Nearest items by inner product: exact where it can be, of measured recall where it cannot."""
 
+import os
+import subprocess
+import sys
 from datetime import date
 
 import numpy as np
@@ -56,7 +59,7 @@ def test_an_artifacts_index_answers_as_it_did_when_it_was_measured(
     built, ds = index_of(ITEMS, QUERIES, 10), date(2026, 1, 31)
     arrays = {"item_factors": ITEMS} | built.array()
     assert (INDEX in arrays) == (exact_items < len(ITEMS))
-    lake.write_artifact("artifacts/cf", ds, arrays, inputs={}, metrics={"index": built.told()})
+    lake.write_artifact("artifacts/cf", ds, arrays, inputs={}, metrics={"index": built.facts()})
     back = load_index(lake, "artifacts/cf", ds, lake.array("artifacts/cf", ds, "item_factors"))
     for one, other in zip(back.search(QUERIES, 10), built.index.search(QUERIES, 10), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -65,3 +68,21 @@ def test_an_artifacts_index_answers_as_it_did_when_it_was_measured(
 def test_more_than_there_are_gives_what_there_is_and_no_query_gives_no_row() -> None:
     assert nearest(ITEMS[:3], QUERIES, 10).position.shape == (40, 3)
     assert nearest(ITEMS, QUERIES[:0], 10).position.shape == (0, 10)
+
+
+def test_every_blas_of_a_night_runs_on_one_thread_and_implicit_has_nothing_to_warn_of() -> None:
+    code = """
+import warnings
+import jobs.models.als_choice
+from implicit.als import AlternatingLeastSquares
+from threadpoolctl import threadpool_info
+threads = {library["filepath"]: library["num_threads"] for library in threadpool_info()}
+blas = [library["filepath"] for library in threadpool_info() if library["user_api"] == "blas"]
+assert len(blas) >= 2, threads  # NumPy's and FAISS's
+assert {threads[path] for path in blas} == {1}, threads
+warnings.simplefilter("error")
+AlternatingLeastSquares(factors=4)
+"""
+    several = os.environ | {"OMP_NUM_THREADS": "3"}  # what FAISS's OpenBLAS takes, whatever OPENBLAS_NUM_THREADS says
+    done = subprocess.run([sys.executable, "-c", code], env=several, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
