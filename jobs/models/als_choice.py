@@ -1,22 +1,21 @@
-"""Build `artifacts/als_choice`: ALS's rank, confidence weight and regularisation, as the shop's own data choose them.
+"""Build `artifacts/als_choice`: ALS's rank, confidence weight and regularisation, chosen by the shop's own data.
 
     topshelf stage choose_als --ds 2026-01-31
 
-The choice stands on a Sunday of a calendar of four weeks, at or before the night's newest label window: so that all
-nights of these weeks share it, whichever of them ran, and that window's labels took no part in it. What happened up
-to the horizon before that Sunday is fitted; what shoppers newly chose within the horizon is asked for. Values that a
-shop sets itself are kept.
+A choice is made on a Sunday every four weeks, at or before the night's newest training window. All nights of those
+weeks share it, whichever of them ran first, and the labels of that window take no part in it. Values are fitted to
+what happened up to one horizon before that Sunday, and judged by what shoppers newly chose within the horizon. Values
+that a shop sets itself are kept.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import product
-from typing import Any
 
+import msgspec
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,119 +30,186 @@ from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.tables import ALS_CHOICE, INTERACTIONS
 from jobs.models.als import ALS_UNCHOSEN, AlsValues
-from jobs.numeric.arrays import coded, top_columns
+from jobs.numeric.arrays import Flags, Whole, coded, top_columns
 from jobs.numeric.list_metrics import K, marked, user_values
 
 ALPHAS = (1.0, 3.0, 10.0, 30.0, 100.0)
 REGULARIZATIONS = (0.01, 1.0, 10.0, 30.0, 100.0)
 ROUNDS = ((32, 5, 25), (64, 15, 8), (128, 15, 3), (256, 15, 1))
-"""(factors, iterations, how many pairs of the other two take part): successive halving, the best of each go on."""
+"""Rounds of successive halving: (factors, iterations, how many pairs of alpha and regularisation take part)."""
 MOST_EVENTS = 1_000_000
 """Of a larger shop, shoppers are drawn by hash, so that about so many events are left."""
-MOST_ITEMS, MOST_ASKED = 20_000, 2_000
-FEWEST_ASKED = 200
-"""Fewer cannot tell values apart: a standard error of recall is then some two points."""
+MOST_ITEMS, MOST_USERS = 20_000, 2_000
+FEWEST_USERS = 200
+"""Fewer cannot tell values apart: the standard error of recall is then some two points."""
 COLUMNS = ("user_id", "item_id", "event_type", "event_date")
 
 
 @dataclass(frozen=True)
-class Question:
-    """What values are judged by: `known` CSR [n_users, n_items] of strengths, `truth` CSR [len(asked), n_items]."""
+class HeldOutChoices:
+    """What values are judged by."""
 
     known: sp.csr_matrix
-    asked: npt.NDArray[np.int64]
+    """[n_users, n_items] strengths of the pairs up to the split."""
+    users: Whole
+    """Rows of `known` who newly chose something after the split."""
     truth: sp.csr_matrix
+    """[len(users), n_items]: what they newly chose."""
 
 
-def question(events: pa.Table, split: date, weight_milli: dict[str, int]) -> Question:
-    """Ask for what known shoppers newly chose after `split`: purchases, or of a shop without, any positive event."""
+class Trial(msgspec.Struct, frozen=True, rename={"recall": f"recall@{K}", "ndcg": f"ndcg@{K}"}):
+    """Values that were fitted, and how well their lists found what shoppers newly chose."""
+
+    factors: int
+    alpha: float
+    regularization: float
+    iterations: int
+    recall: float
+    ndcg: float
+
+    @property
+    def values(self) -> AlsValues:
+        """The values that were tried."""
+        return AlsValues(self.factors, self.alpha, self.regularization)
+
+    @property
+    def order(self) -> tuple[float, ...]:
+        """Sorts trials best first: by recall, then NDCG, then the cheaper and plainer values."""
+        return (-self.recall, -self.ndcg, self.factors, self.alpha, self.regularization)
+
+
+class AlsChoice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The values that nights use, and what they were chosen by: `choice.json`, and the artifact's metrics."""
+
+    factors: int
+    alpha: float
+    regularization: float
+    chosen: bool
+    """False where the shop has too few days or shoppers: then the values are those of ALS_UNCHOSEN."""
+    because: str
+    split: str | None = None
+    """The last day that was fitted; later days were held out."""
+    until: str | None = None
+    """The last day that was held out."""
+    asked: int | None = None
+    """Shoppers whose new choices were held out."""
+    pairs: int | None = None
+    """Pairs of shopper and item that were fitted."""
+
+
+def hold_out(events: pa.Table, split: date, weight_milli: Mapping[str, int]) -> HeldOutChoices:
+    """Hold out what known shoppers newly chose after `split`: purchases, or any positive event in a shop without.
+
+    Args:
+        events: COLUMNS of staging/interactions.
+        split: the last day that is known.
+        weight_milli: weight of an event by its type, in thousandths; other types weigh nothing.
+    """
     _, user = coded(events["user_id"])
     _, item = coded(events["item_id"])
-    kind = events["event_type"].cast(pa.string())
-    weight = np.zeros(len(kind), dtype=np.int64)
-    for name, of in weight_milli.items():
-        weight[pc.equal(kind, name).to_numpy()] = of
+    event_type = events["event_type"].cast(pa.string())
+    weight = np.zeros(len(event_type), dtype=np.int64)
+    for name, type_weight in weight_milli.items():
+        weight[pc.equal(event_type, name).to_numpy()] = type_weight
     before = events["event_date"].to_numpy().astype("datetime64[D]") <= np.datetime64(split, "D")
     shape = (int(user.max(initial=-1)) + 1, int(item.max(initial=-1)) + 1)
 
-    def matrix(rows: npt.NDArray[np.bool_]) -> sp.csr_matrix:
+    def matrix(rows: Flags) -> sp.csr_matrix:
         return sp.coo_matrix((weight[rows], (user[rows], item[rows])), shape=shape).tocsr()
 
-    whole = matrix(before & (weight > 0))
-    whole = whole[:, _most_touched(whole)]
-    known = sp.csr_matrix(whole, dtype=np.float32)
-    known.data = interaction_values(whole.data)
-    bought = pc.equal(kind, "purchase").to_numpy()
+    weights = matrix(before & (weight > 0))
+    columns = _most_touched(weights)
+    weights = weights[:, columns]
+    known = sp.csr_matrix(weights, dtype=np.float32)
+    known.data = interaction_values(weights.data)
+    bought = pc.equal(event_type, "purchase").to_numpy()
     chosen = bought if bought.any() else weight > 0
-    after = marked(matrix(chosen & ~before)[:, _most_touched(matrix(before & (weight > 0)))])
-    fresh = sp.csr_matrix(after - after.multiply(marked(known)))
-    fresh.eliminate_zeros()
-    asked = np.flatnonzero((np.diff(fresh.indptr) > 0) & (np.diff(known.indptr) > 0))
-    asked = asked[:: -(-len(asked) // MOST_ASKED) or 1]
-    return Question(known, asked, sp.csr_matrix(fresh[asked]))
+    after = marked(matrix(chosen & ~before)[:, columns])
+    new = sp.csr_matrix(after - after.multiply(marked(known)))
+    new.eliminate_zeros()
+    users = np.flatnonzero((np.diff(new.indptr) > 0) & (np.diff(known.indptr) > 0))
+    users = users[:: -(-len(users) // MOST_USERS) or 1]
+    return HeldOutChoices(known, users, sp.csr_matrix(new[users]))
 
 
-def _most_touched(pairs: sp.csr_matrix) -> npt.NDArray[np.int64]:
-    """Return the columns of the MOST_ITEMS items with most shoppers, ascending; none without any."""
+def _most_touched(pairs: sp.csr_matrix) -> Whole:
+    """Return the columns of the MOST_ITEMS items with most shoppers, ascending; items that nobody touched are out."""
     shoppers = np.diff(pairs.tocsc().indptr)
     most = np.argsort(-shoppers, kind="stable")[:MOST_ITEMS]
     return np.sort(most[shoppers[most] > 0])
 
 
-def worth(asked: Question, values: AlsValues, iterations: int, seed: int) -> dict[str, float]:
-    """Return recall and NDCG at K of unseen items, over the asked shoppers, folded in as candidates fold them in."""
-    model = AlternatingLeastSquares(**asdict(values), iterations=iterations, random_state=seed, num_threads=0)
+def attempt(choices: HeldOutChoices, values: AlsValues, iterations: int, seed: int) -> Trial:
+    """Fit the values, and return recall and NDCG at K of unseen items; shoppers are folded in as for candidates."""
     with threadpool_limits(1, "blas"):
-        model.fit(asked.known, show_progress=False)
-        own = asked.known[asked.asked]
-        scores = (model.recalculate_user(asked.asked, own) @ model.item_factors.T).astype(np.float64)
+        model = AlternatingLeastSquares(**asdict(values), iterations=iterations, random_state=seed, num_threads=0)
+        model.fit(choices.known, show_progress=False)
+        own = choices.known[choices.users]
+        scores = (model.recalculate_user(choices.users, own) @ model.item_factors.T).astype(np.float64)
     scores[own.nonzero()] = -np.inf
-    found = user_values(top_columns(scores, K), asked.truth)
-    return {name: round(float(found[name].mean()), 6) for name in (f"recall@{K}", f"ndcg@{K}")}
+    by_user = user_values(top_columns(scores, K), choices.truth)
+    recall, ndcg = (round(float(by_user[f"{name}@{K}"].mean()), 6) for name in ("recall", "ndcg"))
+    return Trial(values.factors, values.alpha, values.regularization, iterations, recall, ndcg)
 
 
-def search(asked: Question, seed: int) -> list[dict[str, Any]]:
-    """Return what was tried, each with its figures, in the order of trying."""
+def search(choices: HeldOutChoices, seed: int) -> list[Trial]:
+    """Return the trials of all ROUNDS in their order; the best of a round take part in the next."""
     pairs: Sequence[tuple[float, float]] = list(product(ALPHAS, REGULARIZATIONS))
-    tried: list[dict[str, Any]] = []
+    trials: list[Trial] = []
     for factors, iterations, most in ROUNDS:
-        round_ = []
-        for alpha, regularization in pairs[:most]:
-            values = AlsValues(factors, alpha, regularization)
-            told = worth(asked, values, iterations, seed)
-            round_.append(asdict(values) | {"iterations": iterations} | told)
-        pairs = [(row["alpha"], row["regularization"]) for row in sorted(round_, key=_best_first)]
-        tried += round_
-    return tried
+        in_round = [
+            attempt(choices, AlsValues(factors, alpha, regularization), iterations, seed)
+            for alpha, regularization in pairs[:most]
+        ]
+        pairs = [(trial.alpha, trial.regularization) for trial in sorted(in_round, key=lambda trial: trial.order)]
+        trials += in_round
+    return trials
 
 
-def _best_first(row: dict[str, Any]) -> tuple[float, ...]:
-    """Order by recall, then NDCG, then what is cheaper and plainer."""
-    return (-row[f"recall@{K}"], -row[f"ndcg@{K}"], row["factors"], row["alpha"], row["regularization"])
-
-
-def winner(tried: Sequence[dict[str, Any]]) -> AlsValues:
-    """Return the best of what was fitted to its end."""
-    whole = max(row["iterations"] for row in tried)
-    best = min((row for row in tried if row["iterations"] == whole), key=_best_first)
-    return AlsValues(best["factors"], best["alpha"], best["regularization"])
+def winner(trials: Sequence[Trial]) -> AlsValues:
+    """Return the values of the best trial among those with the most iterations."""
+    most = max(trial.iterations for trial in trials)
+    return min((trial for trial in trials if trial.iterations == most), key=lambda trial: trial.order).values
 
 
 def read_events(lake: Lake, days: Sequence[date], until: date) -> pa.Table:
-    """Return events of known shoppers up to `until`, of at most about MOST_EVENTS events' worth of shoppers."""
+    """Return COLUMNS of the events of known shoppers up to `until`, of so many shoppers as make about MOST_EVENTS."""
     counts = [lake.manifest(INTERACTIONS, day).row_count or 0 for day in days]
     share = min(1.0, MOST_EVENTS / max(sum(counts), 1))
-    parts = []
-    for day in (day for day, rows in zip(days, counts, strict=True) if rows):
+    tables = []
+    for day in (day for day, row_count in zip(days, counts, strict=True) if row_count):
         rows = lake.arrow(INTERACTIONS, day, COLUMNS)
         rows = rows.filter(pc.and_(pc.is_valid(rows["user_id"]), pc.less_equal(rows["event_date"], pa.scalar(until))))
         if share < 1:
             users = rows["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False)
             rows = rows.filter(pa.array(pd.util.hash_array(users) < share * 2.0**64))
-        parts.append(rows)
+        tables.append(rows)
     types = (pa.string(), pa.string(), pa.string(), pa.date32())
     schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
-    return pa.concat_tables([part.cast(schema) for part in parts]) if parts else schema.empty_table()
+    return pa.concat_tables([table.cast(schema) for table in tables]) if tables else schema.empty_table()
+
+
+def choose(
+    lake: Lake, days: Sequence[date], day: date, horizon_days: int, weight_milli: Mapping[str, int], seed: int
+) -> tuple[AlsChoice, list[Trial]]:
+    """Return the choice as of `day` from staging of `days`, and the trials that it was made by."""
+    split = day - timedelta(days=horizon_days)
+    choices = hold_out(read_events(lake, days, day), split, weight_milli)
+    n_users = len(choices.users)
+    trials = search(choices, seed) if n_users >= FEWEST_USERS else []
+    values = winner(trials) if trials else ALS_UNCHOSEN
+    choice = AlsChoice(
+        **asdict(values),
+        chosen=bool(trials),
+        because=f"of {len(trials)} tried, recall was highest"
+        if trials
+        else f"only {n_users} shoppers can be asked; it takes {FEWEST_USERS}",
+        split=str(split),
+        until=str(day),
+        asked=n_users,
+        pairs=int(choices.known.nnz),
+    )
+    return choice, trials
 
 
 def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
@@ -153,39 +219,31 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
         MissingPartitionError: the day's staging was not built.
     """
     lake.manifest(INTERACTIONS, ds)
-    known = lake.days(INTERACTIONS)
-    day = choice_day(known[0], ds, parameters)
-    at = day or ds
-    days = [each for each in known if each <= at] if day else []
-    inputs = {f"{INTERACTIONS}/ds<={at}": digest_of(lake.manifest(INTERACTIONS, each).fingerprint for each in days)}
-    event_weight_milli = parameters.features.event_weight_milli.by_event_type()
-    horizon_days = parameters.training.horizon_days
-    shape = {"event_weight_milli": event_weight_milli, "horizon_days": horizon_days, "seed": parameters.seed}
+    staged = lake.days(INTERACTIONS)
+    day = choice_day(staged[0], ds, parameters)
+    built_on = day or ds
+    days = [one for one in staged if one <= built_on] if day else []
+    fingerprint = digest_of(lake.manifest(INTERACTIONS, one).fingerprint for one in days)
+    inputs = {f"{INTERACTIONS}/ds<={built_on}": fingerprint}
+    weight_milli = parameters.features.event_weight_milli.by_event_type()
+    horizon_days, seed = parameters.training.horizon_days, parameters.seed
+    chosen_by = {"event_weight_milli": weight_milli, "horizon_days": horizon_days, "seed": seed}
 
-    def choose() -> Manifest:
-        told: dict[str, Any] = {**asdict(ALS_UNCHOSEN), "chosen": False, "because": "the shop has too few days"}
-        tried: list[dict[str, Any]] = []
-        if day:
-            split = day - timedelta(days=horizon_days)
-            asked = question(read_events(lake, days, day), split, event_weight_milli)
-            told |= {"split": str(split), "until": str(day), "asked": len(asked.asked), "pairs": int(asked.known.nnz)}
-            told["because"] = f"only {len(asked.asked)} shoppers can be asked; it takes {FEWEST_ASKED}"
-            if len(asked.asked) >= FEWEST_ASKED:
-                tried = search(asked, parameters.seed)
-                told |= asdict(winner(tried)) | {
-                    "chosen": True,
-                    "because": f"of {len(tried)} tried, recall was highest",
-                }
-        texts = {"tried.json": json.dumps(tried, indent=1), "choice.json": json.dumps(told, indent=1)}
+    def write() -> Manifest:
+        young = AlsChoice(**asdict(ALS_UNCHOSEN), chosen=False, because="the shop has too few days")
+        choice, trials = choose(lake, days, day, horizon_days, weight_milli, seed) if day else (young, [])
+        facts, tried = msgspec.to_builtins(choice), msgspec.to_builtins(trials)
+        texts = {"tried.json": json.dumps(tried, indent=1), "choice.json": json.dumps(facts, indent=1)}
+        metrics = facts | {"tried": tried}
         return lake.write_artifact(
-            ALS_CHOICE, at, {}, texts=texts, inputs=inputs, parameters=shape, metrics=told | {"tried": tried}
+            ALS_CHOICE, built_on, {}, texts=texts, inputs=inputs, parameters=chosen_by, metrics=metrics
         )
 
-    return lake.build_if_stale(ALS_CHOICE, at, inputs, shape, choose)
+    return lake.build_if_stale(ALS_CHOICE, built_on, inputs, chosen_by, write)
 
 
 def with_chosen(lake: Lake, ds: date, parameters: Parameters) -> Parameters:
-    """Return the parameters with ALS's values filled in: a shop's own where it set any, else the night's choice.
+    """Return the parameters with ALS's values filled in: the shop's own where it sets any, else the night's choice.
 
     Raises:
         MissingPartitionError: the day's staging was not built.
@@ -193,6 +251,6 @@ def with_chosen(lake: Lake, ds: date, parameters: Parameters) -> Parameters:
     als = parameters.models.als
     if None not in (als.factors, als.alpha, als.regularization):
         return parameters
-    chosen = build(lake, ds, parameters).metrics
-    unset = {name: chosen[name] for name in ("factors", "alpha", "regularization") if getattr(als, name) is None}
-    return parameters.with_values({f"models.als.{name}": value for name, value in unset.items()})
+    choice = build(lake, ds, parameters).metrics_as(AlsChoice)
+    unset = [name for name in ("factors", "alpha", "regularization") if getattr(als, name) is None]
+    return parameters.with_values({f"models.als.{name}": getattr(choice, name) for name in unset})

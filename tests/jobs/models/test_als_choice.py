@@ -1,5 +1,7 @@
-"""ALS's values by the shop's own data: its calendar, what is asked, and that it finds better ones than bad ones."""
+"""ALS's values by the shop's own data: the calendar, what is held out, and that the choice beats bad values."""
 
+import json
+from dataclasses import asdict
 from datetime import date, timedelta
 
 import numpy as np
@@ -9,18 +11,20 @@ import pytest
 from jobs.config.calendar import choice_day
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
-from jobs.models import als_choice as choose_als
+from jobs.lake.tables import ALS_CHOICE
+from jobs.models import als_choice
 from jobs.models.als import ALS_UNCHOSEN, AlsValues
-from jobs.models.als_choice import build, question, search, winner, with_chosen, worth
+from jobs.models.als_choice import AlsChoice, attempt, build, hold_out, search, winner, with_chosen
 from tests.jobs.small_shop import lay
 
 FIRST, DS = date(2026, 1, 1), date(2026, 4, 15)
 WEIGHTS = Parameters().features.event_weight_milli.by_event_type()
+FIGURES = ["alpha", "factors", "iterations", "ndcg@20", "recall@20", "regularization"]
 
 
 def events(*rows: tuple[str, str, str, date]) -> pa.Table:
     columns = list(zip(*rows, strict=True))
-    return pa.table(dict(zip(choose_als.COLUMNS, columns, strict=True)))
+    return pa.table(dict(zip(als_choice.COLUMNS, columns, strict=True)))
 
 
 def bare_pairs(n_users: int, n_items: int, last: date, seed: int = 5) -> pa.Table:
@@ -53,10 +57,10 @@ def test_a_young_shop_has_no_choice() -> None:
     assert choice_day(DS - timedelta(days=40), DS, Parameters()) is None
 
 
-def test_what_was_known_is_not_asked_for_and_strangers_are_not_asked() -> None:
+def test_only_new_choices_of_known_shoppers_are_held_out() -> None:
     day = date(2026, 3, 1)
     later = day + timedelta(days=3)
-    found = question(
+    found = hold_out(
         events(
             ("anna", "mug", "purchase", day),
             ("anna", "mug", "purchase", later),
@@ -73,11 +77,11 @@ def test_what_was_known_is_not_asked_for_and_strangers_are_not_asked() -> None:
     )
     assert found.known.shape == (4, 3)  # jar, mug, pan: the hat was unknown
     np.testing.assert_allclose(found.known.toarray()[0], [0, np.log(6), 0], rtol=1e-6)
-    assert found.asked.tolist() == [0]
+    assert found.users.tolist() == [0]
     assert found.truth.toarray().tolist() == [[0, 0, 1]]
 
 
-def test_without_purchases_any_positive_event_is_asked_for() -> None:
+def test_without_purchases_any_positive_event_is_held_out() -> None:
     day = date(2026, 3, 1)
     after = day + timedelta(days=1)
     rows = [
@@ -86,22 +90,22 @@ def test_without_purchases_any_positive_event_is_asked_for() -> None:
         ("a", "y", "view", after),
         ("b", "x", "impression", after),
     ]
-    found = question(events(*rows), day, WEIGHTS)
-    assert (found.asked.tolist(), found.truth.toarray().tolist()) == ([0], [[0, 1]])
+    found = hold_out(events(*rows), day, WEIGHTS)
+    assert (found.users.tolist(), found.truth.toarray().tolist()) == ([0], [[0, 1]])
 
 
 def test_the_chosen_values_beat_bad_ones_on_days_that_took_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_als, "ROUNDS", ((8, 4, 25), (16, 8, 6), (32, 8, 2)))
+    monkeypatch.setattr(als_choice, "ROUNDS", ((8, 4, 25), (16, 8, 6), (32, 8, 2)))
     pairs = bare_pairs(500, 120, DS)
     is_before = np.array(pairs["event_date"].to_pylist()) <= DS - timedelta(days=14)
-    inner = question(pairs.filter(pa.array(is_before)), DS - timedelta(days=28), WEIGHTS)
+    inner = hold_out(pairs.filter(pa.array(is_before)), DS - timedelta(days=28), WEIGHTS)
     tried = search(inner, 1)
     assert len(tried) == 25 + 6 + 2
     assert tried == search(inner, 1)
     chosen = winner(tried)
-    after = question(pairs, DS - timedelta(days=14), WEIGHTS)
-    bad = worth(after, AlsValues(32, 100.0, 0.01), 8, 1)["recall@20"]
-    assert worth(after, chosen, 8, 1)["recall@20"] > 1.2 * bad
+    after = hold_out(pairs, DS - timedelta(days=14), WEIGHTS)
+    bad = attempt(after, AlsValues(32, 100.0, 0.01), 8, 1).recall
+    assert attempt(after, chosen, 8, 1).recall > 1.2 * bad
 
 
 def laid(lake: Lake, pairs: pa.Table) -> None:
@@ -112,12 +116,18 @@ def laid(lake: Lake, pairs: pa.Table) -> None:
 
 
 def test_a_night_keeps_the_choice_and_a_shop_may_set_its_own(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_als, "ROUNDS", ((4, 2, 3), (8, 3, 1)))
+    monkeypatch.setattr(als_choice, "ROUNDS", ((4, 2, 3), (8, 3, 1)))
     laid(lake, bare_pairs(260, 60, date(2026, 3, 29)))
     first = build(lake, DS, Parameters())
     assert first.ds == "2026-03-29"
     assert first.metrics["chosen"]
     assert len(first.metrics["tried"]) == 4
+    assert sorted(first.metrics["tried"][0]) == FIGURES
+    texts = {name: json.loads(lake.text(ALS_CHOICE, date(2026, 3, 29), name)) for name in first.files}
+    assert texts == {
+        "choice.json": {name: value for name, value in first.metrics.items() if name != "tried"},
+        "tried.json": first.metrics["tried"],
+    }
     chosen = with_chosen(lake, DS, Parameters().with_values({"models.als.alpha": 7.0}))
     assert (chosen.models.als.factors, chosen.models.als.alpha) == (8, 7.0)
     assert build(lake, DS, Parameters().with_values({"ranking.trees": 3})) == first
@@ -127,23 +137,26 @@ def test_a_night_keeps_the_choice_and_a_shop_may_set_its_own(lake: Lake, monkeyp
     assert with_chosen(Lake("/nowhere"), DS, own) is own
 
 
-def test_of_a_large_shop_shoppers_are_drawn_whole_and_always_the_same(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_shops_shoppers_are_drawn_with_all_their_events(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = bare_pairs(260, 60, date(2026, 3, 29))
     laid(lake, pairs)
-    monkeypatch.setattr(choose_als, "MOST_EVENTS", 3_000)
-    found = choose_als.read_events(lake, lake.days("staging/interactions"), DS)
+    monkeypatch.setattr(als_choice, "MOST_EVENTS", 3_000)
+    found = als_choice.read_events(lake, lake.days("staging/interactions"), DS)
     users = set(found["user_id"].to_pylist())
     assert 0.3 * 260 < len(users) < 0.7 * 260
     assert len(found) == sum(user in users for user in pairs["user_id"].to_pylist())
 
 
-def test_where_too_few_can_be_asked_the_values_stay_and_the_manifest_says_why(lake: Lake) -> None:
+def test_with_too_few_shoppers_or_days_the_values_stay_and_the_manifest_says_why(lake: Lake) -> None:
     laid(lake, bare_pairs(30, 60, date(2026, 3, 29)))
-    told = build(lake, DS, Parameters()).metrics
-    assert not told["chosen"]
-    assert AlsValues(told["factors"], told["alpha"], told["regularization"]) == ALS_UNCHOSEN
-    assert "shoppers can be asked; it takes 200" in told["because"]
+    choice = build(lake, DS, Parameters()).metrics_as(AlsChoice)
+    assert not choice.chosen
+    assert AlsValues(choice.factors, choice.alpha, choice.regularization) == ALS_UNCHOSEN
+    assert "shoppers can be asked; it takes 200" in choice.because
     young = build(lake, FIRST + timedelta(days=9), Parameters().with_values({"training.horizon_days": 7})).metrics
-    assert young["because"] == "the shop has too few days"
+    assert young == {
+        **asdict(ALS_UNCHOSEN),
+        "chosen": False,
+        "because": "the shop has too few days",
+        "tried": [],
+    }
