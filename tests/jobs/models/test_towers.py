@@ -15,9 +15,20 @@ from jobs.candidates.sources import Sources, score
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
-from jobs.models import towers as two_tower
-from jobs.models.towers import DIMENSIONS, FADES_DAYS, LONGEST, Discoveries, Towers, group_codes, load_towers, read
-from jobs.models.train_towers import TowerParameters, build, rows_of
+from jobs.models.tower_inputs import TowerParameters, training_rows
+from jobs.models.towers import (
+    DIMENSIONS,
+    FADES_DAYS,
+    LONGEST,
+    NUMBERS,
+    Discoveries,
+    Towers,
+    group_codes,
+    load_towers,
+    read_histories,
+    smoothed_unit_rows,
+)
+from jobs.models.train_towers import build
 from tests.jobs.small_shop import drawn_catalogue, drawn_history, lay_shop, shoppers, sources, touch
 
 DS = date(2026, 1, 31)
@@ -34,13 +45,13 @@ def drawn_pairs(seed: int, n_users: int = 6, n_items: int = 90) -> Discoveries:
     ]
     user, item, first, last = np.array(rows).T
     history = {"item_pos": item, "days_since_first_event": first, "days_since_last_event": last}
-    return Discoveries.of(user, history | {"weight_milli": np.full(len(rows), 1000)}, n_users)
+    return Discoveries.from_history(user, history | {"weight_milli": np.full(len(rows), 1000)}, n_users)
 
 
 def drawn_towers(n_items: int, seed: int = 5) -> Towers:
     draw = np.random.default_rng(seed)
-    vectors = two_tower.smoothed_unit_rows(draw.normal(size=(n_items, DIMENSIONS)).astype(np.float32))
-    width = 2 * DIMENSIONS + two_tower.NUMBERS + 2 * 4
+    vectors = smoothed_unit_rows(draw.normal(size=(n_items, DIMENSIONS)).astype(np.float32))
+    width = 2 * DIMENSIONS + NUMBERS + 2 * 4
     shapes = {"region": (3, 4), "age_band": (1, 4), "hidden": (width, 16), "hidden_bias": (16,)}
     shapes |= {"out": (16, DIMENSIONS), "out_bias": (DIMENSIONS,), "mix": (2,)}
     weights = {name: draw.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -51,8 +62,8 @@ def drawn_towers(n_items: int, seed: int = 5) -> Towers:
 @given(st.integers(0, 1_000))
 def test_a_row_knows_what_its_shopper_found_on_earlier_days_and_nothing_of_its_own_day_or_later(seed: int) -> None:
     found = drawn_pairs(seed)
-    rows = rows_of(found, 90, TowerParameters(1))
-    history = read(found, rows.start, rows.end, found.first)
+    rows = training_rows(found, 90, TowerParameters(1))
+    history = read_histories(found, rows.start, rows.end, found.first)
     for row, (user, day) in enumerate(zip(found.user, found.first, strict=True)):
         before = np.flatnonzero((found.user == user) & (found.first > day))[:LONGEST]
         assert set(history.item[row][history.weight[0, row] > 0]) == set(found.item[before])
@@ -71,15 +82,15 @@ def test_what_happens_on_a_day_or_later_changes_no_reading_of_its_eve(seed: int,
     key = found.user * 100 + found.first
     start = np.searchsorted(key, np.arange(6) * 100 + day, side="right")
     ago = np.full(6, day, np.float32)
-    one, two = (read(of, start, found.indptr[1:], ago) for of in (found, changed))
+    one, two = (read_histories(pairs, start, found.indptr[1:], ago) for pairs in (found, changed))
     for before, after in zip(vars(one).values(), vars(two).values(), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
 def test_items_of_a_history_fade_from_the_latest_one_on_and_add_up_to_one() -> None:
     shop = shoppers(9, [touch(2, viewed=1, days_ago=3), touch(5, viewed=1, days_ago=10), touch(7)], [])
-    found = Discoveries.of(shop.history_user(), shop.history, 2)
-    history = read(found, found.indptr[:-1], found.indptr[1:], np.full(2, -1, np.float32))
+    found = Discoveries.from_history(shop.history_user(), shop.history, 2)
+    history = read_histories(found, found.indptr[:-1], found.indptr[1:], np.full(2, -1, np.float32))
     for weight, fades in zip(history.weight[:, 0], FADES_DAYS, strict=True):
         share = np.exp(-7 / fades)
         np.testing.assert_allclose(weight[:2], [1 / (1 + share), share / (1 + share)], rtol=1e-5)
@@ -90,7 +101,7 @@ def test_items_of_a_history_fade_from_the_latest_one_on_and_add_up_to_one() -> N
 
 def test_a_row_is_drawn_as_often_as_the_correction_believes() -> None:
     found = drawn_pairs(3)
-    rows = rows_of(found, 91, TowerParameters(1))
+    rows = training_rows(found, 91, TowerParameters(1))
     np.testing.assert_allclose(rows.chance.sum(), 1)
     drawn = np.random.default_rng(1).choice(len(found.item), 200_000, p=rows.chance)
     often = np.bincount(found.item[drawn], minlength=91) / 200_000

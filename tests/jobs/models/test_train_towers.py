@@ -17,8 +17,8 @@ from jobs.config.parameters import Parameters
 from jobs.features.shoppers import ShopperHistories, load_shoppers
 from jobs.lake.lake import Lake
 from jobs.lake.tables import CONTENT, TOWERS
-from jobs.models import train_towers
 from jobs.models.towers import DIMENSIONS, load_towers
+from jobs.models.train_towers import tower_parameters
 from jobs.night.identity import run_id
 from tests.jobs.small_shop import drawn_catalogue, drawn_history, lay_shop
 
@@ -34,18 +34,19 @@ import sys
 from datetime import date
 import numpy as np
 from jobs.lake.lake import Lake
-from jobs.models.towers import item_tower, smoothed_unit_rows
-from jobs.models.train_towers import TowerParameters, batches, first_weights, load_known, rows_of
-from jobs.models.towers import GROUPS, ITEM_CODES, Read, Towers
-from jobs import fit_towers
+from jobs.models.tower_inputs import TowerParameters, batches, load_training_data
+from jobs.models.towers import ITEM_CODES, HistoryInputs, Towers, item_tower, smoothed_unit_rows
+from jobs.models.towers_jax import user_tower
+from jobs.models.train_towers import first_weights
 
-known = load_known(Lake(sys.argv[1]), date.fromisoformat(sys.argv[2]), 1000)
-weights = first_weights(known, 5)
-batch = next(batches(known, TowerParameters(5), 64))
-of_item = {name: weights[name][batch.codes[:, column]] for column, name in enumerate(ITEM_CODES)}
-items = smoothed_unit_rows(item_tower(weights, batch.content, of_item | {"own": of_item["own"] * batch.own}))
-by_jax = fit_towers._user_tower(weights, items, vars(batch))
-by_numpy = Towers(items, weights, known.names).of(Read(batch.history, batch.weight, batch.numbers), batch.groups)
+data = load_training_data(Lake(sys.argv[1]), date.fromisoformat(sys.argv[2]), 1000)
+weights = first_weights(data, 5)
+batch = next(batches(data, TowerParameters(5), 64))
+embedded = {name: weights[name][batch.codes[:, column]] for column, name in enumerate(ITEM_CODES)}
+items = smoothed_unit_rows(item_tower(weights, batch.content, embedded | {"own": embedded["own"] * batch.own}))
+by_jax = user_tower(weights, items, vars(batch))
+history = HistoryInputs(batch.history, batch.weight, batch.numbers)
+by_numpy = Towers(items, weights, data.names).user_tower(history, batch.groups)
 np.testing.assert_allclose(by_jax, by_numpy, atol=1e-5)
 assert np.ptp(by_numpy, axis=0).max() > 0.01
 """
@@ -55,18 +56,20 @@ import hashlib, os, sys
 if sys.argv[1] == "one":
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import numpy as np
-from jobs.models.train_towers import Items, Known, TowerParameters, train_towers
+from jobs.models.tower_inputs import ItemInputs, TowerParameters, TrainingData
 from jobs.models.towers import Discoveries
+from jobs.models.train_towers import train_towers
 
 draw = np.random.default_rng(1)
 user, item = np.divmod(np.sort(draw.choice(1_000 * 2_000, 30_000, replace=False)), 2_000)
 days = draw.integers(0, 300, len(user))
 history = {"item_pos": item, "days_since_first_event": days, "days_since_last_event": days // 2}
-found = Discoveries.of(user, history | {"weight_milli": np.ones(len(user))}, 1_000)
+found = Discoveries.from_history(user, history | {"weight_milli": np.ones(len(user))}, 1_000)
 content = draw.normal(size=(2_000, 256)).astype(np.float32)
 codes = np.column_stack([np.zeros((2_000, 2)), np.arange(2_000) + 1]).astype(np.int32)
-known = Known(found, np.zeros((1_000, 2), np.int32), {"region": [], "age_band": []}, Items(content, codes))
-arrays, _ = train_towers(known, TowerParameters(1, fewest_steps=4, most_steps=4, smallest_batch=1_024))
+groups, names = np.zeros((1_000, 2), np.int32), {"region": [], "age_band": []}
+data = TrainingData(found, groups, names, ItemInputs(content, codes))
+arrays, _ = train_towers(data, TowerParameters(1, fewest_steps=4, most_steps=4, smallest_batch=1_024))
 print(hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest())
 """
 
@@ -105,7 +108,7 @@ def test_the_artifact_says_what_it_was_fitted_by_and_a_night_without_jax_makes_i
     lake, said = trained
     assert "fitted by jax" in said
     manifest = lake.manifest(TOWERS, DS)
-    without = dict(train_towers.tower_parameters(Parameters().with_values({"models.two_tower.enabled": False})))
+    without = dict(tower_parameters(Parameters().with_values({"models.two_tower.enabled": False})))
     assert manifest.differences(manifest.inputs, without)
     assert manifest.parameters["jax"] in said
 
