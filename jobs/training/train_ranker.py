@@ -2,8 +2,7 @@
 
     topshelf stage train_ranker --ds 2026-01-31
 
-Which heads there are is `head_weight`'s to say (`jobs.ranking.heads`); what a shop has no events for is left out,
-and the manifest says why. The night's own evaluation (`marts/evaluation/ds=…/holdout.json`) scores a shadow ranker
+`ranking.head_weight` says which heads there are (`jobs.ranking.heads`); what a shop has no events for is left out, and the manifest says why. The night's own evaluation (`marts/evaluation/ds=…/holdout.json`) scores a shadow ranker
 that never saw the newest window on that window.
 """
 
