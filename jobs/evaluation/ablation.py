@@ -174,7 +174,8 @@ def _windows_of(lake: Lake, ds: date) -> list[Window]:
     if len(windows) < 2:
         raise AblationError(
             f"runs/ds={ds} knows {len(windows)} label windows, and what learned from one is judged by another; "
-            f"run topshelf nightly --ds {ds} on a shop with events of training.windows.min_history_days and two horizons"
+            f"run topshelf nightly --ds {ds} on a shop of at least two horizons and "
+            "training.windows.min_history_days of events"
         )
     return windows
 

@@ -2,8 +2,8 @@
 
 >>> lesson("engagement", facts, Reading.of(facts, parameters))
 
-The value of an item is the sum over TERMS of a weight (`ranking.head_weight`) times the product of the term's heads. A
-head that no term with a weight asks for is not trained. P(purchase) may be learned directly, or as P(click) times
+The value of an item is the sum over TERMS of a weight (`ranking.head_weight`) times the product of the term's heads.
+A head that no term with a weight asks for is not trained. P(purchase) may be learned directly, or as P(click) times
 P(purchase | click), which only what was clicked teaches (what that loses: Ma et al., Entire space multi-task model,
 SIGIR 2018). What a purchase comes to is learned of purchases alone, cut at the SPEND_QUANTILE: a wholesaler's carton
 would else decide what an item is worth to everybody.

@@ -2,7 +2,8 @@
 
     topshelf stage train_ranker --ds 2026-01-31
 
-`ranking.head_weight` says which heads there are (`jobs.ranking.heads`); what a shop has no events for is left out, and the manifest says why. The night's own evaluation (`marts/evaluation/ds=…/holdout.json`) scores a shadow ranker
+`ranking.head_weight` says which heads there are (`jobs.ranking.heads`); what a shop has no events for is left out,
+and the manifest says why. The night's own evaluation (`marts/evaluation/ds=…/holdout.json`) scores a shadow ranker
 that never saw the newest window on that window.
 """
 
