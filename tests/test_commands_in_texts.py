@@ -22,7 +22,7 @@ HOLE = "{}"
 COMMAND = re.compile(
     r"(?<![\w./`'\"-])[`'\"(]*(?:topshelf|python -m jobs) +([a-z][a-z-]+|\{\})(?: +([a-z][\w-]*|\{\}|[A-Z]+))?"
 )
-MODULE = re.compile(r"python -m ((?:jobs|serving)(?:\.\w+)*)(?: +([a-z][a-z-]+))?")
+MODULE = re.compile(r"(?:python -m |\"-m\", \")((?:jobs|serving)(?:\.\w+)*)(?: +([a-z][a-z-]+))?")
 MAKE = re.compile(r"`make ([a-z-]+)`")
 SCRIPT = re.compile(r"(?<![\w/])infra/[\w/-]+\.sh")
 

@@ -20,4 +20,4 @@ COPY --from=built /opt/topshelf ./
 COPY infra/spark infra/spark
 USER topshelf
 ENV PYTHONUNBUFFERED=1
-CMD [".venv/bin/python", "-m", "jobs.night.stages", "--help"]
+CMD [".venv/bin/python", "-m", "jobs", "--help"]
