@@ -404,13 +404,14 @@ def restore(version: Version, store: StoreAt = None, archive: ArchiveAt = None) 
 @app.command(epilog="Example: topshelf export shelves.parquet")
 def export(
     path: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file.", metavar="FILE")],
-    version: Annotated[str | None, typer.Option(help="A version; the live one if not said.")] = None,
+    version: Annotated[str | None, typer.Option(help="A version; the live one by default.")] = None,
+    first: Annotated[int | None, typer.Option(min=1, help="Only this many first items of each shelf.")] = None,
     store: StoreAt = None,
 ) -> None:
-    """Write a snapshot's shelves, item ids and not positions, for e-mail and push campaigns."""
+    """Write a snapshot's shelves, with item ids, to a file for e-mail and push campaigns."""
     from jobs.publishing.console import export as run
 
-    typer.echo(run(_settings(store=store).store, path, version))
+    typer.echo(run(_settings(store=store).store, path, version, first))
 
 
 @app.command(epilog="Example: topshelf show 17850")

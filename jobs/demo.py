@@ -37,7 +37,7 @@ class EndpointError(RuntimeError):
 
 
 def demo(folder: Path) -> None:
-    """Make the shop under `folder`, run its night, ask the endpoint for three shoppers and print their shelves.
+    """Make the shop under `folder`, run its night, request three shelves from the endpoint and print them.
 
     Raises:
         EndpointError: the endpoint did not become ready.
@@ -54,7 +54,7 @@ def demo(folder: Path) -> None:
     lake = Lake(settings.lake)
     user_id, category, price = regular_shopper(lake)
     with endpoint(settings) as address:
-        asked = {
+        requests = {
             f"A regular, {user_id}": {"user_id": user_id},
             "Somebody new": {"user_id": "first-visit"},
             f"{user_id} looking for {category} up to {price}": {
@@ -63,17 +63,17 @@ def demo(folder: Path) -> None:
                 "price_max": price,
             },
         }
-        for heading, query in asked.items():
-            console.print(shelf_table(heading, ask(address, query | {"limit": "8"}), titles(lake)))
+        for heading, query in requests.items():
+            console.print(shelf_table(heading, request_shelf(address, query | {"limit": "8"}), titles(lake)))
     console.print(
-        f"Ask for yourself:\n  .venv/bin/topshelf serve --store {settings.store} --landing {settings.landing}\n"
+        f"Try it yourself:\n  .venv/bin/topshelf serve --store {settings.store} --landing {settings.landing}\n"
         f"  curl 'http://127.0.0.1:8000/recommendations?user_id={user_id}&limit=5'",
         highlight=False,
     )
 
 
 def regular_shopper(lake: Lake) -> tuple[str, str, str]:
-    """Return a shopper with a long history, a category of the shop and a price that cuts it in half."""
+    """Return a shopper with a long history, a top category, and the median price."""
     users = lake.arrow("features/user", LAST_DAY, ["user_id", "purchase_count_total"])
     users = users.sort_by([("purchase_count_total", "descending"), ("user_id", "ascending")])
     items = lake.arrow("features/item", LAST_DAY, ["category", "price_minor", "weight_30d"])
@@ -117,7 +117,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise EndpointError(f"the endpoint ended with status {process.returncode}; its output stands above")
+            raise EndpointError(f"the endpoint ended with status {process.returncode}; its output is above")
         try:
             with urllib.request.urlopen(f"{address}/readyz", timeout=2):  # noqa: S310  a loopback address of ours
                 return
@@ -126,7 +126,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
     raise EndpointError(f"{address}/readyz did not answer within {START_S:.0f} s")
 
 
-def ask(address: str, query: dict[str, str]) -> dict[str, Any]:
+def request_shelf(address: str, query: dict[str, str]) -> dict[str, Any]:
     """Return the endpoint's answer for one shopper."""
     url = f"{address}/recommendations?{urllib.parse.urlencode(query)}"
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  a loopback address of ours

@@ -75,6 +75,29 @@ def test_every_topshelf_command_that_a_text_names_exists() -> None:
     assert unknown == []
 
 
+def unknown_options(first: str, second: str, rest: str) -> set[str]:
+    """Return the options in the text behind a command that it does not have."""
+    command = vars(TOPSHELF)["commands"].get(first)
+    below = getattr(command, "commands", {})
+    command = below.get(second, command)
+    if command is None or command.context_settings.get("ignore_unknown_options"):
+        return set()
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest)) - known - {"--help"}
+
+
+def test_every_option_of_a_command_that_a_text_names_exists() -> None:
+    unknown, seen = [], 0
+    for where, text in texts():
+        for match in COMMAND.finditer(text):
+            rest = re.split(r"[\n`#;]|, then", text[match.end() :], maxsplit=1)[0]
+            seen += "--" in rest
+            options = unknown_options(match[1], match[2] or "", rest)
+            unknown += [f"{where}: topshelf {match[1]} {option}" for option in options]
+    assert seen > 50
+    assert unknown == []
+
+
 def test_a_command_that_is_gone_would_be_seen() -> None:
     assert not is_command("ingest", "online-retail")
     assert not is_command("stage", "training_examples")

@@ -1,6 +1,6 @@
 """Hold tables against the checks of their contracts, with Great Expectations.
 
-    topshelf stage validate --ds 2026-01-31 --lake data/lake --tables staging/items marts/top_n
+    topshelf stage validate --ds 2026-01-31 --lake data/lake
 
 What was found stands in `marts/validation/ds=<day>/<run>.json`, and as a page beside it that any browser opens. A
 failed `fail` check stops the run, a failed `warn` check is told. Of a table only the columns that its checks name are

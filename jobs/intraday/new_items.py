@@ -2,10 +2,9 @@
 
     topshelf new-items --landing data/landing --lake data/lake --store lmdb://data/store
 
-A new product's vector is folded into the night's content vectors: the mean of the products that share its words, each
-word by its weight. The night's index stays as it is; the new vectors are a second, small one beside it, and the
-neighbours of a product come from both. They go into the overlay of the live snapshot; the next night has the products
-in its catalogue.
+A new product is folded into the night's content vectors: its vector is the mean of the products that share its words,
+each word by its weight. Its neighbours come from the night's products and from the other new ones. Products and
+neighbours go into the overlay of the live snapshot. The next night has the products in its catalogue.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +21,7 @@ from jobs.config.rules import Rules, category_path
 from jobs.config.settings import Settings
 from jobs.intraday.overlay import write_overlay
 from jobs.lake.lake import Lake
-from jobs.lake.tables import CONTENT
+from jobs.lake.tables import CONTENT, ITEM, TOP_N
 from jobs.landing.recent import recent_rows
 from jobs.models.content import tf_idf, words_of
 from jobs.models.nearest_items import nearest
@@ -36,61 +35,61 @@ Vectors = npt.NDArray[np.float32]
 
 
 def new_products(rows: pa.Table, known: Collection[str], rules: Rules = NO_RULES) -> list[dict[str, str]]:
-    """Return the landed products that are not `known`: the last row of each, deleted ones left out, the newest first.
+    """Return the last row of each landed product that is not `known`, the newest first, without deleted ones.
 
-    Left out as well are those that rules withhold from anybody: an overlay is laid over everybody's shelves.
-    `rows` has COLUMNS as text, in the order that they landed in. Without a `created_at`, a product is as new as its
-    place in that order; equal ones stand in byte order of their ids.
+    Products that rules withhold from anybody are left out too, as an overlay is laid over everybody's shelves.
+    `rows` has COLUMNS as text, in the order in which they landed. The newest is the one with the latest `created_at`,
+    then the one that landed last, then the first by the bytes of its id.
     """
     last: dict[str, tuple[int, dict[str, str]]] = {}
     for place, row in enumerate(rows.to_pylist()):
         item_id = row["item_id"]
         if item_id and item_id not in known:
             last[item_id] = (place, {name: value or "" for name, value in row.items()})
-    found = [(place, row) for place, row in last.values() if row["deleted"].lower() not in ("true", "1")]
-    withheld = _withheld([row for _, row in found], rules)
-    found = [pair for pair, held in zip(found, withheld, strict=True) if not held]
-    found.sort(key=lambda pair: pair[1]["item_id"])
-    found.sort(key=lambda pair: (pair[1]["created_at"], pair[0]), reverse=True)
-    return [row for _, row in found[:MAX_NEW_ITEMS]]
+    products = [(place, row) for place, row in last.values() if row["deleted"].lower() not in ("true", "1")]
+    withheld = _withheld([row for _, row in products], rules)
+    products = [pair for pair, held in zip(products, withheld, strict=True) if not held]
+    products.sort(key=lambda pair: pair[1]["item_id"])
+    products.sort(key=lambda pair: (pair[1]["created_at"], pair[0]), reverse=True)
+    return [row for _, row in products[:MAX_NEW_ITEMS]]
 
 
 def _withheld(rows: Sequence[Mapping[str, str]], rules: Rules) -> list[bool]:
-    """Tell of each landed row whether rules withhold it; rows come with empty texts for what they do not have."""
+    """Return for each landed row whether rules withhold it. A missing value is an empty text."""
     columns = {name: [row[name] or None for row in rows] for name in ("item_id", "brand", "seller_id")}
     category = [category_path(row["category"]) for row in rows]
-    of_rules = pa.table(
+    item_columns = pa.table(
         {name: pa.array(values, pa.string()) for name, values in {**columns, "category": category}.items()}
         | {"mean_gap_days": pa.nulls(len(rows), pa.float64())}
     )
-    found: list[bool] = withheld_of(of_rules, rules).from_strangers.tolist()
-    return found
+    withheld: list[bool] = withheld_of(item_columns, rules).from_strangers.tolist()
+    return withheld
 
 
 def folded_in(base_words: Sequence[set[str]], base: Vectors, new_words: Sequence[set[str]]) -> Vectors:
-    """Return unit vectors of new products in the space of the base's [n_items, d]; zeros where no word is shared.
+    """Return unit vectors [n_new, d] of new products in the space of `base` [n_items, d].
 
-    The fold-in of latent semantic analysis (Deerwester et al. 1990), with a word's vector summed from the products
-    that have it.
+    A product that shares no word with the base gets zeros. This is the fold-in of latent semantic analysis
+    (Deerwester et al. 1990); a word's vector is the weighted sum of the products that have it.
     """
     matrix = tf_idf([*base_words, *new_words])
-    of_word = matrix[: len(base_words)].T @ base
-    found = np.asarray(matrix[len(base_words) :] @ of_word)
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.asarray(found / np.where(length > 1e-9, length, 1), dtype=np.float32)
+    word_vectors = matrix[: len(base_words)].T @ base
+    vectors = np.asarray(matrix[len(base_words) :] @ word_vectors)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 1e-9, length, 1), dtype=np.float32)
 
 
 def neighbours(
     base: Vectors, base_ids: Sequence[str], new: Vectors, new_ids: Sequence[str]
 ) -> list[list[tuple[str, float]]]:
-    """Return the nearest items of each new one, by cosine, from the night's index and from the new items' own."""
-    near = [(nearest(base, new, NEIGHBOURS), base_ids), (nearest(new, new, NEIGHBOURS + 1), new_ids)]
+    """Return up to NEIGHBOURS (item id, cosine) of each new item, highest first, among base and new items."""
+    searches = [(nearest(base, new, NEIGHBOURS), base_ids), (nearest(new, new, NEIGHBOURS + 1), new_ids)]
     lists = []
     for row, own in enumerate(new_ids):
         both = [
             (ids[position], float(score))
-            for found, ids in near
-            for position, score in zip(found.position[row].tolist(), found.score[row].tolist(), strict=True)
+            for result, ids in searches
+            for position, score in zip(result.position[row].tolist(), result.score[row].tolist(), strict=True)
             if position >= 0 and score > 0 and ids[position] != own
         ]
         lists.append(sorted(both, key=lambda pair: (-pair[1], pair[0]))[:NEIGHBOURS])
@@ -110,7 +109,7 @@ def _overlay_item(row: dict[str, str], near: list[tuple[str, float]]) -> Overlay
 
 
 def _minor(price: str) -> int:
-    """Return a price in minor units, -1 for one that is missing or none; the night sets bad rows aside by name."""
+    """Return a price in minor units, -1 if it is missing or unreadable. The night quarantines such rows."""
     try:
         minor = int((Decimal(price) * 100).to_integral_value(ROUND_HALF_UP)) if price else -1
     except (InvalidOperation, OverflowError):
@@ -119,7 +118,7 @@ def _minor(price: str) -> int:
 
 
 def bring_in(settings: Settings, today: date) -> str:
-    """Write the overlay and return a sentence that says what it holds.
+    """Write the overlay and return a sentence about what it holds.
 
     Raises:
         StoreError: the store cannot be written, or another snapshot went live meanwhile.
@@ -132,13 +131,13 @@ def bring_in(settings: Settings, today: date) -> str:
     lake, day = Lake(settings.lake), date.fromisoformat(base[:10])
     days = [day + timedelta(days=ago) for ago in range(1, (today - day).days + 1)]
     rows, passed_over = recent_rows(settings.landing, "items", days, COLUMNS)
-    told = "".join(f"; passed over {file}" for file in passed_over)
+    skipped = "".join(f"; passed over {file}" for file in passed_over)
     if not rows:
-        return f"no item has landed after {day}{told}"
-    items = lake.arrow("features/item", day, ["item_pos", "item_id", "title", "category", "brand", "price_minor"])
+        return f"no item has landed after {day}{skipped}"
+    items = lake.arrow(ITEM, day, ["item_pos", "item_id", "title", "category", "brand", "price_minor"])
     items = items.sort_by("item_pos")
     ids = items["item_id"].to_pylist()
-    rules = Rules.of(lake.manifest("marts/top_n", day).parameters.get("rules", {}))
+    rules = Rules.of(lake.manifest(TOP_N, day).parameters.get("rules", {}))
     fresh = new_products(rows, set(ids), rules)
     vectors = lake.array(CONTENT, day, "item_vectors")
     texts = [items[name].fill_null("").to_pylist() for name in ("title", "category", "brand")]
@@ -149,7 +148,9 @@ def bring_in(settings: Settings, today: date) -> str:
     ]
     new = folded_in(base_words, vectors, new_words)
     near = neighbours(vectors, ids, new, [row["item_id"] for row in fresh])
-    found = [_overlay_item(row, of_row) for row, of_row in zip(fresh, near, strict=True)]
-    overlay = write_overlay(settings.store, base, new_items=found)
-    alone = sum(not item.neighbours for item in found)
-    return f"{overlay}: {len(found)} new items{f', {alone} of them like nothing else' if alone else ''}{told}"
+    overlay_items = [_overlay_item(row, item_neighbours) for row, item_neighbours in zip(fresh, near, strict=True)]
+    overlay = write_overlay(settings.store, base, new_items=overlay_items)
+    alone = sum(not item.neighbours for item in overlay_items)
+    return (
+        f"{overlay}: {len(overlay_items)} new items{f', {alone} of them like nothing else' if alone else ''}{skipped}"
+    )

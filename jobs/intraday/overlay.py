@@ -1,8 +1,8 @@
-"""Write an overlay beside the live snapshot: trending items and new ones, for the runs of the hour and the minute.
+"""Write the overlay of the live snapshot: trending items and new items, which change between nights.
 
     topshelf overlay --store lmdb://data/store
 
-The command line shows what the live overlay holds; `write_overlay` is for the jobs that make one.
+The command shows the live overlay. `write_overlay` is for the jobs that make one.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +32,7 @@ Scored = tuple[str, float]
 
 
 class StaleBaseError(StoreError):
-    """The snapshot that an overlay was made for is not live any more; the next run makes one for the new."""
+    """The snapshot that an overlay was made for is no longer live. The next run makes one for the new snapshot."""
 
 
 def write_overlay(
@@ -44,9 +44,9 @@ def write_overlay(
 ) -> str:
     """Make an overlay of `base_version` live and return its version. Repeating it changes nothing.
 
-    What is None stays as the live overlay of the same base has it, so that two jobs may each write their part. Items
-    come in their order: the most trending first, the newest first. What the rules of the base withhold is left out,
-    of what trends and of neighbours.
+    A part that is None is taken from the live overlay of the same base, so that two jobs can each write their own.
+    Items come in order: the most trending first, the newest first. Trending items and neighbours that the base's
+    rules withhold are left out.
 
     Raises:
         StaleBaseError: another snapshot is live.
@@ -58,16 +58,16 @@ def write_overlay(
             if live != base_version:
                 raise StaleBaseError(f"{base_version} is not live, {live} is; make the overlay for that one")
             old = store.pointer()
-            before = read_live(store, base_version)
+            live_contents = read_live(store, base_version)
             with closing(base.open(base_version)) as stored:
-                shown = _shown_by(stored)
+                visible = _visible_in(stored)
             contents = OverlayContents(
-                before.trending
+                live_contents.trending
                 if trending is None
-                else shown((item_id, float(score)) for item_id, score in trending),
-                before.new_items
+                else visible((item_id, float(score)) for item_id, score in trending),
+                live_contents.new_items
                 if new_items is None
-                else [msgspec.structs.replace(item, neighbours=shown(item.neighbours)) for item in new_items],
+                else [msgspec.structs.replace(item, neighbours=visible(item.neighbours)) for item in new_items],
             )
             name = _load(store, base_version, contents)
             new = promoted(published(old, name), name, base_version[:10])
@@ -77,17 +77,17 @@ def write_overlay(
     raise StoreError(f"other writers kept moving the overlay's pointer in {store_url}; run it again")
 
 
-def _shown_by(stored: StoredVersion) -> Callable[[Iterable[Scored]], list[Scored]]:
-    """What leaves out of scored items those that a base's rules withhold."""
+def _visible_in(stored: StoredVersion) -> Callable[[Iterable[Scored]], list[Scored]]:
+    """Return a filter that removes items which the base's rules withhold."""
     if "withheld" not in stored.manifest.blobs:
         return list
     withheld, ids = unpack(stored.blob("withheld")), item_ids_of(stored)
-    barred = set(withheld.tolist())
-    return lambda rows: [row for row in rows if ids.find(row[0]) not in barred]
+    withheld_positions = set(withheld.tolist())
+    return lambda rows: [row for row in rows if ids.find(row[0]) not in withheld_positions]
 
 
 def read_live(store: Store, base_version: str) -> OverlayContents:
-    """What the live overlay of a base holds; nothing where there is none."""
+    """Return the contents of the live overlay of a base, empty if there is none."""
     live = store.pointer().live
     if live is None or not is_over(live, base_version):
         return OverlayContents()

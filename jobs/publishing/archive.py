@@ -1,6 +1,6 @@
-"""Archive published snapshots and the night's artifacts on S3, and make a store of what is there.
+"""Archive published snapshots and the night's artifacts on S3, and restore a store from there.
 
-topshelf archive                       what is live, and the store's pointer
+topshelf archive                       the live version, and the store's pointer
 topshelf archive VERSION
 topshelf restore 2026-01-31-1a2b3c4d5e6f --store redis://host:6379/0
 """
@@ -27,14 +27,18 @@ NO_ARCHIVE = "no archive is named; give --archive s3://BUCKET/PREFIX, or set TOP
 
 
 def open_archive(url: str) -> Archive:
-    """The archive that a URL names. Raises StoreError for an empty one."""
+    """Return the archive at a URL. Raises StoreError for an empty URL."""
     if not url:
         raise StoreError(NO_ARCHIVE)
     return Archive(url)
 
 
 def archive_version(store: Store, archive: Archive, version: str) -> int:
-    """Archive one sealed version, held meanwhile, then the store's pointer: the bytes sent. Raises StoreError."""
+    """Archive one sealed version, which is held meanwhile, then the store's pointer. Return the bytes sent.
+
+    Raises:
+        StoreError: the version does not exist, or the archive failed.
+    """
     manifest = manifest_of(store, version)
     with store.begin(version, manifest.n_shards), closing(store.open(version)) as stored:
         sent = archive.put(stored)
@@ -43,7 +47,7 @@ def archive_version(store: Store, archive: Archive, version: str) -> int:
 
 
 def archive_artifacts(lake: Lake, ds: date, archive: Archive) -> int:
-    """Archive what a night learned, unless the lake is on S3 itself: the bytes sent. Raises StoreError."""
+    """Archive a night's artifacts, unless the lake itself is on S3. Return the bytes sent. Raises StoreError."""
     if lake.root.startswith("s3://"):
         return 0
     sent = 0
@@ -51,7 +55,7 @@ def archive_artifacts(lake: Lake, ds: date, archive: Archive) -> int:
         name = f"artifacts/{folder.parent.name}"
         manifest = lake.find_manifest(name, ds)
         if manifest is None:
-            continue  # it was not built to its end
+            continue  # its build did not finish
         last = {MANIFEST_NAME: hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()}
         for file, digest in (manifest.files | last).items():
             sent += archive.send(archive.key(name, f"ds={ds}", file), digest, _of_file(folder / file, digest))
@@ -72,30 +76,30 @@ def _of_file(path: Path, digest: str) -> Callable[[], Iterator[bytes]]:
 
 
 def archive(store_url: str, archive_url: str, version: str | None = None) -> str:
-    """Archive the live version or the named one: a sentence that says so. Raises StoreError."""
-    with closing(open_archive(archive_url)) as there, closing(open_store(store_url)) as store:
+    """Archive the live version, or the named one, and return a sentence about it. Raises StoreError."""
+    with closing(open_archive(archive_url)) as remote, closing(open_store(store_url)) as store:
         wanted = version or store.pointer().live
         if wanted is None:
             raise StoreError(f"{store.url} has no live snapshot; run topshelf nightly, or name a version")
-        sent = archive_version(store, there, wanted)
-        return f"{wanted} is in {there.url}; {sent / 1e6:,.1f} MB were sent"
+        sent = archive_version(store, remote, wanted)
+        return f"{wanted} is in {remote.url}; {sent / 1e6:,.1f} MB were sent"
 
 
 def restore(store_url: str, archive_url: str, version: str) -> str:
-    """Load a version of the archive into a store: a sentence that says so. Raises StoreError."""
-    with closing(open_archive(archive_url)) as there, closing(open_store(store_url)) as store:
-        manifest = there.restore(version, store)
+    """Load a version from the archive into a store, and return a sentence about it. Raises StoreError."""
+    with closing(open_archive(archive_url)) as remote, closing(open_store(store_url)) as store:
+        manifest = remote.restore(version, store)
         return f"{version} is in {store.url}: {manifest.users:,} users; topshelf promote {version} makes it live"
 
 
 def print_archived(archive_url: str) -> None:
     """Print the versions in the archive, the oldest day first."""
-    with closing(open_archive(archive_url)) as there:
-        pointer, manifests = there.pointer(), there.versions()
-    table = Table(title=f"snapshots in {there.url}", title_justify="left")
+    with closing(open_archive(archive_url)) as remote:
+        pointer, manifests = remote.pointer(), remote.versions()
+    table = Table(title=f"snapshots in {remote.url}", title_justify="left")
     for name in ("version (day-run)", "state", "users", "items", "size"):
         table.add_column(name, no_wrap=True, justify="right" if name in {"users", "items", "size"} else "left")
     for m in manifests:
         state = "live" if m.version == pointer.live else "stored"
         table.add_row(m.version, state, f"{m.users:,}", f"{m.items:,}", size_of(m))
-    Console().print(table if manifests else f"{there.url} holds no snapshot; run topshelf archive")
+    Console().print(table if manifests else f"{remote.url} holds no snapshot; run topshelf archive")

@@ -20,7 +20,7 @@ from serving.stores.archive import Archive
 
 
 def snapshots_table(store_url: str) -> Table:
-    """Every sealed version, the oldest day first: run, size, model, metrics and which is live."""
+    """Return every sealed version, the oldest day first: size, model, metrics, gates, and which one is live."""
     with closing(open_store(store_url)) as store:
         pointer, manifests = store.pointer(), store.versions()
     table = Table(title=f"snapshots in {store_url}", title_justify="left")
@@ -30,24 +30,24 @@ def snapshots_table(store_url: str) -> Table:
     for m in manifests:
         names = {pointer.before: "before", pointer.live: "live", pointer.pinned: "pinned"}
         row = (m.version, names.get(m.version, "stored"), f"{m.users:,}", f"{m.items:,}", size_of(m))
-        table.add_row(*row, _said_of(m))
+        table.add_row(*row, _description(m))
     return table
 
 
 def size_of(m: SnapshotManifest) -> str:
-    """What a snapshot's records and blobs take up, as a person reads it."""
+    """Return the size of a snapshot's records and blobs, for people."""
     size = m.record_bytes + m.blob_bytes
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
-def _said_of(m: SnapshotManifest) -> str:
+def _description(m: SnapshotManifest) -> str:
     metrics = m.metrics.get("holdout", {}).get("all", {})
     failed = [f"{gate.name}: {gate.reason}" for gate in m.gates if gate.outcome == "failed"]
-    said = [m.model_version or "no ranker", *(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))]
-    said.append("gates failed (" + "; ".join(failed) + ")" if failed else "gates passed")
+    words = [m.model_version or "no ranker", *(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))]
+    words.append("gates failed (" + "; ".join(failed) + ")" if failed else "gates passed")
     if m.forced:
-        said.append(f"forced: {m.forced}")
-    return ", ".join(said)
+        words.append(f"forced: {m.forced}")
+    return ", ".join(words)
 
 
 def print_snapshots(store_url: str) -> None:
@@ -57,41 +57,41 @@ def print_snapshots(store_url: str) -> None:
     console.print(table if table.row_count else f"{store_url} holds no snapshot; run topshelf nightly --ds DAY")
 
 
-def _tell(pointer: Pointer, archive_url: str) -> None:
-    """Hand a pointer that was moved on to the archive, for the hosts that follow it."""
+def _follow(pointer: Pointer, archive_url: str) -> None:
+    """Copy a moved pointer to the archive, for the hosts that follow it."""
     if archive_url:
         with closing(Archive(archive_url)) as archive:
             archive.follow(pointer)
 
 
 def rollback(store_url: str, archive_url: str = "") -> str:
-    """Make the version before the live one live again: a sentence that says so. Raises StoreError."""
+    """Make the version before the live one live again, and return a sentence about it. Raises StoreError."""
     with closing(open_store(store_url)) as store:
         before = store.pointer().live
         after = versions.rollback(store)
-        _tell(after, archive_url)
+        _follow(after, archive_url)
     return f"{after.live} is live again in place of {before}; a retry of that night will not undo this"
 
 
 def promote(store_url: str, version: str, archive_url: str = "") -> str:
     """Make a stored version live, whatever its day and gates. Raises StoreError."""
     with closing(open_store(store_url)) as store:
-        _tell(versions.promote(store, version), archive_url)
+        _follow(versions.promote(store, version), archive_url)
     return f"{version} is live"
 
 
 def pin(store_url: str, version: str, archive_url: str = "") -> str:
     """Make a version live and hold it there. Raises StoreError."""
     with closing(open_store(store_url)) as store:
-        _tell(versions.pin(store, version), archive_url)
-    return f"{version} is live and pinned: nights go on, the pointer stays until topshelf unpin"
+        _follow(versions.pin(store, version), archive_url)
+    return f"{version} is live and pinned: nights still publish, but it stays live until topshelf unpin"
 
 
 def unpin(store_url: str, archive_url: str = "") -> str:
     """Let the next night go live again."""
     with closing(open_store(store_url)) as store:
         after = versions.unpin(store)
-        _tell(after, archive_url)
+        _follow(after, archive_url)
     return f"nothing is pinned; {after.live} is live until the next night"
 
 
@@ -120,17 +120,21 @@ def print_diff(store_url: str, before: str, after: str) -> None:
         d = difference(store, before, after)
     table = Table(title=f"{d.before} → {d.after}", title_justify="left", show_header=False)
     changed = d.users_changed / d.users_of_both if d.users_of_both else 0.0
-    table.add_row("users", f"{d.users_before:,} → {d.users_after:,}: {d.users_came:,} came, {d.users_went:,} went")
+    table.add_row(
+        "users", f"{d.users_before:,} → {d.users_after:,}: {d.users_added:,} added, {d.users_removed:,} removed"
+    )
     table.add_row("users whose shelf changed", f"{d.users_changed:,} of {d.users_of_both:,} in both ({changed:.1%})")
     table.add_row("overlap of the first 10, of all", f"{d.overlap_at_10:.1%}, {d.overlap_at_n:.1%}")
-    table.add_row("items", f"{d.items_before:,} → {d.items_after:,}: {d.items_came:,} came, {d.items_went:,} went")
+    table.add_row(
+        "items", f"{d.items_before:,} → {d.items_after:,}: {d.items_added:,} added, {d.items_removed:,} removed"
+    )
     scores = f"{d.mean_score_before:.4g} → {d.mean_score_after:.4g}, an item's moved by {d.mean_score_drift:.4g}"
     table.add_row("mean score", scores)
     Console().print(table)
 
 
 def export(store_url: str, path: Path, version: str | None = None, first: int | None = None) -> str:
-    """Write a snapshot to a .parquet or .jsonl file: a sentence that says so. Raises StoreError."""
+    """Write a snapshot to a .parquet or .jsonl file, and return a sentence about it. Raises StoreError."""
     with closing(open_store(store_url)) as store:
         users = write_export(store, path, version, first)
     return f"{path}: the shelves of {users:,} users"

@@ -1,4 +1,4 @@
-"""Compare two snapshots of a store: what changed for whom.
+"""Compare two snapshots of a store: users, overlaps, items and scores.
 
 topshelf diff 2026-01-30-0123456789ab 2026-01-31-ba9876543210
 """
@@ -20,35 +20,38 @@ _AT_ONCE = 2_000
 
 @dataclass(frozen=True)
 class Difference:
-    """From one version to another; overlaps are means over users of both with a shelf, scores over items of both."""
+    """How two versions differ. Overlaps are means over users with a shelf in both, score drift over shared items."""
 
     before: str
     after: str
     users_before: int
     users_after: int
     users_of_both: int
-    users_changed: int  # of both: another item or another order
+    users_changed: int
+    """Users of both versions whose shelf has another item or another order."""
     overlap_at_10: float
     overlap_at_n: float
     items_before: int
     items_after: int
-    items_came: int  # in the catalogue
-    items_went: int
+    items_added: int
+    items_removed: int
+    """Of the catalogue."""
     mean_score_before: float
     mean_score_after: float
-    mean_score_drift: float  # mean absolute difference of an item's score
+    mean_score_drift: float
+    """Mean absolute difference of an item's score."""
 
     @property
-    def users_came(self) -> int:
+    def users_added(self) -> int:
         return self.users_after - self.users_of_both
 
     @property
-    def users_went(self) -> int:
+    def users_removed(self) -> int:
         return self.users_before - self.users_of_both
 
 
 def difference(store: Store, before: str, after: str) -> Difference:
-    """Compare two versions, reading every record of both. Raises UnknownVersionError, StoreError."""
+    """Compare two versions; every record of both is read. Raises UnknownVersionError, StoreError."""
     with closing(store.open(before)) as old, closing(store.open(after)) as new:
         return _difference(old, new)
 
@@ -63,7 +66,7 @@ def _difference(old: StoredVersion, new: StoredVersion) -> Difference:
                 if other is not None:
                     both += 1
                     mine, theirs = decode(record), decode(other)
-                    if len(mine) or len(theirs):  # not a newcomer still
+                    if len(mine) or len(theirs):  # not a newcomer in both
                         rows.append(_compare(mine, theirs, place))
     table = np.array(rows, np.float64).reshape(len(rows), 6)
     changed, at_10, at_n, score_before, score_after, drift = table.mean(axis=0) if rows else np.zeros(6)
@@ -79,8 +82,8 @@ def _difference(old: StoredVersion, new: StoredVersion) -> Difference:
         overlap_at_n=float(at_n),
         items_before=old.manifest.items,
         items_after=new.manifest.items,
-        items_came=new.manifest.items - kept,
-        items_went=old.manifest.items - kept,
+        items_added=new.manifest.items - kept,
+        items_removed=old.manifest.items - kept,
         mean_score_before=float(score_before),
         mean_score_after=float(score_after),
         mean_score_drift=float(drift),
@@ -88,13 +91,13 @@ def _difference(old: StoredVersion, new: StoredVersion) -> Difference:
 
 
 def _places(old: StoredVersion, new: StoredVersion) -> NDArray[np.int64]:
-    """Where each item of the old catalogue stands in the new one, -1 for gone."""
+    """Return each old catalogue item's position in the new catalogue, -1 if it is gone."""
     row = {item_id: number for number, item_id in enumerate(item_ids_of(new))}
     return np.fromiter((row.get(item_id, -1) for item_id in item_ids_of(old)), np.int64)
 
 
 def _compare(old: Shelf, new: Shelf, place: NDArray[np.int64]) -> tuple[bool, float, float, float, float, float]:
-    """One user: changed, overlap at 10 and at N, mean scores before and after, mean drift of the items kept."""
+    """Return for one user: changed, overlap at 10 and at N, mean scores before and after, mean score drift."""
     moved = place[old.positions] if len(old) else np.empty(0, np.int64)
     longest = max(len(old), len(new), 1)
     _, mine, theirs = np.intersect1d(moved[moved >= 0], new.positions, return_indices=True)

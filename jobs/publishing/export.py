@@ -1,10 +1,10 @@
-"""Write a snapshot out for readers that skip HTTP, such as e-mail and push campaigns: parquet or JSON lines.
+"""Export a snapshot for readers that skip HTTP, such as e-mail and push campaigns, as parquet or JSON lines.
 
     topshelf export shelves.parquet
     topshelf export shelves.jsonl --first 10
 
-Parquet has one row an item: user_id, variant, rank, item_id, title, price_minor, score, source, reason_code,
-reason_item_id, reason_title. JSON lines have one line a user, the same under `items`.
+Parquet has one row for each item of a shelf: user_id, variant, rank, item_id, title, price_minor, score, source,
+reason_code, reason_item_id, reason_title. JSON lines have one line for each user, with the same fields under `items`.
 """
 
 import json
@@ -27,9 +27,12 @@ FORMATS = (".parquet", ".jsonl")
 
 
 def export(store: Store, path: Path, version: str | None = None, first: int | None = None) -> int:
-    """Write the live snapshot, or the named one, to `path`, whole or not at all: the number of users written.
+    """Write the live snapshot, or the named one, to `path`, whole or not at all; return the number of users written.
 
-    `first` cuts each shelf. Raises StoreError for a version that is not there, or a path of an unknown format.
+    `first` limits each shelf to that many items.
+
+    Raises:
+        StoreError: there is no such version, or the path has an unknown format.
     """
     if path.suffix not in FORMATS:
         raise StoreError(f"{path} names no format; end it with {' or '.join(FORMATS)}")
@@ -54,7 +57,7 @@ def _strings(stored: StoredVersion, name: str) -> pa.Array:
 
 
 def _tables(stored: StoredVersion, first: int | None) -> Iterator[pa.Table]:
-    """Some users' shelves at a time, whole users, shard by shard, in key order."""
+    """Yield the shelves of USERS_AT_ONCE users at a time, shard by shard, in key order."""
     ids, titles = _strings(stored, "item_ids"), _strings(stored, "titles")
     prices = unpack(stored.blob("price_minor"))
     for shard in range(stored.manifest.n_shards):

@@ -1,6 +1,6 @@
-"""The publish gates: whether a loaded snapshot may go live by itself, judged against the newest of an earlier day.
+"""The publish gates: may a loaded snapshot go live? It is compared with the newest published one of an earlier day.
 
-A gate that fails stops the promotion and not the run: the snapshot is stored, with the reason in its manifest.
+A failed gate stops the promotion, not the run. The snapshot is stored, and its manifest holds the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from serving.stores.protocols import Store, StoredVersion
 
 @dataclass(frozen=True)
 class GateLimits:
-    """When a snapshot does not go live by itself; shares are of the compared snapshot's figure."""
+    """What a snapshot must hold to go live by itself. A fall is a share of the compared snapshot's figure."""
 
     max_users_fall: float = 0.2
     max_items_fall: float = 0.2
@@ -28,30 +28,38 @@ class GateLimits:
     evaluation_metric: str = "holdout.all.ndcg@20"
     evaluation_users: str = "holdout.n_users.all"
     min_evaluation_users: int = 500
-    """Of fewer, chance alone moves it by the allowed fall: a user's NDCG scatters by about 1.5 times its mean,
-    so two nights' means over 500 users each differ by 1.5 x sqrt(2 / 500), 9%, and 20% is twice that."""
-    min_fallback: int = 20  # items of the global shelf, or the whole catalogue where that is smaller
-    record_bytes: int = RECORD_BUDGET_BYTES  # for 100 items; longer shelves get 7 bytes an item more
+    """With fewer users the evaluation gate is skipped, as chance alone can cause the allowed fall. The NDCG of users
+    has a standard deviation of about 1.5 times its mean. So the means of two nights with 500 users each differ by
+    1.5 x sqrt(2 / 500) = 9% (one standard deviation), and the limit of 20% is about twice that."""
+    min_fallback: int = 20
+    """Items of the global shelf, or the whole catalogue if that is smaller."""
+    record_bytes: int = RECORD_BUDGET_BYTES
+    """Of a record of 100 items. Longer shelves may have 7 bytes more for each further item."""
 
 
 def earlier_snapshot(store: Store, day: str) -> SnapshotManifest | None:
-    """The newest published snapshot of an earlier day; one that its gates held back is no measure."""
+    """Return the newest snapshot of an earlier day that its gates let pass, or None."""
     good = [m for m in store.versions() if m.day < day and (m.forced or all(g.outcome != "failed" for g in m.gates))]
     return max(good, key=lambda m: (m.day, m.published_at, m.version), default=None)
 
 
-def gates(
+def judge(
     store: Store, new: SnapshotManifest, sample: Mapping[bytes, bytes], item_ids: Sequence[str], *, limits: GateLimits
 ) -> list[GateResult]:
-    """Judge a loaded snapshot before it is sealed, against the newest of an earlier day where there is one."""
+    """Return the result of every gate for a loaded snapshot that is not sealed yet.
+
+    `sample` holds some of its records by key. Gates that compare are skipped if there is nothing to compare with.
+    """
     budget = limits.record_bytes + 7 * max(0, new.top_n - 100)
     largest = max((shard.max_record_bytes for shard in new.shards), default=0)
     global_items = int(new.metrics.get("global_shelf_items", 0))
     wanted = min(limits.min_fallback, new.items - int(new.metrics.get("withheld_items", 0)))
     results = [
-        _judge("not_empty", new.users > 0 and new.items > 0, f"{new.users:,} users, {new.items:,} items"),
-        _judge("record_budget", largest <= budget, f"the largest record has {largest} bytes of {budget}"),
-        _judge("fallback", global_items >= wanted, f"the global shelf has {global_items} items of at least {wanted}"),
+        _result("not_empty", new.users > 0 and new.items > 0, f"{new.users:,} users, {new.items:,} items"),
+        _result("record_budget", largest <= budget, f"the largest record has {largest} bytes of {budget}"),
+        _result(
+            "fallback", global_items >= wanted, f"the global shelf has {global_items} items of at least {wanted}"
+        ),
     ]
     old = earlier_snapshot(store, new.day)
     if old is None:
@@ -64,29 +72,28 @@ def gates(
     results.append(_fall("items", old.version, old.items, new.items, limits.max_items_fall))
     results.append(_overlap_gate(store, old, sample, item_ids, limits))
     results.append(_metric_gate("coverage", old, new, "coverage", limits.max_coverage_fall))
-    counted = [_metric(of.metrics, limits.evaluation_users) for of in (old, new)]
-    fewest = min((users for users in counted if users is not None), default=None)
+    user_counts = [_metric(manifest.metrics, limits.evaluation_users) for manifest in (old, new)]
+    fewest = min((users for users in user_counts if users is not None), default=None)
     if fewest is not None and fewest < limits.min_evaluation_users:
-        why = f"{fewest:,.0f} users were asked, and of fewer than {limits.min_evaluation_users} a fall may be chance"
+        why = f"only {fewest:,.0f} users were evaluated; below {limits.min_evaluation_users} a fall may be chance"
         return [*results, GateResult("evaluation", "skipped", why)]
-    judged = _metric_gate("evaluation", old, new, limits.evaluation_metric, limits.max_evaluation_fall)
-    return [*results, judged]
+    return [*results, _metric_gate("evaluation", old, new, limits.evaluation_metric, limits.max_evaluation_fall)]
 
 
 def _metric_gate(name: str, old: SnapshotManifest, new: SnapshotManifest, metric: str, most: float) -> GateResult:
     before, now = _metric(old.metrics, metric), _metric(new.metrics, metric)
     if before is None or now is None:
-        return GateResult(name, "skipped", f"{metric} is not known of both {old.version} and this night")
+        return GateResult(name, "skipped", f"{metric} is not known for both {old.version} and this night")
     return _fall(name, old.version, before, now, most)
 
 
-def _judge(name: str, passed: bool, reason: str) -> GateResult:
+def _result(name: str, passed: bool, reason: str) -> GateResult:
     return GateResult(name, "passed" if passed else "failed", reason)
 
 
 def _fall(name: str, against: str, before: float, now: float, most: float) -> GateResult:
     fall = 1 - now / before if before else 0.0
-    return _judge(name, fall <= most, f"{before:,.6g} in {against}, {now:,.6g} now; a fall of {most:.0%} is allowed")
+    return _result(name, fall <= most, f"{before:,.6g} in {against}, {now:,.6g} now; a fall of {most:.0%} is allowed")
 
 
 def _metric(metrics: Mapping[str, Any], name: str) -> float | None:
@@ -112,11 +119,11 @@ def _overlap_gate(
         return GateResult("overlap", "skipped", f"no sampled user is in {old.version} as well")
     mean = float(np.mean(shares))
     reason = f"{mean:.0%} of the first 10 items are those of {old.version}, over {len(shares)} users"
-    return _judge("overlap", low <= mean <= high, f"{reason}; {low:.0%} to {high:.0%} is allowed")
+    return _result("overlap", low <= mean <= high, f"{reason}; {low:.0%} to {high:.0%} is allowed")
 
 
 def item_ids_of(stored: StoredVersion) -> Strings:
-    """The catalogue's ids of a stored version."""
+    """Return the item ids of a stored version, in catalogue order."""
     return Strings(unpack(stored.blob("item_ids.data")), unpack(stored.blob("item_ids.offsets")))
 
 
@@ -125,6 +132,6 @@ def _ids(record: bytes, item_ids: Sequence[str], first: int | None = None) -> li
 
 
 def overlap(before: Sequence[str], now: Sequence[str]) -> float:
-    """The share of the longer list's places that hold items of both."""
+    """Return how many items two lists share, as a share of the longer list; 1 for two empty lists."""
     longest = max(len(before), len(now))
     return len(set(before) & set(now)) / longest if longest else 1.0

@@ -14,21 +14,10 @@ from pyarrow import fs
 from jobs.candidates.eligibility import load_withheld
 from jobs.lake.filesystems import filesystem_of
 from jobs.lake.lake import Lake
-from jobs.lake.tables import SHARDS, USER_TABLES
+from jobs.lake.tables import CF, EXPLORATION, FALLBACK, ITEM, RANKER, SHARDS, TOP_N, USER_TABLES
 from jobs.landing.tombstones import erased_users, without
 from jobs.publishing.snapshot_columns import POPULARITY
 from serving.snapshot.tombstones import Tombstones
-
-
-def redacted_until(lake: Lake, ds: date) -> float:
-    """Return the moment in UTC seconds up to which landing was rid of erased rows when `ds` ended; 0 for never."""
-    filesystem, base = filesystem_of(lake.root)
-    told = filesystem.get_file_info(fs.FileSelector(f"{base}/runs/maintenance", allow_not_found=True))
-    days = [date.fromisoformat(info.base_name[:10]) for info in told if info.base_name.endswith(".json")]
-    reports = [lake.get_json(f"runs/maintenance/{day}.json") for day in sorted(days) if day <= ds]
-    before = [date.fromisoformat(report["redacted_before"]) for report in reports if report.get("redacted_before")]
-    return datetime(*before[-1].timetuple()[:3], tzinfo=UTC).timestamp() if before else 0.0
-
 
 SHELF_COLUMNS = ["variant", "user_id", "rank", "item_id", "score", "source", "reason_code", "reason_item_id"]
 SHELF_TEXTS = ["variant", "user_id", "item_id", "source", "reason_code", "reason_item_id"]
@@ -39,76 +28,93 @@ POLICY_VERSION = "ranked-fill-1"
 
 @dataclass(frozen=True)
 class NightContents:
-    """What one night made. Of one user shard `shelves` gives the table, sorted by the grain, `users` all users."""
+    """What one night publishes."""
 
     ds: date
     run_id: str
     items: pa.Table
     fallback: pa.Table
-    neighbours: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # indptr, positions, scores
+    neighbours: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+    """A CSR matrix of items x items: indptr, positions, scores."""
     shelves: Callable[[int], pa.Table]
+    """Returns marts/top_n of one user shard, sorted by the grain."""
     users: Callable[[int], pa.Table]
+    """Returns all users of one user shard, with or without a shelf."""
     n_shards: int
     top_n: int
     model_version: str = ""
     policy_version: str = ""
-    expected_users: int = 0  # roughly; a sample is drawn by it
+    expected_users: int = 0
+    """Roughly how many users have a shelf; it sets the size of the sample that is read back."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     exploration: pa.Table | None = None
-    withheld: NDArray[np.bool_] | None = (
-        None  # [items] what rules keep off lists that are made for nobody in particular
-    )
+    withheld: NDArray[np.bool_] | None = None
+    """[items] True for items that rules keep off lists made for no shopper in particular; None without rules."""
 
     @property
     def version(self) -> str:
         return f"{self.ds}-{self.run_id[:12]}"
 
 
-def night_of(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> NightContents:
-    """What the lake holds of one night. Without a run id, it is the hash of what is published.
+def redacted_until(lake: Lake, ds: date) -> float:
+    """Return until when erased rows had left landing as of the end of `ds`, in UTC seconds; 0 if never.
 
-    Users erased since landing was last rid of such rows (`jobs.upkeep.maintenance`) are left out; what the lake has
-    of those erased before is of a new user. The manifest's `erasures_until` says up to when that holds.
-
-    Raises MissingPartitionError: a stage before this one has not run for the day.
+    `topshelf maintain` writes this down: `redacted_before` in `runs/maintenance/<day>.json`.
     """
-    top_n = lake.manifest("marts/top_n", ds)
+    filesystem, base = filesystem_of(lake.root)
+    files = filesystem.get_file_info(fs.FileSelector(f"{base}/runs/maintenance", allow_not_found=True))
+    days = [date.fromisoformat(file.base_name[:10]) for file in files if file.base_name.endswith(".json")]
+    reports = [lake.get_json(f"runs/maintenance/{day}.json") for day in sorted(days) if day <= ds]
+    redacted = [date.fromisoformat(report["redacted_before"]) for report in reports if report.get("redacted_before")]
+    return datetime(*redacted[-1].timetuple()[:3], tzinfo=UTC).timestamp() if redacted else 0.0
+
+
+def read_night(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> NightContents:
+    """Read what one night publishes. Without a run id, the id is a hash of the tables' fingerprints.
+
+    Erased users are left out. An id erased before landing was last cleaned (`jobs.upkeep.maintenance`) may be back as
+    a new user, so its rows stay. The manifest's `erasures_until` says which erasures are carried out.
+
+    Raises:
+        MissingPartitionError: an earlier stage has not run for the day.
+    """
+    top_n = lake.manifest(TOP_N, ds)
     holdout = lake.get_json(f"marts/evaluation/ds={ds}/holdout.json")
-    ranker = lake.find_manifest("artifacts/ranker", ds)
-    prints = lake.fingerprints(
-        ds, "marts/top_n", "marts/fallback", "marts/exploration", "features/item", *USER_TABLES, "artifacts/cf"
-    )
+    ranker = lake.find_manifest(RANKER, ds)
+    fingerprints = lake.fingerprints(ds, TOP_N, FALLBACK, EXPLORATION, ITEM, *USER_TABLES, CF)
     own_id = hashlib.sha256(
-        "\n".join(f"{name}={value}" for name, value in sorted(prints.items())).encode()
+        "\n".join(f"{name}={value}" for name, value in sorted(fingerprints.items())).encode()
     ).hexdigest()
 
     def users(shard: int) -> pa.Table:
         return pa.concat_tables([lake.shard(table, ds, shard, USER_COLUMNS) for table in USER_TABLES])
 
-    def near(name: str) -> NDArray[Any]:
-        return lake.array("artifacts/cf", ds, f"item_item_{name}")
+    def neighbour_array(name: str) -> NDArray[Any]:
+        return lake.array(CF, ds, f"item_item_{name}")
 
-    top = int(top_n.parameters.get("top_n", 100))
-    stones = erased_users(landing) if landing else Tombstones()
-    erased = stones.after(redacted_until(lake, ds)) if len(stones) else stones
+    length = int(top_n.parameters.get("top_n", 100))
+    tombstones = erased_users(landing) if landing else Tombstones()
+    erased = tombstones.after(redacted_until(lake, ds)) if len(tombstones) else tombstones
     withheld = load_withheld(lake, ds, top_n.parameters.get("rules", {}))
     metrics: dict[str, Any] = {"holdout": holdout["metrics"] | {"n_users": holdout["n_users"]}} if holdout else {}
-    if len(stones):
-        metrics["erasures_until"] = datetime.fromtimestamp(stones.newest(), UTC).isoformat(timespec="milliseconds")
+    if len(tombstones):
+        metrics["erasures_until"] = datetime.fromtimestamp(tombstones.newest(), UTC).isoformat(
+            timespec="milliseconds"
+        )
     return NightContents(
         ds=ds,
         run_id=run_id or top_n.parameters.get("run_id") or own_id,
-        items=lake.arrow("features/item", ds, [*ITEM_COLUMNS, *POPULARITY]),
-        fallback=lake.arrow("marts/fallback", ds, ["shelf", "shelf_key", "rank", "item_id", "score"]),
-        neighbours=(near("indptr"), near("indices"), near("data")),
-        shelves=lambda shard: without(lake.shard("marts/top_n", ds, shard, SHELF_COLUMNS, SHELF_TEXTS), erased),
+        items=lake.arrow(ITEM, ds, [*ITEM_COLUMNS, *POPULARITY]),
+        fallback=lake.arrow(FALLBACK, ds, ["shelf", "shelf_key", "rank", "item_id", "score"]),
+        neighbours=(neighbour_array("indptr"), neighbour_array("indices"), neighbour_array("data")),
+        shelves=lambda shard: without(lake.shard(TOP_N, ds, shard, SHELF_COLUMNS, SHELF_TEXTS), erased),
         users=lambda shard: without(users(shard), erased),
         n_shards=SHARDS,
-        top_n=top,
+        top_n=length,
         model_version=str((ranker.parameters | ranker.metrics).get("model_version", "")) if ranker else "",
         policy_version=POLICY_VERSION,
-        expected_users=(top_n.row_count or 0) // max(1, top),
+        expected_users=(top_n.row_count or 0) // max(1, length),
         metrics=metrics,
-        exploration=lake.arrow("marts/exploration", ds),
+        exploration=lake.arrow(EXPLORATION, ds),
         withheld=None if withheld is None else withheld.from_strangers,
     )

@@ -1,10 +1,10 @@
-"""Build a snapshot of one night in a store, and make it live where the publishing rule says so.
+"""Publish one night: write its snapshot into a store, judge it, and move the pointer if the publishing rule allows.
 
     topshelf stage publish --ds 2026-01-31 --lake data/lake --store lmdb://data/store
 
 Reads marts/top_n, marts/fallback, marts/exploration, features/item, features/user, features/newcomer and the
-neighbours of artifacts/cf. A shopper without a shelf gets a record without items, which tells the segment.
-Shards of users are loaded one after another, or by Spark's executors where TOPSHELF_SPARK_MASTER names a cluster.
+neighbours of artifacts/cf. A shopper without a shelf gets a record without items that holds their segment.
+Shards of users are loaded one after another. Where TOPSHELF_SPARK_MASTER names a cluster, its executors load them.
 """
 
 import os
@@ -21,8 +21,8 @@ from pyspark.sql import SparkSession
 
 from jobs.lake.lake import Lake
 from jobs.publishing.archive import archive_artifacts
-from jobs.publishing.gates import GateLimits, gates
-from jobs.publishing.night_contents import NightContents, night_of
+from jobs.publishing.gates import GateLimits, judge
+from jobs.publishing.night_contents import NightContents, read_night
 from jobs.publishing.shard_loader import Load, OnSpark, ShardSource, in_this_process
 from jobs.publishing.snapshot_columns import (
     Segments,
@@ -53,7 +53,7 @@ LIMITS = GateLimits()
 
 @dataclass(frozen=True)
 class Published:
-    """What a publish came to: the manifest, whether it went live, and why or why not."""
+    """The outcome of a publish: the manifest, whether the snapshot went live, and why or why not."""
 
     manifest: SnapshotManifest
     live: bool
@@ -71,22 +71,26 @@ def publish(
     archive: Archive | None = None,
     load: Load = in_this_process,
 ) -> Published:
-    """Load the night's snapshot beside the live one, verify it, pass the gates, move the pointer, sweep what is old.
+    """Load the night's snapshot beside the live one, judge and verify it, move the pointer, remove old versions.
 
-    Where there is an archive, the snapshot goes there as well, whether it went live or not, and the pointer after it.
-    Repeating it changes nothing; after a death it goes on where it stopped. `force` is the written reason for
-    overruling a failed gate; `now` is the time put into the manifest. Raises PublishError, StoreError.
+    With an archive, the snapshot is copied there whether it went live or not, and then the pointer.
+    Repeating a publish changes nothing. After a crash it goes on where it stopped.
+    `force` is the written reason for overruling a failed gate. `now` is the time to put into the manifest.
+
+    Raises:
+        PublishError: the night's tables make no snapshot.
+        StoreError: the store or the archive failed.
     """
     if force:
         make_way(store, night.version)
     with store.begin(night.version, night.n_shards) as loading:
         if not loading.sealed:
             manifest, sample, item_ids = _load(night, loading, load)
-            judged = gates(store, manifest, sample, item_ids, limits=limits)
-            manifest = msgspec.structs.replace(manifest, gates=judged, forced=force, published_at=now)
+            results = judge(store, manifest, sample, item_ids, limits=limits)
+            manifest = msgspec.structs.replace(manifest, gates=results, forced=force, published_at=now)
             loading.seal(manifest)
             verify(store, manifest, sample)
-        elif night.version not in store.pointer().published:  # an earlier attempt ended before it was verified
+        elif night.version not in store.pointer().published:  # an earlier attempt died before it verified
             verify(store, manifest_of(store, night.version), {}, whole=True)
         manifest = manifest_of(store, night.version)
         live, reason = promote_published(store, manifest)
@@ -101,7 +105,7 @@ def publish(
 def _load(
     night: NightContents, loading: Loading, load: Load
 ) -> tuple[SnapshotManifest, dict[bytes, bytes], Sequence[str]]:
-    """Load all of a night: what its manifest says so far, a sample of its records, and its items."""
+    """Load all of a night; return the manifest so far, a sample of records by key, and the item ids."""
     catalogue = catalogue_of(night.items, night.withheld)
     withheld = {} if night.withheld is None else {"withheld_items": int(night.withheld.sum())}
     segments = segments_of(night.users(shard) for shard in range(night.n_shards))
@@ -159,18 +163,21 @@ def build(
     landing: str = "",
     spark: SparkSession | None = None,
 ) -> Published:
-    """Publish one night of the lake into a store, and archive it with its artifacts where an archive is named.
+    """Publish one night of the lake into a store; with an archive, copy the snapshot and the artifacts there.
 
-    With a Spark session, its executors load the shards side by side.
+    With a Spark session, its executors load the shards in parallel.
 
-    Raises MissingPartitionError, PublishError, StoreError.
+    Raises:
+        MissingPartitionError: an earlier stage has not run for the day.
+        PublishError: the night's tables make no snapshot.
+        StoreError: the store or the archive failed.
     """
     with ExitStack() as stack:
         store = stack.enter_context(closing(open_store(store_url)))
         archive = stack.enter_context(closing(Archive(archive_url))) if archive_url else None
         now = datetime.now(UTC).isoformat(timespec="seconds")
         load = OnSpark(spark, store_url) if spark else in_this_process
-        night = night_of(lake, ds, run_id, landing)
+        night = read_night(lake, ds, run_id, landing)
         published = publish(night, store, force=force, now=now, archive=archive, load=load)
         if archive is not None:
             archive_artifacts(lake, ds, archive)
@@ -178,5 +185,5 @@ def build(
 
 
 def executors() -> SparkSession | None:
-    """The cluster's session where TOPSHELF_SPARK_MASTER names a cluster; on one machine tasks do not pay."""
+    """Return the session of the cluster that TOPSHELF_SPARK_MASTER names, or None: on one machine tasks cost more."""
     return None if os.environ.get("TOPSHELF_SPARK_MASTER", "local").startswith("local") else session()

@@ -1,4 +1,4 @@
-"""Load shards of marts/top_n into a version that is held: one after another here, or side by side on Spark.
+"""Load the shards of marts/top_n into a version: one after another in this process, or in parallel on Spark.
 
 publish(night, store, load=OnSpark(spark, store_url))
 """
@@ -25,9 +25,9 @@ _BATCH = 4000  # users encoded at once
 
 @dataclass
 class Tally:
-    """What is learned of a shard's shelves while they stream by."""
+    """Collects, while a shard's shelves stream by, which items occur and a sample of records."""
 
-    seen: NDArray[np.bool_]  # which items of the catalogue stand on any shelf
+    seen: NDArray[np.bool_]  # [items] whether the item is on any shelf
     sample_every: int
     sample: dict[bytes, bytes] = field(default_factory=dict)  # key -> record
 
@@ -39,7 +39,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came of one shard."""
+    """The outcome of one shard."""
 
     report: ShardReport
     sample: dict[bytes, bytes]
@@ -48,7 +48,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class ShardSource:
-    """What the records of any shard are made of; small enough to be sent to every executor."""
+    """What the records of any shard are made of. It is small enough to be sent to every executor."""
 
     ds: date
     shelves: Callable[[int], pa.Table]
@@ -58,7 +58,12 @@ class ShardSource:
     sample_every: int
 
     def load(self, loading: Loading, shard: int) -> Loaded:
-        """Load one shard, unless an earlier attempt loaded the same. Raises PublishError, StoreError."""
+        """Load one shard, unless an earlier attempt loaded the same records.
+
+        Raises:
+            PublishError: the shard's rows make no records.
+            StoreError: the store failed.
+        """
         columns, keys = shelf_columns(self.shelves(shard), self.users(shard), self.item_ids, self.segments)
         tally = Tally(np.zeros(len(self.item_ids), bool), self.sample_every)
 
@@ -73,7 +78,7 @@ class ShardSource:
                 yield owners, records
 
         done = loading.finished.get(shard)
-        if done is not None:  # the marts may be others by now
+        if done is not None:  # the marts may have been rebuilt since
             digest = RecordDigest()
             for batch in batches():
                 digest.update(*batch)
@@ -84,33 +89,33 @@ class ShardSource:
 
 
 Load = Callable[[ShardSource, Loading, str, int], list[Loaded]]
-"""Loads all shards of a version, given its source, its loading, its name and their number; in their order."""
+"""Loads all shards of a version in their order, given the source, the loading, the version and how many there are."""
 
 
 def in_this_process(source: ShardSource, loading: Loading, version: str, n_shards: int) -> list[Loaded]:
-    """Load one shard after another: memory holds the catalogue and one shard."""
+    """Load one shard after another. Memory holds the catalogue and one shard at a time."""
     return [source.load(loading, shard) for shard in range(n_shards)]
 
 
 @dataclass(frozen=True)
 class OnSpark:
-    """Loads shards as Spark tasks; the executors must reach the lake and the store."""
+    """Loads shards as Spark tasks. The executors must reach the lake and the store."""
 
     spark: SparkSession
     store_url: str  # with the password, which `Store.url` leaves out
 
     def __call__(self, source: ShardSource, loading: Loading, version: str, n_shards: int) -> list[Loaded]:
         task = _Task(source, self.store_url, version, n_shards)
-        found = self.spark.sparkContext.parallelize(range(n_shards), n_shards).map(task).collect()
-        for result in found:
+        results = self.spark.sparkContext.parallelize(range(n_shards), n_shards).map(task).collect()
+        for result in results:
             if isinstance(result, Exception):
                 raise result
-        return [result for result in found if isinstance(result, Loaded)]
+        return [result for result in results if isinstance(result, Loaded)]
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One shard in an executor; our own errors are results, so that they come back as they are."""
+    """Loads one shard in an executor. Our own errors are returned, so that Spark does not wrap them."""
 
     source: ShardSource
     store_url: str

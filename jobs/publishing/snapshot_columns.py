@@ -25,13 +25,16 @@ Segments = Mapping[Segment, int]
 
 
 class PublishError(RuntimeError):
-    """A night that makes no snapshot; what is live stays."""
+    """The night's tables make no snapshot. What is live stays live."""
 
 
 def catalogue_of(items: pa.Table, withheld: NDArray[np.bool_] | None = None) -> SnapshotCatalogue:
-    """The snapshot's catalogue from features/item, in the order of `item_pos`. Raises PublishError.
+    """Return the snapshot's catalogue from features/item, in the order of `item_pos`.
 
-    Items that are `withheld` stay in it, as records may name them, and come into none of its lists.
+    Items that are `withheld` stay in the catalogue, as records may name them, but appear in none of its lists.
+
+    Raises:
+        PublishError: `item_pos` does not count from 0 to n - 1.
     """
     items = items.sort_by("item_pos")
     if not np.array_equal(items["item_pos"].to_numpy(), np.arange(len(items))):
@@ -56,7 +59,7 @@ def catalogue_of(items: pa.Table, withheld: NDArray[np.bool_] | None = None) -> 
 def neighbours_shown(
     neighbours: tuple[NDArray[Any], NDArray[Any], NDArray[Any]], withheld: NDArray[np.bool_] | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Item neighbours (CSR: indptr, positions, scores) without those that are withheld."""
+    """Return item neighbours (CSR: indptr, positions, scores) without those that are withheld."""
     if withheld is None:
         return neighbours
     indptr, positions, scores = neighbours
@@ -69,7 +72,11 @@ def _numbers(table: pa.Table, name: str, missing: int) -> NDArray[Any]:
 
 
 def fallback_shelves(fallback: pa.Table, item_ids: Sequence[str]) -> dict[tuple[str, str], tuple[Any, Any]]:
-    """The fallback shelves by (shelf, key): positions and scores in the order of rank. Raises PublishError."""
+    """Return the fallback shelves by (shelf, key): positions and scores in the order of rank.
+
+    Raises:
+        PublishError: a shelf names an item that the catalogue does not have.
+    """
     fallback = fallback.sort_by([("shelf", "ascending"), ("shelf_key", "ascending"), ("rank", "ascending")])
     (positions,) = _positions(pa.array(item_ids, pa.string()), "marts/fallback", fallback["item_id"])
     scores = _numbers(fallback, "score", 0)
@@ -77,13 +84,14 @@ def fallback_shelves(fallback: pa.Table, item_ids: Sequence[str]) -> dict[tuple[
     names = zip(fallback["shelf"].to_pylist(), fallback["shelf_key"].fill_null("").to_pylist(), strict=True)
     for row, name in enumerate(names):
         rows.setdefault(name, []).append(row)
-    return {name: (positions[of], scores[of]) for name, of in rows.items()}
+    return {name: (positions[at], scores[at]) for name, at in rows.items()}
 
 
 def segments_of(users: Iterable[pa.Table]) -> Segments:
-    """Number the segments that users have: the first, of nothing known, is 0; the most frequent stay.
+    """Number the segments of all users. 0 is the segment of which nothing is known; only the most frequent are kept.
 
-    Whoever chose categories counts for region and age band alone as well, so a rare choice falls back to those.
+    A user who chose categories also counts for their region and age band alone, so that a rare choice falls back
+    to those.
     """
     counts: Counter[Segment] = Counter()
     for table in users:
@@ -101,10 +109,12 @@ def _without_choice(segment: Segment) -> Segment:
 
 
 def _segments(users: pa.Table) -> tuple[list[Segment], NDArray[np.int64]]:
-    """The segments that there are, and which of them each user has. One may stand twice: choices have no order."""
+    """Return the segments that occur, and for each user the index of theirs. A segment may occur twice, as chosen
+    categories have no order.
+    """
     chosen = pc.binary_join(users["preferred_categories"].cast(pa.list_(pa.string())), _BETWEEN_PATHS)
     columns = [_distinct(column) for column in (users["region"], users["age_band"], chosen)]
-    names = [[*values.to_pylist(), ""] for values, _ in columns]  # the last stands for none: row -1
+    names = [[*values.to_pylist(), ""] for values, _ in columns]  # the last is for null, index -1
     (_, region), (_, band), (_, choice) = columns
     code = (region.astype(np.int64) % len(names[0]) * len(names[1]) + band % len(names[1])) * len(names[2])
     distinct, of_user = np.unique(code + choice % len(names[2]), return_inverse=True)
@@ -118,9 +128,9 @@ def _paths(joined: str) -> tuple[str, ...]:
 
 
 def _distinct(column: Any) -> tuple[pa.Array, NDArray[np.int32]]:
-    """A column of strings as its distinct values and a row of them for each entry, -1 for null.
+    """Return a string column's distinct values and, for each entry, the index of its value, -1 for null.
 
-    It costs next to nothing for a column that was read as a dictionary.
+    This is cheap for a column that was read as a dictionary.
     """
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
@@ -131,9 +141,12 @@ def _distinct(column: Any) -> tuple[pa.Array, NDArray[np.int32]]:
 
 
 def _positions(ids: pa.Array, table: str, items: Any, *others: Any) -> list[NDArray[np.int32]]:
-    """Each column's items as rows of the catalogue, -1 for null.
+    """Return the catalogue positions of each column's items, -1 for null.
 
-    Raises PublishError for an item in the first column that the catalogue does not have; in the others it is -1.
+    An item of a further column that the catalogue does not have is -1 too.
+
+    Raises:
+        PublishError: the first column names an item that the catalogue does not have.
     """
     columns = [_distinct(column) for column in (items, *others)]
     together = pa.concat_arrays([values.cast(pa.string()) for values, _ in columns])  # the catalogue is hashed once
@@ -165,9 +178,12 @@ def _codes(column: Any, vocabulary: tuple[str, ...], name: str) -> NDArray[np.ui
 def shelf_columns(
     shelves: pa.Table, users: pa.Table, ids: pa.Array, segments: Segments
 ) -> tuple[ShelfColumns, list[bytes]]:
-    """One shard of marts/top_n as columns for the record and the key of each, keys rising. Raises PublishError.
+    """Return one shard of marts/top_n as record columns, and the key of each record, ascending.
 
-    Of `users`, one without a shelf gets a record without items, which tells the segment.
+    A user without a shelf gets a record without items that holds their segment.
+
+    Raises:
+        PublishError: ranks do not count from 1, or an item, source or reason is unknown.
     """
     owners, starts = _owners(shelves)
     user_ids = users["user_id"].combine_chunks()
@@ -187,7 +203,7 @@ def shelf_columns(
     )
     keys = list(map(record_key, owners["user_id"].to_pylist(), owners["variant"].to_pylist()))
     if not all(map(operator.lt, keys, keys[1:])):
-        order = sorted(range(len(keys)), key=keys.__getitem__)  # several variants of a user lie apart
+        order = sorted(range(len(keys)), key=keys.__getitem__)  # several variants of a user are not adjacent
         columns, keys = columns.taken(np.array(order)), [keys[row] for row in order]
     bare = np.ones(len(user_ids), bool)
     bare[row[row >= 0]] = False
@@ -197,7 +213,7 @@ def shelf_columns(
 def _with_bare(
     columns: ShelfColumns, keys: list[bytes], user_ids: list[str], segments: NDArray[np.uint16]
 ) -> tuple[ShelfColumns, list[bytes]]:
-    """The same with shelves of no items among them, keys still rising."""
+    """Insert empty shelves for `user_ids`; keys stay ascending."""
     if not user_ids:
         return columns, keys
     added = sorted(zip(map(record_key, user_ids), segments.tolist(), strict=True))
@@ -208,7 +224,11 @@ def _with_bare(
 
 
 def _owners(shelves: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
-    """User and variant of each shelf, and the row at which it begins. Raises PublishError."""
+    """Return user and variant of each shelf, and the row at which it begins.
+
+    Raises:
+        PublishError: the ranks of a shelf do not count from 1.
+    """
     begins = np.zeros(len(shelves), bool)
     begins[:1] = True
     distinct = []

@@ -1,6 +1,6 @@
-"""What may be done to the versions in a store: promote, roll back, pin, note a publish, verify, sweep.
+"""Actions on the versions in a store: promote, roll back, pin, record a publish, verify, sweep.
 
-Each holds the version that it names, so that a publish running beside it sweeps nothing away.
+Each action holds the version that it names, so that a publish at the same time cannot remove it.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,11 @@ _AT_ONCE = 1000
 
 
 def manifest_of(store: Store, version: str) -> SnapshotManifest:
-    """The manifest of one version. Raises StoreError, naming those there are."""
+    """Return the manifest of one version.
+
+    Raises:
+        StoreError: there is no such version; the message lists those that exist.
+    """
     found = store.versions()
     for manifest in found:
         if manifest.version == version:
@@ -29,7 +33,7 @@ def manifest_of(store: Store, version: str) -> SnapshotManifest:
 
 
 def _step_to(store: Store, version: str, step: Callable[[Pointer, SnapshotManifest], Pointer]) -> Pointer:
-    """Move the pointer to a version that is held meanwhile, so that nothing sweeps it away."""
+    """Move the pointer to a version, which is held meanwhile so that nothing removes it."""
     manifest = manifest_of(store, version)
     with store.begin(version, manifest.n_shards) as held:
         if not held.sealed:
@@ -38,22 +42,22 @@ def _step_to(store: Store, version: str, step: Callable[[Pointer, SnapshotManife
 
 
 def promote(store: Store, version: str) -> Pointer:
-    """Make a stored version live, whatever its day and gates. Raises StoreError."""
+    """Make a stored version live, whatever its day and gates. Raises StoreError if it does not exist."""
     return _step_to(store, version, lambda old, m: steps.promoted(old, m.version, m.day))
 
 
 def pin(store: Store, version: str) -> Pointer:
-    """Make a version live and keep it so: nights go on, the pointer stays, until `unpin`."""
+    """Make a version live and keep it live until `unpin`. Nights still publish, but the pointer stays."""
     return _step_to(store, version, lambda old, m: steps.pinned(old, m.version, m.day))
 
 
 def unpin(store: Store) -> Pointer:
-    """Let the next night go live again; what is live stays until then."""
+    """Let the next night go live again. Until then the live version stays."""
     return steps.move(store, steps.unpinned)[1]
 
 
 def rollback(store: Store) -> Pointer:
-    """Make the version before the live one live again. Raises StoreError where there is none."""
+    """Make the version before the live one live again. Raises StoreError if there is none."""
     present = {m.version for m in store.versions()}
     target = steps.rolled_back(store.pointer(), present).live
     assert target is not None
@@ -61,7 +65,7 @@ def rollback(store: Store) -> Pointer:
 
 
 def promote_published(store: Store, manifest: SnapshotManifest) -> tuple[bool, str]:
-    """Note a sealed version and make it live if its gates and the publishing rule let it: whether, and why."""
+    """Record a sealed version; make it live if its gates and the publishing rule allow. Return whether, and why."""
     failed = [f"{gate.name}: {gate.reason}" for gate in manifest.gates if gate.outcome == "failed"]
     outcome = (False, "")
 
@@ -84,7 +88,7 @@ def promote_published(store: Store, manifest: SnapshotManifest) -> tuple[bool, s
 
 
 def make_way(store: Store, version: str) -> None:
-    """Remove a version that its gates hold back, so that it can be published anew with a reason."""
+    """Remove a version that its gates held back, so that it can be published again by force."""
     for manifest in store.versions():
         if manifest.version == version and not manifest.forced and any(g.outcome == "failed" for g in manifest.gates):
             with store.begin(version, manifest.n_shards):
@@ -93,7 +97,7 @@ def make_way(store: Store, version: str) -> None:
 
 
 def sweep(store: Store, keep: int = KEEP) -> list[str]:
-    """Remove what retention does not keep, and what dead publishers left: the versions removed."""
+    """Remove what retention does not keep and what crashed publishers left; return the removed versions."""
     removed = []
     sealed = {m.version: m.n_shards for m in store.versions()}
     spare = set(sealed) - steps.retained(store.pointer(), sealed, keep)
@@ -115,9 +119,12 @@ def sweep(store: Store, keep: int = KEEP) -> list[str]:
 def verify(
     store: Store, manifest: SnapshotManifest, sample: Mapping[bytes, bytes], *, whole: bool | None = None
 ) -> None:
-    """Read a sealed version back: a sample of records, every blob's name, and, if `whole`, every record's digest.
+    """Read a sealed version back: a sample of records, every blob's header, and, if `whole`, every record's digest.
 
-    By default everything is read where that is local. Raises StoreError; the version is then removed.
+    By default `whole` is true for a local store.
+
+    Raises:
+        StoreError: something was not read back as written. The version is removed first.
     """
     try:
         with closing(store.open(manifest.version)) as stored:

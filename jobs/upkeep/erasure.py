@@ -29,21 +29,21 @@ DERIVED = (
 )
 
 
-def drop_from_lake(lake: Lake, stones: Tombstones) -> list[str]:
-    """Remove the derived partitions that hold users erased since their day; return them as `table/ds=day`."""
+def drop_from_lake(lake: Lake, tombstones: Tombstones) -> list[str]:
+    """Remove derived partitions that hold a user erased on or after the partition's day; return their names."""
     dropped = []
     for table in DERIVED:
         for ds in lake.days(table):
             day_start = datetime(ds.year, ds.month, ds.day, tzinfo=UTC).timestamp()
             users = pc.unique(lake.arrow(table, ds, ["user_id"])["user_id"]).to_pylist()
-            if any((at := stones.erased_at(user)) is not None and at >= day_start for user in users if user):
+            if any((at := tombstones.erased_at(user)) is not None and at >= day_start for user in users if user):
                 drop(lake, table, ds)
                 dropped.append(f"{table}/ds={ds}")
     return dropped
 
 
 def drop(lake: Lake, table: str, ds: date) -> None:
-    """Remove one partition of a lake, its manifest first, so that nobody trusts what is half gone."""
+    """Remove one partition, its manifest first, so that nothing half removed is trusted."""
     filesystem, base = filesystem_of(lake.root)
     folder = f"{base}/{table}/ds={ds}"
     if filesystem.get_file_info(f"{folder}/{MANIFEST_NAME}").type == fs.FileType.File:

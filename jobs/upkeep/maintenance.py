@@ -1,8 +1,8 @@
-"""Once a week: forget what is old, erase whom the shop must forget, and prove that the archive can be restored.
+"""Once a week: remove old partitions, carry out erasures, and prove that the archive can be restored.
 
     topshelf maintain --landing data/landing --lake data/lake --archive s3://shop/archive
 
-What was done stands in `runs/maintenance/<day>.json` of the lake.
+`runs/maintenance/<day>.json` in the lake records what was done.
 """
 
 import tempfile
@@ -24,16 +24,18 @@ from serving.snapshot.manifest import StoreError
 from serving.stores import open_store
 
 KEEP_DAYS = 60
-"""Days that derived tables are kept; label windows of 56 days are then built once. Staging is kept: it is history."""
+"""Days that derived tables are kept: long enough that training windows, up to 56 days back, are built only once.
+Staging is kept for good, as it is the shop's history.
+"""
 KEEP_REPORTS_DAYS = 28
-"""Reports may quote rows, so they go before an erasure's 30 days are over."""
+"""Reports may quote rows, so they are removed before the 30 days of an erasure are over."""
 KEEP_EXPOSURES_DAYS = 400
 STILL_WRITTEN_DAYS = 3
-"""The endpoint still writes files of so many latest days."""
+"""The endpoint may still write files of this many latest days, so they are left for the next run."""
 
 
 @dataclass
-class Done:
+class MaintenanceReport:
     """What one run of maintenance did."""
 
     day: date
@@ -46,49 +48,49 @@ class Done:
     def __str__(self) -> str:
         rows = sum(self.redacted_rows.values())
         return (
-            f"{len(self.forgotten)} old partitions forgotten; {self.erased_users} users erased so far, now "
-            f"{rows:,} landed rows and {len(self.dropped)} partitions of theirs; {self.restored}"
+            f"{len(self.forgotten)} old partitions removed; {self.erased_users} users erased so far, in this run "
+            f"{rows:,} landed rows and {len(self.dropped)} partitions; {self.restored}"
         )
 
 
-def maintain(settings: Settings, today: date) -> Done:
-    """Do the week's work and write it down.
+def maintain(settings: Settings, today: date) -> MaintenanceReport:
+    """Do the week's work and record it.
 
     Raises:
         StoreError: the archive's newest snapshot cannot be restored.
     """
-    lake, done = Lake(settings.lake), Done(today)
-    stones = erased_users(settings.landing)
-    done.erased_users = len(stones)
+    lake, done = Lake(settings.lake), MaintenanceReport(today)
+    tombstones = erased_users(settings.landing)
+    done.erased_users = len(tombstones)
     with held(lake.root, "staging"), held(lake.root, "features"):
-        if len(stones):
+        if len(tombstones):
             before = today - timedelta(days=STILL_WRITTEN_DAYS)
-            done.redacted_rows = erase_from_landing(settings.landing, stones, before)
-            for of in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
-                done.dropped += drop_from_lake(of, stones)
+            done.redacted_rows = erase_from_landing(settings.landing, tombstones, before)
+            for each in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
+                done.dropped += drop_from_lake(each, tombstones)
         done.forgotten = forget(lake, settings.landing, today)
     done.restored = prove_archive(settings.archive)
-    told = {"day": str(today), "redacted_before": str(today - timedelta(days=STILL_WRITTEN_DAYS))}
-    lake.put_json(f"runs/maintenance/{today}.json", asdict(done) | told)
+    days = {"day": str(today), "redacted_before": str(today - timedelta(days=STILL_WRITTEN_DAYS))}
+    lake.put_json(f"runs/maintenance/{today}.json", asdict(done) | days)
     return done
 
 
 def forget(lake: Lake, landing: str, today: date) -> list[str]:
-    """Remove derived partitions, reports and landed exposures past their days; return what went."""
-    gone = []
-    for of in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
+    """Remove derived partitions, reports and landed exposures that are too old; return their names."""
+    removed = []
+    for each in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
         for layer in ("features", "artifacts", "marts"):
-            for table in _folders(of.root, layer):
+            for table in _folders(each.root, layer):
                 keep = KEEP_REPORTS_DAYS if table in ("marts/validation", "marts/evaluation") else KEEP_DAYS
-                for ds in _days(of.root, table):
+                for ds in _days(each.root, table):
                     if ds < today - timedelta(days=keep):
-                        drop(of, table, ds)
-                        gone.append(f"{table}/ds={ds}")
+                        drop(each, table, ds)
+                        removed.append(f"{table}/ds={ds}")
     for ds in _days(landing, "exposures"):
         if ds < today - timedelta(days=KEEP_EXPOSURES_DAYS):
             drop(Lake(landing), "exposures", ds)
-            gone.append(f"landing/exposures/ds={ds}")
-    return gone
+            removed.append(f"landing/exposures/ds={ds}")
+    return removed
 
 
 def _folders(root: str, layer: str) -> list[str]:
@@ -103,13 +105,13 @@ def _days(root: str, table: str) -> list[date]:
 
 
 def prove_archive(archive_url: str) -> str:
-    """Restore the archive's newest snapshot into a store of its own and compare the two; tell what came of it.
+    """Restore the archive's newest snapshot into a temporary store, compare the two, and return a sentence about it.
 
     Raises:
         StoreError: a part is missing or altered.
     """
     if not archive_url:
-        return "no archive is named, so none was tried"
+        return "no archive is configured, so none was restored"
     with closing(open_archive(archive_url)) as archive, tempfile.TemporaryDirectory() as folder:
         versions = archive.versions()
         if not versions:
@@ -118,5 +120,7 @@ def prove_archive(archive_url: str) -> str:
         with closing(open_store(f"lmdb://{folder}/store")) as store:
             restored = archive.restore(newest.version, store)
         if restored.hash != newest.hash:
-            raise StoreError(f"{newest.version} came back from {archive_url} as another; archive it again")
+            raise StoreError(
+                f"{newest.version} restored from {archive_url} is not what was archived; archive it again"
+            )
         return f"{newest.version} was restored from the archive, {restored.users:,} users"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from jobs.config.settings import Settings
-from jobs.demo import ask, endpoint
+from jobs.demo import endpoint, request_shelf
 from tests.e2e.airflow_stack import ROOT, wait_until
 from tests.e2e.conftest import DAY, Shop
 
@@ -30,7 +30,7 @@ class Open:
     address: str
 
     def shelf(self) -> list[dict[str, Any]]:
-        answer = ask(self.address, {"user_id": "nobody-knows-me", "limit": "20"})
+        answer = request_shelf(self.address, {"user_id": "nobody-knows-me", "limit": "20"})
         return list(answer["recommendations"])
 
     def similar(self, item_id: str) -> list[str]:

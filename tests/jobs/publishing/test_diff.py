@@ -13,8 +13,8 @@ def test_a_difference_counts_users_items_overlap_and_drift(store: Store) -> None
     same = difference(store, version(D1), version(D1))
     assert (same.users_changed, same.overlap_at_10, same.overlap_at_n, same.mean_score_drift) == (0, 1.0, 1.0, 0.0)
     found = difference(store, version(D1), version(D2))
-    assert (found.users_of_both, found.users_went, found.users_came) == (50, 10, 0)
-    assert (found.items_came, found.items_went) == (0, 10)
+    assert (found.users_of_both, found.users_removed, found.users_added) == (50, 10, 0)
+    assert (found.items_added, found.items_removed) == (0, 10)
     assert found.users_changed == 49  # a newcomer still is none
     assert 0 < found.overlap_at_10 < 1
     assert found.mean_score_drift > 0

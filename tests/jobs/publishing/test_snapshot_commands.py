@@ -79,8 +79,8 @@ def test_a_version_that_is_not_there_is_answered_with_those_that_are(topshelf: C
 
 def test_diff_tells_users_shelves_items_and_scores(topshelf: Command) -> None:
     told = topshelf("diff", version(D1), version(D3)).output
-    assert "60 → 20: 0 came, 40 went" in told
-    assert "100 → 100: 0 came, 0 went" in told
+    assert "60 → 20: 0 added, 40 removed" in told
+    assert "100 → 100: 0 added, 0 removed" in told
     assert "overlap of the first 10, of all" in told
 
 

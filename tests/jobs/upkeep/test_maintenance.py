@@ -87,7 +87,7 @@ def test_days_that_the_endpoint_still_writes_wait_for_the_next_run(land: Land, l
     land("events", "2026-02-28", "a.jsonl", ROWS)
     done = maintain(Settings(landing=str(landing), lake=str(landing.parent / "lake"), store="lmdb://nowhere"), TODAY)
     assert (done.erased_users, done.redacted_rows) == (1, {})
-    assert done.restored == "no archive is named, so none was tried"
+    assert done.restored == "no archive is configured, so none was restored"
 
 
 def test_derived_partitions_past_their_days_go_and_staging_stays(lake: Lake, landing: Path) -> None:
