@@ -35,7 +35,12 @@ COMPUTES = {
     "scipy": "scipy",
 }
 """Libraries whose version may change a result, by import name: the distribution's name."""
-VALUES_ARE_RECORDED = ("jobs.config.parameters", "jobs.config.settings")
+VALUES_ARE_RECORDED = (
+    "jobs.config.parameters",
+    "jobs.config.settings",
+    "jobs.config.fields",
+    "jobs.config.configuration",
+)
 """Modules that only hold values: a manifest records the values that shaped a table, so their code does not count."""
 _QUERY = re.compile(r"(staging|features|marts)/[a-z_]+")
 _RUNS_QUERIES = "jobs.spark.queries"

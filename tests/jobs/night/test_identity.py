@@ -135,7 +135,9 @@ def other_value(setting: Setting) -> object:
         return not setting.default
     if isinstance(setting.default, str):
         return next(word for word in ("none", "fused") if word in setting.allowed)
-    return setting.default / 2 if isinstance(setting.default, float) and setting.default else 1
+    if isinstance(setting.default, int):
+        return setting.default + 1
+    return setting.default / 2 if setting.default else 1
 
 
 def test_the_order_in_which_weights_are_named_is_no_difference(staged: Lake, landing: Path) -> None:

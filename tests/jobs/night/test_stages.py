@@ -51,7 +51,7 @@ def test_days_share_the_locks_of_what_they_share() -> None:
 
 
 def test_a_stage_that_does_not_exist_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    settings = Settings(str(tmp_path / "landing"), str(tmp_path / "lake"), f"lmdb://{tmp_path}/store")
+    settings = Settings.below(tmp_path)
     with pytest.raises(UnknownStageError, match=r"no stage is called rnak; the stages are ingest, features"):
         run_stages(settings, Parameters(), DS, ["candidates", "rnak"])
     assert not (tmp_path / "lake").exists()
