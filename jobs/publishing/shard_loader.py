@@ -69,7 +69,8 @@ class ShardSource:
 
         def batches() -> Iterator[Batch]:
             for first in range(0, len(keys), _BATCH):
-                part, owners = columns.part(first, min(first + _BATCH, len(keys))), keys[first : first + _BATCH]
+                part = columns.slice_users(first, min(first + _BATCH, len(keys)))
+                owners = keys[first : first + _BATCH]
                 try:
                     records = encode(part)
                 except RecordError as error:

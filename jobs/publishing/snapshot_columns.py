@@ -204,7 +204,7 @@ def shelf_columns(
     keys = list(map(record_key, owners["user_id"].to_pylist(), owners["variant"].to_pylist()))
     if not all(map(operator.lt, keys, keys[1:])):
         order = sorted(range(len(keys)), key=keys.__getitem__)  # several variants of a user are not adjacent
-        columns, keys = columns.taken(np.array(order)), [keys[row] for row in order]
+        columns, keys = columns.take_users(np.array(order)), [keys[row] for row in order]
     bare = np.ones(len(user_ids), bool)
     bare[row[row >= 0]] = False
     return _with_bare(columns, keys, user_ids.filter(pa.array(bare)).to_pylist(), segment[:-1][bare])
