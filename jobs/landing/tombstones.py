@@ -43,7 +43,10 @@ def erased_users(landing: str) -> Tombstones:
 
 
 def without(table: pa.Table, tombstones: Tombstones) -> pa.Table:
-    """Return a table with a user_id without the rows of users who were ever erased, whatever the rows' day."""
+    """Return a table without the rows of users who were ever erased, whatever the rows' day.
+
+    Every row must have a user_id.
+    """
     if not len(tombstones):
         return table
     user_id = table["user_id"].cast(pa.string())
