@@ -1,7 +1,10 @@
-"""Look at landed files as an ingest does first."""
+"""Look at landed files: at their headers, as an ingest does first, and at their rows."""
 
 from datetime import date
 from pathlib import Path
+
+import pandas as pd
+import pyarrow.dataset
 
 from jobs.landing.folders import Landing
 from jobs.landing.rows import LandedFiles, inspect
@@ -15,3 +18,9 @@ def look(landing: Path, table: str = "events", ds: str = D1) -> LandedFiles:
     source = Landing(str(landing))
     days = source.days(table, date.fromisoformat(ds))
     return inspect(source, table, (file for day in days for file in day.files))
+
+
+def landed(landing: Path, table: str, day: str) -> pd.DataFrame:
+    """Return all rows of a day's files."""
+    dataset = pyarrow.dataset.dataset(landing / table / f"ds={day}", exclude_invalid_files=True)
+    return dataset.to_table().to_pandas()

@@ -13,6 +13,7 @@ import pytest
 
 from jobs.landing.adapters.online_retail import online_retail
 from jobs.landing.adapters.published import SourceError
+from tests.jobs.landing.looking import landed
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 FIRST_DAY = [
@@ -39,10 +40,6 @@ def src(tmp_path: Path) -> Path:
     for day, lines in {"2010-12-01": FIRST_DAY, "2010-12-03": THIRD_DAY}.items():
         (folder / f"{day}.csv.gz").write_bytes(gzip.compress("\n".join([HEADER, *lines]).encode()))
     return folder
-
-
-def landed(landing: Path, table: str, day: str) -> pd.DataFrame:
-    return ds.dataset(landing / table / f"ds={day}", exclude_invalid_files=True).to_table().to_pandas()
 
 
 def digest(landing: Path) -> str:

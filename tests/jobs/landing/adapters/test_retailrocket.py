@@ -10,6 +10,7 @@ import pytest
 
 from jobs.landing.adapters.published import SourceError
 from jobs.landing.adapters.retailrocket import retailrocket, retailrocket_buyers
+from tests.jobs.landing.looking import landed
 
 DAY_MS = 86_400_000
 MAY_3 = 1_430_611_200_000  # 2015-05-03 00:00 UTC
@@ -49,10 +50,6 @@ def src(tmp_path: Path) -> Path:
     (folder / "item_properties_part1.csv.gz").write_bytes(gzip.compress("\n".join(PART_1).encode()))
     (folder / "item_properties_part2.csv").write_text("\n".join(PART_2))
     return folder
-
-
-def landed(landing: Path, table: str, day: str) -> pd.DataFrame:
-    return ds.dataset(landing / table / f"ds={day}", exclude_invalid_files=True).to_table().to_pandas()
 
 
 def items(landing: Path, day: str) -> dict[str, list[object]]:
