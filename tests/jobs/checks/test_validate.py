@@ -1,5 +1,6 @@
-"""The gates: what a contract asks for is held, told with rows, and stops the run only where it says `fail`."""
+"""Every check of a contract is made, reported with rows, and stops the run only where it says `fail`."""
 
+import json
 import re
 from datetime import date
 from pathlib import Path
@@ -8,9 +9,17 @@ import pandas as pd
 import pytest
 
 from jobs.checks import validate as validation
-from jobs.checks.expectations import UnknownCheckError, expectation, single_checks
-from jobs.checks.validate import ValidationFailedError, check_table, page_path, report_path, validate
-from jobs.lake.contracts import Check, contract, spark_schema, tables
+from jobs.checks.kinds import KINDS, UnknownCheckError, expectation_of, single_checks
+from jobs.checks.validate import (
+    ValidationFailedError,
+    check_table,
+    page_path,
+    report_path,
+    table_remedy,
+    validate,
+)
+from jobs.lake.contracts import Check, Contract, contract, spark_schema, tables
+from jobs.lake.tables import BUILT_BY
 
 DAY = date(2026, 1, 1)
 ITEMS, USERS = "staging/items", "staging/users"
@@ -29,19 +38,15 @@ def frame(spark):
 
 
 @pytest.fixture(params=["pandas", "spark"])
-def checked(request, frame, monkeypatch):
-    """Return the results of checks, as if a contract asked for them, by each engine that judges tables."""
+def checked(request, frame):
+    """Return the results of checks, as if a contract had them, by each engine that judges tables."""
 
-    def of(*checks: Check, rows=frame):
-        class Given:
-            grain = ("ds", "item_id")
-
-        Given.checks = checks
-        monkeypatch.setattr(validation, "contract", lambda name: Given)
+    def results_of(*checks: Check, rows=frame):
+        table = Contract("marts/given", "", ("ds", "item_id"), (), checks, ())
         judged = rows if request.param == "spark" else rows.toArrow().to_pandas(types_mapper=pd.ArrowDtype)
-        return check_table("marts/given", judged, lambda: rows)
+        return check_table(table, judged, lambda: rows)
 
-    return of
+    return results_of
 
 
 def items(spark, *rows):
@@ -55,7 +60,7 @@ def users(spark):
 
 
 def test_each_kind_of_check_counts_the_rows_that_break_it(checked):
-    asked = {
+    expected = {
         "not_null": ({"columns": ["item_id", "category"]}, [1, 1]),
         "not_all_null": ({"column": "item_id"}, [None]),
         "unique": ({"columns": ["ds", "item_id", "rank"]}, [2]),
@@ -65,8 +70,9 @@ def test_each_kind_of_check_counts_the_rows_that_break_it(checked):
         "matches": ({"column": "category", "pattern": "^[a-z/]+$"}, [1]),
         "length": ({"column": "category", "max": 3}, [1]),
     }
-    results = checked(*(Check(kind, arguments, "fail") for kind, (arguments, _) in asked.items()))
-    assert [result.bad_rows for result in results] == [count for _, counts in asked.values() for count in counts]
+    results = checked(*(Check(kind, arguments, "fail") for kind, (arguments, _) in expected.items()))
+    assert [result.bad_rows for result in results] == [count for _, counts in expected.values() for count in counts]
+    assert set(expected) | {"row_count"} == set(KINDS), "a kind of check has no test"
     assert [result.passed for result in results] == [result.bad_rows is None for result in results]
     between = next(result for result in results if result.check.startswith("between"))
     assert between.examples == ["item_id=None, rank=-7", "item_id=b, rank=2", "item_id=b, rank=2"]
@@ -91,10 +97,10 @@ def test_an_empty_table_fails_only_a_count_of_rows(checked, frame):
         rows=frame.where("false"),
     )
     assert [result.passed for result in results] == [True, True, True, False]
-    assert results[-1].told == "it has 0 rows"
+    assert results[-1].detail == "it has 0 rows"
 
 
-def test_a_column_of_nothing_but_nulls_is_told(checked, frame):
+def test_a_column_of_nothing_but_nulls_is_reported(checked, frame):
     (result,) = checked(Check("not_all_null", {"column": "score"}, "warn"), rows=frame.where("item_id IS NULL"))
     assert (result.passed, result.severity, result.bad_rows) == (False, "warn", 1)
 
@@ -102,23 +108,23 @@ def test_a_column_of_nothing_but_nulls_is_told(checked, frame):
 def test_a_check_of_a_column_that_is_not_there_fails_and_says_so(checked):
     (result,) = checked(Check("not_null", {"columns": ["colour"]}, "fail"))
     assert not result.passed
-    assert "colour" in result.told
+    assert "colour" in result.detail
 
 
 def test_a_failed_check_stops_the_run_with_the_table_the_check_the_count_and_rows(spark, lake):
     lake.write(items(spark, ("mug", -5), ("cup", 3)), ITEMS, DAY, inputs={})
     with pytest.raises(ValidationFailedError) as stopped:
         validate(lake, [ITEMS], DAY)
-    told = str(stopped.value)
-    assert "ds=2026-01-01: staging/items breaks between (column price_minor, min 0): 1 rows" in told
-    assert "item_id=mug, price_minor=-5" in told
-    assert "land the day again" in told
+    message = str(stopped.value)
+    assert "ds=2026-01-01: staging/items breaks between (column price_minor, min 0): 1 rows" in message
+    assert "item_id=mug, price_minor=-5" in message
+    assert "land the day again, then run topshelf stage ingest --ds 2026-01-01" in message
     stored = lake.get_json("marts/validation/ds=2026-01-01/by-hand.json")
     failed = [check for check in stored["results"] if not check["passed"]]
     assert [(check["check"], check["bad_rows"]) for check in failed] == [("between (column price_minor, min 0)", 1)]
 
 
-def test_a_warning_is_told_and_stops_nothing(spark, lake):
+def test_a_warning_is_reported_and_stops_nothing(spark, lake):
     rows = [("i", None, None, "s", "mug", "view", None, DAY, None, None, None, None, None, None, None, None, None)]
     frame = spark.createDataFrame(rows, spark_schema(contract("staging/interactions")))
     lake.write(
@@ -135,13 +141,40 @@ def test_a_day_of_no_rows_is_checked_like_any_other(spark, lake):
 
 
 @pytest.mark.parametrize("table", tables())
-def test_every_contract_asks_only_for_checks_that_exist(table):
-    assert all(expectation(check) for check in single_checks(contract(table).checks))
+def test_every_contract_has_only_checks_that_exist(table):
+    assert all(expectation_of(check) for check in single_checks(contract(table).checks))
 
 
-def test_an_unknown_check_is_told_with_those_that_exist():
+@pytest.mark.parametrize("table", tables())
+def test_the_remedy_for_a_table_names_the_stage_that_builds_it(table):
+    assert table_remedy(table, DAY).endswith(f"then run topshelf stage {BUILT_BY[table].stage} --ds 2026-01-01")
+
+
+def test_the_remedy_for_a_feature_names_its_query_and_for_a_mart_its_module():
+    assert "sql/features/user.sql" in table_remedy("features/user", DAY)
+    assert "jobs.shelves.top_n" in table_remedy("marts/top_n", DAY)
+
+
+def test_an_unknown_check_is_refused_with_those_that_exist():
     with pytest.raises(UnknownCheckError, match="there is no check roundish; there are between, finite, in_set"):
-        expectation(Check("roundish", {}, "fail"))
+        expectation_of(Check("roundish", {}, "fail"))
+
+
+def test_the_stored_results_keep_their_keys(spark, lake):
+    lake.write_days(users(spark), USERS, [DAY], inputs={DAY: {}})
+    validate(lake, [USERS], DAY)
+    stored = json.loads(Path(lake.root, report_path(DAY, "by-hand")).read_text())
+    assert (stored["ds"], stored["run"], stored["row_counts"]) == ("2026-01-01", "by-hand", {USERS: 0})
+    assert set(stored) == {"ds", "run", "row_counts", "results"}
+    assert stored["results"][0] == {
+        "table": USERS,
+        "check": "not_null (column user_id)",
+        "severity": "fail",
+        "passed": True,
+        "bad_rows": None,
+        "told": "",
+        "examples": [],
+    }
 
 
 @pytest.mark.parametrize("limit", [0, 2_000_000])
@@ -152,14 +185,14 @@ def test_a_large_table_is_judged_on_spark_and_a_small_one_without_and_both_find_
     lake.write(items(spark, ("mug", -5), ("cup", 3), ("cup", 4), ("jar", None)), ITEMS, DAY, inputs={})
     with pytest.raises(ValidationFailedError):
         validate(lake, [ITEMS], DAY)
-    failed = {one["check"]: one["bad_rows"] for one in lake.get_json(report_path(DAY, "by-hand"))["results"]}
-    assert {check: count for check, count in failed.items() if count is not None} == {
+    results = lake.get_json(report_path(DAY, "by-hand"))["results"]
+    assert {result["check"]: result["bad_rows"] for result in results if result["bad_rows"] is not None} == {
         "between (column price_minor, min 0)": 1,
         "unique (columns ['ds', 'item_id'])": 2,
     }
 
 
-def test_a_small_table_that_holds_its_checks_needs_no_spark(spark, lake, monkeypatch):
+def test_a_small_table_that_passes_its_checks_needs_no_spark(spark, lake, monkeypatch):
     lake.write(items(spark, ("mug", 5), ("cup", 3)), ITEMS, DAY, inputs={})
     monkeypatch.setattr(validation, "session", lambda: pytest.fail("Spark was asked for"))
     assert validate(lake, [ITEMS], DAY).failures == []
