@@ -1,4 +1,4 @@
-"""Step 5, items worth ranking for every shopper, from many sources, merged.
+"""Step 5: many sources list items for every shopper; fusion keeps those that are worth ranking.
 
 Reads `features/` and `artifacts/`. Writes `marts/candidates`. Next: `jobs.ranking` scores them.
 """

@@ -22,7 +22,7 @@ from jobs.config.rules import Rules
 from jobs.features.shoppers import ShopperHistories
 from jobs.lake.lake import Lake
 from jobs.lake.tables import ITEM
-from jobs.numeric.arrays import Flags, Whole, is_in, pair_keys
+from jobs.numeric.arrays import Flags, Integers, Whole, is_in, pair_keys
 
 NOBODY = 32_767
 """The minimum age of a blocked item, in years."""
@@ -53,12 +53,12 @@ class Withheld:
         """Which items no list may hold: [n_items]."""
         return np.asarray(self.least_age.min(axis=1) >= NOBODY)
 
-    def kept(self, shoppers: ShopperHistories, user: Whole, item: npt.NDArray[np.integer[Any]]) -> Flags:
+    def kept(self, shoppers: ShopperHistories, user: Whole, item: Integers) -> Flags:
         """Tell which pairs (user, item) may stand on the user's shelf."""
         keys = pair_keys(user, item, shoppers.n_items)
         return self.of_age(shoppers, user, item) & ~is_in(keys, self._just_bought(shoppers))
 
-    def of_age(self, shoppers: ShopperHistories, user: Whole, item: npt.NDArray[np.integer[Any]]) -> Flags:
+    def of_age(self, shoppers: ShopperHistories, user: Whole, item: Integers) -> Flags:
         """Tell which items may be shown to the user at all; to an unknown age, none with an age limit."""
         n_users = len(shoppers)
         age = _at_each(shoppers.users.get("age_band"), n_users, 0, age_of)

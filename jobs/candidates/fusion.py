@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from jobs.candidates.lists import RankedItems
-from jobs.numeric.arrays import Flags, Values, Whole, best_in_group, pair_keys
+from jobs.numeric.arrays import Flags, Integers, Values, Whole, best_in_group, pair_keys
 from serving.snapshot.record import SOURCES
 
 SOURCE_CODE = {source: code for code, source in enumerate(SOURCES)}
@@ -49,7 +48,7 @@ class FusedItems:
         return FusedItems(self.user[rows], self.item[rows], self.source[rows], self.sources[rows], self.score[rows])
 
 
-def reciprocal_rank(rank: npt.NDArray[Any]) -> Values:
+def reciprocal_rank(rank: Integers | Values) -> Values:
     """Return what a place in one list, from 0, adds to an item's score."""
     return np.asarray(1.0 / (RRF_K + 1 + rank), dtype=np.float64)
 

@@ -1,6 +1,6 @@
 """The list that each source makes for every shopper, best item first."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from jobs.candidates.sources import ShopperScores, Sources
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import Floats, Whole, is_in, pair_keys, rank_in_group
+from jobs.numeric.arrays import Floats, Integers, Whole, is_in, pair_keys, rank_in_group
 
 QUOTA = {
     "bought_before": 200,
@@ -61,7 +61,7 @@ def scored_lists(shoppers: ShopperHistories, sources: Sources, scores: ShopperSc
     return lists | {name: _strongest(scores.by_neighbours[name], seen, QUOTA[name]) for name in LISTED}
 
 
-def _first_of_each(user: Whole, item: npt.NDArray[Any], quota: int) -> RankedItems:
+def _first_of_each(user: Whole, item: Integers, quota: int) -> RankedItems:
     """Rank each user's items, which come in order of preference, and keep the first `quota`."""
     rank = rank_in_group(user)
     kept = rank < quota

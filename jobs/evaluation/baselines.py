@@ -24,9 +24,9 @@ from jobs.numeric.list_metrics import K, marked
 POPULARITY_DAYS = 30
 EASE_LAMBDA = 1000.0
 EASE_MAX_ITEMS = 10_000
-"""EASE inverts a dense matrix of items by items: 800 MB and some two minutes of a core at this size."""
+"""EASE inverts a dense items x items matrix: at this size 800 MB, and about two minutes of one core."""
 KNN_MAX_PRODUCTS = 10**10
-"""Above EASE_MAX_ITEMS, item-kNN goes by way of the users; this many multiplications take about two minutes."""
+"""Above EASE_MAX_ITEMS, item-kNN is summed over users; so many multiplications take about two minutes."""
 ALS_FACTORS, ALS_ALPHA, ALS_REGULARIZATION, ALS_ITERATIONS = 128, 10.0, 5.0, 15
 ALS_MAX_PAIRS = 10**7
 """ALS alone takes about two minutes of a core from this many pairs of user and item."""
@@ -63,7 +63,7 @@ class History:
 
     @cached_property
     def met(self) -> npt.NDArray[np.int64]:
-        """The columns of `binary` with any event: the others share nobody with any item and weigh nothing."""
+        """The columns of `binary` with an entry; an item without one shares no user with any item."""
         return np.flatnonzero(np.diff(self.binary.tocsc().indptr))
 
     def together(self) -> Values:
@@ -126,7 +126,7 @@ def bought_before_scorer(history: History) -> Scorer:
 
 
 def item_knn_scorer(history: History) -> Scorer:
-    """Score by the sum of cosines to the user's items, all neighbours and the item itself among them; binary matrix.
+    """Score by the sum of an item's cosines with the user's items, the item itself included, on the binary matrix.
 
     Sarwar et al., Item-based collaborative filtering recommendation algorithms, WWW 2001.
     """
@@ -139,14 +139,14 @@ def item_knn_scorer(history: History) -> Scorer:
     binary = history.binary
     scale = 1.0 / np.sqrt(np.maximum(np.diff(binary.tocsc().indptr), 1))
     scaled = sparse.csr_matrix(binary @ sparse.diags(scale))
-    # By way of the users: the matrix of items by items would not fit, and is the same sum.
+    # The same sum, taken over users: an items x items matrix would not fit into memory.
     return lambda rows: np.asarray(((scaled[rows] @ binary.T) @ scaled).toarray())
 
 
 def knn_products(history: History, rows: npt.NDArray[np.int64]) -> float:
-    """Return how many multiplications item-kNN takes for these users by way of the users who share their items."""
-    a_user = np.diff(history.binary.indptr).astype(np.float64)
-    return float((history.binary[rows] @ (history.binary.T @ a_user)).sum())
+    """Return how many multiplications item-kNN takes for these users when it is summed over users."""
+    items_of_user = np.diff(history.binary.indptr).astype(np.float64)
+    return float((history.binary[rows] @ (history.binary.T @ items_of_user)).sum())
 
 
 def ease_scorer(history: History) -> Scorer:

@@ -1,4 +1,4 @@
-"""Step 4, features to models: ALS, neighbours, EASE, content vectors, two towers.
+"""Step 4: models are trained on features: ALS, item-item neighbours, EASE, content vectors, two towers.
 
-Reads `features/`. Writes `artifacts/`. Next: `jobs.candidates`.
+Reads `staging/interactions` and `features/`. Writes `artifacts/`. Next: `jobs.candidates`.
 """

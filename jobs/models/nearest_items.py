@@ -60,7 +60,7 @@ class MeasuredIndex:
     distances: float
     """How many distances a query computes, on average."""
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return IndexFacts as a manifest holds them."""
         return msgspec.structs.asdict(IndexFacts(self.kind, round(self.recall, 4), round(self.distances)))
 

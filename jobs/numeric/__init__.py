@@ -1,1 +1,1 @@
-"""Plain NumPy: arrays of pairs and metrics of ranked lists. It knows neither lake nor shop."""
+"""Plain NumPy: helpers for flat arrays of pairs, and metrics of ranked lists. Knows neither the lake nor the shop."""

@@ -10,13 +10,14 @@ import scipy.sparse as sp
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.integer[Any]]
 Positions = npt.NDArray[np.int64]
 """Positions in the catalogue, or rows of another array; -1 for none."""
 Values = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 
-def rank_in_group(group: npt.NDArray[np.integer[Any]]) -> Whole:
+def rank_in_group(group: Integers) -> Whole:
     """Return each row's place among the rows of its group, from 0, in their order; `group` ascends.
 
     >>> rank_in_group(np.array([3, 3, 3, 8, 9, 9])).tolist()
@@ -25,7 +26,7 @@ def rank_in_group(group: npt.NDArray[np.integer[Any]]) -> Whole:
     return np.asarray(np.arange(len(group)) - np.searchsorted(group, group), dtype=np.int64)
 
 
-def rank_by_order(group: npt.NDArray[np.integer[Any]], order: Whole) -> Whole:
+def rank_by_order(group: Integers, order: Whole) -> Whole:
     """Return each row's rank within its group, from 0; `order` sorts the rows by group, then best first.
 
     >>> user, score = np.array([1, 0, 1]), np.array([5, 7, 9])
@@ -37,9 +38,7 @@ def rank_by_order(group: npt.NDArray[np.integer[Any]], order: Whole) -> Whole:
     return rank
 
 
-def best_in_group(
-    group: npt.NDArray[np.integer[Any]], score: npt.NDArray[Any], tie: npt.NDArray[Any], most: int
-) -> Whole:
+def best_in_group(group: Integers, score: npt.NDArray[Any], tie: npt.NDArray[Any], most: int) -> Whole:
     """Return the rows with the `most` highest scores of each group: by group, then best first, then `tie` ascending.
 
     >>> best_in_group(np.array([0, 1, 1, 1]), np.array([5, 2, 9, 9]), np.array([1, 2, 4, 3]), 2).tolist()
@@ -49,7 +48,7 @@ def best_in_group(
     return np.asarray(order[rank_in_group(group[order]) < most], dtype=np.int64)
 
 
-def find_sorted(sorted_keys: npt.NDArray[np.integer[Any]], keys: npt.NDArray[np.integer[Any]]) -> Positions:
+def find_sorted(sorted_keys: Integers, keys: Integers) -> Positions:
     """Return where each of `keys` (of any shape) stands in `sorted_keys`, which ascends; -1 where it is missing.
 
     Of equal keys in `sorted_keys`, the first is returned.
@@ -68,7 +67,7 @@ def is_in(keys: Whole, sorted_keys: Whole) -> Flags:
     return find_sorted(sorted_keys, keys) >= 0
 
 
-def pair_keys(user: Whole, item: npt.NDArray[np.integer[Any]], n_items: int) -> Whole:
+def pair_keys(user: Whole, item: Integers, n_items: int) -> Whole:
     """Return one number for each (user, item): the keys ascend where the pairs do."""
     return user.astype(np.int64) * n_items + item
 

@@ -1,43 +1,47 @@
 """Ranking metrics over many users' lists at once: recall, NDCG, hit rate, coverage, Gini, novelty, and intervals.
 
-A list is a row of catalogue positions, best first, padded with -1 at its end; it holds an item at most once. Truth
-and what a user has seen are CSR matrices of the same rows, [users, items], whose stored entries mark the items.
+A list is a row of catalogue positions, best first, padded with -1 at its end; it holds an item at most once. What a
+user chose (truth) and what a user had seen are CSR matrices [users, items]; their stored entries mark the items.
 
 >>> score_lists(lists, truth, seen, audience, n_history_users=4_086).metrics["new"]["recall@20"]
 """
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from jobs.numeric.arrays import Positions, Values, find_sorted
+from jobs.numeric.arrays import Flags, Positions, Values, find_sorted
 
 K = 20
+"""Where lists are cut."""
 DRAWS = 1_000
+"""Bootstrap samples of an interval."""
 _CELLS_A_BLOCK = 1 << 23
 
 Name = TypeVar("Name", bound=Hashable)
+Nested = TypeVar("Nested")
 
 
 class RepeatedItemError(ValueError):
-    """A list holds an item twice, so its recall could exceed 1."""
+    """A list holds an item twice, so that its recall could exceed 1."""
 
 
 @dataclass(frozen=True)
 class ListScores:
-    """What lists are worth: means over users, and each user's own values for intervals and paired differences.
+    """The metrics of lists, by `all` (every item counts) and `new` (only items that the user had not seen).
 
-    The keys of `n_users`, `metrics` and `values` are `all` (every item counts) and `new` (only items that the user
-    has not seen, the list filtered before it is cut). Users without any truth of that kind are not in it.
+    For `new`, seen items leave a list before it is cut. Only users who chose an item of that kind count.
     """
 
     n_users: dict[str, int]
     metrics: dict[str, dict[str, float]]
+    """Means over the users, by the metric's name."""
     values: dict[str, dict[str, Values]]
+    """Each user's own values, for intervals and paired differences."""
 
 
 def score_lists(
@@ -49,12 +53,12 @@ def score_lists(
     *,
     k: int = K,
 ) -> ListScores:
-    """Score lists [n_users, length] against truth, as they are and with what was seen taken out first.
+    """Score lists [n_users, length] against truth: as they are, and without what was seen.
 
     Args:
-        lists: positions in the catalogue, best first, -1 where it has ended. A user without a list is a row of -1.
-        truth: CSR [n_users, n_items]: what the user really chose.
-        seen: CSR [n_users, n_items]: what the user had chosen before; leaves `new` lists and `new` truth.
+        lists: positions in the catalogue, best first, then -1. A user without a list has a row of -1.
+        truth: CSR [n_users, n_items]: what the user chose.
+        seen: CSR [n_users, n_items]: what the user had chosen before. It leaves the lists and the truth of `new`.
         audience: int [n_items]: distinct users of each item in the history.
         n_history_users: distinct users in the history.
         k: where a list is cut.
@@ -64,16 +68,16 @@ def score_lists(
     """
     _check_lists(lists)
     truth = marked(truth)
-    fresh = sparse.csr_matrix(truth - truth.multiply(marked(seen)))
-    fresh.eliminate_zeros()
-    kinds = {"all": (lists[:, :k], truth), "new": (without_seen(lists, seen)[:, :k], fresh)}
+    new = sparse.csr_matrix(truth - truth.multiply(marked(seen)))
+    new.eliminate_zeros()
+    kinds = {"all": (lists[:, :k], truth), "new": (without_seen(lists, seen)[:, :k], new)}
     n_users, metrics, values = {}, {}, {}
-    for kind, (all_lists, all_chosen) in kinds.items():
-        asked = np.flatnonzero(np.diff(all_chosen.indptr) > 0)
-        cut, chosen = all_lists[asked], sparse.csr_matrix(all_chosen[asked])
-        n_users[kind] = len(asked)
+    for kind, (kind_lists, kind_truth) in kinds.items():
+        users = np.flatnonzero(np.diff(kind_truth.indptr) > 0)
+        cut, chosen = kind_lists[users], sparse.csr_matrix(kind_truth[users])
+        n_users[kind] = len(users)
         values[kind] = user_values(cut, chosen, k)
-        metrics[kind] = {name: _mean(of) for name, of in values[kind].items()}
+        metrics[kind] = {name: _mean(user_value) for name, user_value in values[kind].items()}
         metrics[kind][f"coverage@{k}"] = coverage(cut, chosen.shape[1], k)
         metrics[kind][f"gini@{k}"] = gini(cut, chosen.shape[1], k)
         metrics[kind][f"novelty@{k}"] = novelty(cut, audience, n_history_users, k)
@@ -82,15 +86,15 @@ def score_lists(
 
 def user_values(lists: Positions, truth: sparse.csr_matrix, k: int = K) -> dict[str, Values]:
     """Return each user's `recall@k`, `ndcg@k` and `hit_rate@k`, [n_users] each; a user without truth has 0."""
-    found = hits(lists[:, :k], truth)
+    is_hit = hits(lists[:, :k], truth)
     return {
-        f"recall@{k}": recall(found, truth),
-        f"ndcg@{k}": ndcg(found, truth, k),
-        f"hit_rate@{k}": np.asarray(found.any(axis=1), dtype=np.float64),
+        f"recall@{k}": recall(is_hit, truth),
+        f"ndcg@{k}": ndcg(is_hit, truth, k),
+        f"hit_rate@{k}": np.asarray(is_hit.any(axis=1), dtype=np.float64),
     }
 
 
-def hits(lists: Positions, truth: sparse.csr_matrix) -> npt.NDArray[np.bool_]:
+def hits(lists: Positions, truth: sparse.csr_matrix) -> Flags:
     """Tell for each place [n_users, length] whether its item is in the user's row of `truth`."""
     n_users, n_items = truth.shape
     rows = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(truth.indptr))
@@ -99,29 +103,29 @@ def hits(lists: Positions, truth: sparse.csr_matrix) -> npt.NDArray[np.bool_]:
     return (lists >= 0) & (find_sorted(keys, wanted) >= 0)
 
 
-def recall(found: npt.NDArray[np.bool_], truth: sparse.csr_matrix) -> Values:
-    """Return the share of each user's items that was found."""
-    return np.asarray(found.sum(axis=1) / np.maximum(np.diff(truth.indptr), 1), dtype=np.float64)
+def recall(is_hit: Flags, truth: sparse.csr_matrix) -> Values:
+    """Return the share of each user's chosen items that stand in the list."""
+    return np.asarray(is_hit.sum(axis=1) / np.maximum(np.diff(truth.indptr), 1), dtype=np.float64)
 
 
-def ndcg(found: npt.NDArray[np.bool_], truth: sparse.csr_matrix, k: int = K) -> Values:
-    """Return each user's NDCG with binary gains; the ideal list holds min(k, items chosen) hits at its head.
+def ndcg(is_hit: Flags, truth: sparse.csr_matrix, k: int = K) -> Values:
+    """Return each user's NDCG with binary gains; the ideal list starts with min(k, items chosen) hits.
 
     Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, TOIS 20(4), 2002.
     """
     discount = 1.0 / np.log2(np.arange(k) + 2.0)
     ideal = np.cumsum(discount)[np.clip(np.diff(truth.indptr), 1, k) - 1]
-    return np.asarray((found * discount[: found.shape[1]]).sum(axis=1) / ideal, dtype=np.float64)
+    return np.asarray((is_hit * discount[: is_hit.shape[1]]).sum(axis=1) / ideal, dtype=np.float64)
 
 
 def coverage(lists: Positions, n_items: int, k: int = K) -> float:
-    """Return the share of the catalogue's items that stand in the first k of any list."""
+    """Return the share of the catalogue's items that stand in the first k places of any list."""
     cut = lists[:, :k]
     return len(np.unique(cut[cut >= 0])) / max(n_items, 1)
 
 
 def gini(lists: Positions, n_items: int, k: int = K) -> float:
-    """Return how unevenly the first k places fall on the catalogue: 0 where every item has as many, near 1 for a few.
+    """Return how unevenly items share the first k places: 0 if all have as many, near 1 if a few have them all.
 
     Fleder and Hosanagar, Blockbuster culture's next rise or fall, Management Science 55(5), 2009.
     """
@@ -135,23 +139,23 @@ def gini(lists: Positions, n_items: int, k: int = K) -> float:
 def novelty(lists: Positions, audience: npt.NDArray[np.int64], n_history_users: int, k: int = K) -> float:
     """Return the mean self-information of the items in the first k, in bits: -log2(share of users who know the item).
 
-    The mean of a list, then over the users that have one. An item that nobody knows counts as known to one user.
-    Zhou et al., Solving the apparent diversity-accuracy dilemma of recommender systems, PNAS 107(10), 2010.
+    It is averaged over a list, then over the users who have one. An item that nobody knows counts as known to one
+    user. Zhou et al., Solving the apparent diversity-accuracy dilemma of recommender systems, PNAS 107(10), 2010.
     """
     cut = lists[:, :k]
     filled = (cut >= 0).sum(axis=1)
     if not filled.any():
         return 0.0
     bits = -np.log2(np.clip(audience, 1, None) / max(n_history_users, 1))
-    of_list = np.where(cut >= 0, bits[np.maximum(cut, 0)], 0.0).sum(axis=1)
-    return float((of_list[filled > 0] / filled[filled > 0]).mean())
+    list_bits = np.where(cut >= 0, bits[np.maximum(cut, 0)], 0.0).sum(axis=1)
+    return float((list_bits[filled > 0] / filled[filled > 0]).mean())
 
 
 def without_seen(lists: Positions, seen: sparse.csr_matrix) -> Positions:
-    """Return the lists without the items of `seen`, closed up, order kept, padded with -1 to the same length."""
-    gone = hits(lists, seen) | (lists < 0)
-    order = np.argsort(gone, axis=1, kind="stable")
-    return np.asarray(np.where(np.take_along_axis(gone, order, 1), -1, np.take_along_axis(lists, order, 1)))
+    """Return the lists without the items of `seen`, in the same order, padded with -1 to the same length."""
+    dropped = hits(lists, seen) | (lists < 0)
+    order = np.argsort(dropped, axis=1, kind="stable")
+    return np.asarray(np.where(np.take_along_axis(dropped, order, 1), -1, np.take_along_axis(lists, order, 1)))
 
 
 def intervals(
@@ -159,9 +163,9 @@ def intervals(
 ) -> dict[Name, list[float]]:
     """Return [low, high] of each mean by a bootstrap over users (percentiles; Efron and Tibshirani, 1993).
 
-    All values are of the same users; a difference between two lists may be one.
+    All values belong to the same users. They may be differences between two lists. Empty ones have no interval.
     """
-    names = [name for name, of in values.items() if len(of)]
+    names = [name for name, user_value in values.items() if len(user_value)]
     if not names:
         return {}
     matrix = np.stack([values[name] for name in names], axis=1)
@@ -176,11 +180,11 @@ def intervals(
     ]
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(np.concatenate(means), [tail, 1.0 - tail], axis=0)
-    return {name: [float(low[at]), float(high[at])] for at, name in enumerate(names)}
+    return {name: [float(low[column]), float(high[column])] for column, name in enumerate(names)}
 
 
 def marked(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return the matrix with 1 for every stored entry, each once, indices sorted."""
+    """Return the matrix with a 1 for every pair that has an entry, indices sorted."""
     ones = sparse.csr_matrix(matrix, dtype=np.float64, copy=True)
     ones.sum_duplicates()
     ones.data[:] = 1.0
@@ -201,10 +205,14 @@ def _mean(values: Values) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def rounded(value: Any, digits: int = 6) -> Any:
-    """Return nested dicts and lists with their floats rounded, so that a report does not carry a sum's last bits."""
+def rounded(value: Nested, digits: int = 6) -> Nested:
+    """Return nested dicts and lists with their floats rounded, so that a report does not hold a sum's last bits."""
+    return cast(Nested, _rounded(value, digits))
+
+
+def _rounded(value: object, digits: int) -> object:
     if isinstance(value, dict):
-        return {key: rounded(inner, digits) for key, inner in value.items()}
+        return {key: _rounded(inner, digits) for key, inner in value.items()}
     if isinstance(value, list):
-        return [rounded(inner, digits) for inner in value]
+        return [_rounded(inner, digits) for inner in value]
     return round(value, digits) if isinstance(value, float) else value

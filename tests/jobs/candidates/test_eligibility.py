@@ -51,16 +51,16 @@ def people(shop: ShopperHistories, region: Sequence[Any], age_band: Sequence[Any
     ("band", "age"),
     [("18-24", 18), ("65+", 65), ("0-17", 0), (" 25 to 34", 25), ("18", 18), ("21_30", 21), ("18\N{EN DASH}24", 18)],
 )
-def test_an_age_band_is_taken_at_its_lower_end(band: str, age: int) -> None:
+def test_an_age_band_counts_as_its_lowest_age(band: str, age: int) -> None:
     assert age_of(band) == age
 
 
 @pytest.mark.parametrize("band", ["<18", "under 18", "1980s", "1980-1989", "adult", "-24", "18yrs"])
-def test_a_band_without_a_lower_end_tells_no_age(band: str) -> None:
+def test_a_band_without_a_lowest_age_is_an_unknown_age(band: str) -> None:
     assert age_of(band) == 0
 
 
-def test_what_is_blocked_is_kept_from_everybody_by_item_path_brand_and_seller() -> None:
+def test_items_are_blocked_for_everybody_by_item_category_brand_and_seller() -> None:
     rules = {"blocked": {"items": ["item-0000"], "categories": ["home"], "brands": ["Acme"], "sellers": ["s-2"]}}
     withheld = of(
         8,
@@ -73,7 +73,7 @@ def test_what_is_blocked_is_kept_from_everybody_by_item_path_brand_and_seller() 
     assert withheld.from_strangers.tolist() == withheld.from_everybody.tolist()
 
 
-def test_a_least_age_is_the_regions_and_the_strictest_where_nobody_knows_the_region() -> None:
+def test_a_minimum_age_is_the_regions_own_and_the_strictest_where_the_region_is_unknown() -> None:
     rules = {
         "age_limits": [
             {"category": "drinks", "least_age": 18, "by_region": {"US": 21, "DE": 0}},
@@ -108,7 +108,7 @@ def test_a_least_age_is_the_regions_and_the_strictest_where_nobody_knows_the_reg
         (9, 10.0, 99.0, True),
     ],
 )
-def test_what_was_just_bought_waits_for_its_rhythm(
+def test_what_was_just_bought_is_withheld_until_it_is_due_again(
     days_ago: int, own_gap: float, items_gap: float | None, shown: bool
 ) -> None:
     withheld = of(2, {"just_bought": {"days": 30}}, mean_gap_days=[items_gap, None])
@@ -170,7 +170,7 @@ def least_age(item: Mapping[str, Any], region: str | None, rules: Mapping[str, A
 
 @settings(max_examples=40, deadline=None)
 @given(some_rules, st.integers(0, 2), st.sampled_from([0, 10]), st.integers(0, 100), st.booleans())
-def test_no_list_of_a_night_breaks_a_rule_and_none_is_short_that_need_not_be(
+def test_no_list_breaks_a_rule_and_shelves_stay_full(
     rules: Mapping[str, Any], seed: int, dormant_days: int, draw: int, candidates_know: bool
 ) -> None:
     shop, drawn = drawn_shop(seed)

@@ -39,7 +39,7 @@ def touched(shop: ShopperHistories) -> set[tuple[int, int]]:
 
 @settings(max_examples=30, deadline=None)
 @given(SEEDS, PER_USER)
-def test_a_shopper_has_at_most_so_many_candidates_each_once_and_all_in_order(seed: int, per_user: int) -> None:
+def test_candidates_are_unique_ordered_and_at_most_per_user(seed: int, per_user: int) -> None:
     shop, drawn = drawn_shop(seed)
     found = candidates(shop, drawn, per_user)
     keys = found.user * len(drawn.catalogue) + found.item
@@ -53,7 +53,7 @@ def test_a_shopper_has_at_most_so_many_candidates_each_once_and_all_in_order(see
 
 @settings(max_examples=10, deadline=None)
 @given(SEEDS, PER_USER)
-def test_fewer_candidates_are_a_part_of_more(seed: int, per_user: int) -> None:
+def test_a_lower_limit_keeps_a_subset_of_the_candidates(seed: int, per_user: int) -> None:
     shop, drawn = drawn_shop(seed)
     fewer, more = (candidates(shop, drawn, most) for most in (per_user, per_user + 5))
     n_items = len(drawn.catalogue)
@@ -62,7 +62,7 @@ def test_fewer_candidates_are_a_part_of_more(seed: int, per_user: int) -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(SEEDS, st.lists(st.integers(0, 40), max_size=5))
-def test_shoppers_in_other_batches_keep_their_candidates(seed: int, cuts: list[int]) -> None:
+def test_candidates_do_not_depend_on_the_batch(seed: int, cuts: list[int]) -> None:
     shop, drawn = drawn_shop(seed)
     whole = candidates(shop, drawn, 30)
     bounds = sorted({0, *cuts, len(shop)})
@@ -77,7 +77,7 @@ def test_shoppers_in_other_batches_keep_their_candidates(seed: int, cuts: list[i
         np.testing.assert_allclose(found, whole.scores[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_the_same_shoppers_have_the_same_candidates_to_the_byte() -> None:
+def test_the_same_shoppers_have_the_same_candidates_byte_for_byte() -> None:
     shop, drawn = drawn_shop()
     one, other = candidates(shop, drawn, 30), candidates(shop, replace(drawn), 30)
     for name in ("user", "item", "source", "sources"):
@@ -94,7 +94,7 @@ def test_what_was_bought_before_is_cut_last_by_the_days_it_was_bought_on_then_th
     assert {31, 33, 34, 39} < set(cuts[4])  # only then what nobody bought
 
 
-def test_a_source_brings_its_quota_at_most_and_what_was_looked_at_comes_latest_first() -> None:
+def test_a_source_lists_at_most_its_quota_and_views_come_latest_first() -> None:
     n_items = QUOTA["session"] + 30
     of = catalogue(n_items, stock=[0] * n_items)
     looks = [touch(item, viewed=1, days_ago=1 + item) for item in range(n_items)]
@@ -102,7 +102,7 @@ def test_a_source_brings_its_quota_at_most_and_what_was_looked_at_comes_latest_f
     assert [item for _, item in brought_by(found, "session")] == list(range(QUOTA["session"]))
 
 
-def test_what_was_bought_is_not_what_was_only_looked_at() -> None:
+def test_bought_items_are_not_listed_as_viewed() -> None:
     of = catalogue(4, stock=[0] * 4)
     shop = shoppers(4, [touch(0, bought=1), touch(1, viewed=1), touch(2), touch(3, carted=1)])
     found = candidates(shop, sources(of), 4)
@@ -112,7 +112,7 @@ def test_what_was_bought_is_not_what_was_only_looked_at() -> None:
 
 @settings(max_examples=3, deadline=None)
 @given(SEEDS)
-def test_learned_sources_bring_only_what_the_shopper_has_not_touched_and_what_they_say_something_of(
+def test_scored_lists_hold_untouched_items_with_a_positive_score_alone(
     seed: int,
 ) -> None:
     shop, drawn = drawn_shop(seed)
@@ -126,7 +126,7 @@ def test_learned_sources_bring_only_what_the_shopper_has_not_touched_and_what_th
         assert (found.scores[name][found.source == SOURCE_CODE[name]] > 0).all(), name
 
 
-def test_what_is_out_of_stock_is_brought_only_by_the_shoppers_own_sources() -> None:
+def test_items_out_of_stock_come_only_from_lists_by_the_shoppers_history() -> None:
     shop, drawn = drawn_shop()
     found = candidates(shop, drawn, len(drawn.catalogue))
     listed = np.isin(found.source, [SOURCE_CODE[name] for name in ("popular", "trending", "new_item")])
@@ -174,7 +174,7 @@ def test_an_item_belongs_to_the_source_that_ranks_it_highest() -> None:
     assert brought_by(found, "popular") == [(0, 0), (0, 1), (0, 2)]
 
 
-def test_the_popular_trending_and_new_are_brought_to_everybody_and_newcomers_get_a_full_list() -> None:
+def test_everybody_gets_popular_trending_and_new_items_and_newcomers_a_full_list() -> None:
     shop, drawn = drawn_shop()
     found = candidates(shop, drawn, 25)
     without = [user for user in range(len(shop)) if shop.indptr[user] == shop.indptr[user + 1]]
@@ -184,7 +184,7 @@ def test_the_popular_trending_and_new_are_brought_to_everybody_and_newcomers_get
 
 
 @pytest.mark.parametrize("per_user", [1, 30])
-def test_candidates_survive_their_way_through_the_lakes_rows(per_user: int) -> None:
+def test_candidates_are_the_same_after_a_round_trip_through_rows(per_user: int) -> None:
     shop, drawn = drawn_shop()
     found = candidates(shop, drawn, per_user)
     back = from_arrow(pa.Table.from_batches([to_arrow(shop.user_id, found)]))
@@ -238,7 +238,7 @@ def test_what_was_bought_before_is_cut_last_even_where_another_source_ranks_it_h
         assert {0, 4, 5} <= set(found.item.tolist())
 
 
-def test_als_brings_nothing_to_a_shopper_it_knows_nothing_of() -> None:
+def test_als_lists_nothing_for_a_shopper_without_history() -> None:
     shop, drawn = drawn_shop()
     found = candidates(shop, drawn, 60)
     nobody = [user for user in range(len(shop)) if shop.indptr[user] == shop.indptr[user + 1]]

@@ -68,7 +68,7 @@ def test_als_is_the_shoppers_ridge_solution_around_the_item_factors() -> None:
     np.testing.assert_allclose(als, found.factors @ drawn.item_factors.T, rtol=1e-4, atol=1e-5)
 
 
-def test_taste_is_the_cosine_of_an_item_with_the_shoppers_mean_and_nothing_for_whoever_has_no_history() -> None:
+def test_taste_is_the_cosine_of_an_item_with_the_shoppers_mean_and_0_without_a_history() -> None:
     shop, drawn = drawn_shop()
     taste = score(shop, drawn).at(drawn, *PAIRS)["taste"].reshape(40, 60)
     profile = readings(shop)["faded"] @ drawn.item_vectors
@@ -79,7 +79,7 @@ def test_taste_is_the_cosine_of_an_item_with_the_shoppers_mean_and_nothing_for_w
     assert not taste[~known].any()
 
 
-def test_an_impression_is_in_no_reading_of_the_shopper() -> None:
+def test_an_impression_counts_in_no_reading_of_the_shopper() -> None:
     of = catalogue(3)
     everything = np.ones((3, 3)) - np.eye(3)
     drawn = sources(of, np.eye(3, 8), np.eye(3), item_item=everything, ease=everything, recent=everything)

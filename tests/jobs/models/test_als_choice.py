@@ -94,7 +94,7 @@ def test_without_purchases_any_positive_event_is_held_out() -> None:
     assert (found.users.tolist(), found.truth.toarray().tolist()) == ([0], [[0, 1]])
 
 
-def test_the_chosen_values_beat_bad_ones_on_days_that_took_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_chosen_values_beat_bad_ones_on_later_days(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(als_choice, "ROUNDS", ((8, 4, 25), (16, 8, 6), (32, 8, 2)))
     pairs = bare_pairs(500, 120, DS)
     is_before = np.array(pairs["event_date"].to_pylist()) <= DS - timedelta(days=14)
@@ -115,7 +115,7 @@ def laid(lake: Lake, pairs: pa.Table) -> None:
         lay(lake, "staging/interactions", of_day, pairs.filter(pa.array(day == of_day)))
 
 
-def test_a_night_keeps_the_choice_and_a_shop_may_set_its_own(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_night_reuses_the_choice_and_a_shop_may_set_values(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(als_choice, "ROUNDS", ((4, 2, 3), (8, 3, 1)))
     laid(lake, bare_pairs(260, 60, date(2026, 3, 29)))
     first = build(lake, DS, Parameters())

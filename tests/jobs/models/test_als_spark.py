@@ -72,7 +72,7 @@ def recall_of_the_planted(factors: np.ndarray) -> float:
     return float(planted.mean())
 
 
-def test_both_libraries_find_what_new_shoppers_will_like_and_say_the_same_of_their_fit(
+def test_both_libraries_fit_pairs_and_rank_for_new_shoppers_about_equally_well(
     spark: SparkSession, lake: Lake
 ) -> None:
     lay_two_tastes(lake)
@@ -98,7 +98,7 @@ def test_both_libraries_find_what_new_shoppers_will_like_and_say_the_same_of_the
     assert again.files == on_many.files
 
 
-def test_a_rating_is_implicits_confidence_less_one_and_users_have_numbers_of_their_own(spark: SparkSession) -> None:
+def test_a_rating_is_implicits_confidence_minus_one_and_each_user_has_one_number(spark: SparkSession) -> None:
     rows = [("ä", 2, 1000), ("b", 1, 5000), ("ä", 0, 500), ("Z", 0, 0), ("b", 0, 3000)]
     found = ratings_of(spark.createDataFrame(rows, "user_id string, item_pos int, weight_milli long"), 2.0).collect()
     told = {(row.user, row.item): row.rating for row in found}

@@ -85,13 +85,13 @@ def test_ease_of_a_whole_shop_is_the_direct_solution() -> None:
     np.testing.assert_allclose(found, np.maximum(wanted, 0), **CLOSE)
 
 
-def test_of_eases_rows_only_the_strongest_are_kept() -> None:
+def test_only_the_strongest_weights_of_an_ease_row_are_kept() -> None:
     whole, cut = (rows_of(train_cf(SHOP, replace(CF, neighbours=most)), "ease") for most in (30, 3))
     assert max(map(len, whole)) > 6
     assert [row[:6] for row in whole] == cut
 
 
-def test_ease_is_left_out_of_catalogues_that_are_too_large_for_it() -> None:
+def test_ease_is_left_out_where_the_catalogue_is_too_large() -> None:
     found = train_cf(SHOP, replace(CF, ease_max_items=29))
     assert len(found["ease_data"]) == len(found["ease_whole_data"]) == 0
     assert found["ease_indptr"].tolist() == [0] * 31
@@ -100,7 +100,7 @@ def test_ease_is_left_out_of_catalogues_that_are_too_large_for_it() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(DAYS_AGO)
-def test_recent_neighbours_are_the_cosine_of_the_season_alone(days_ago: np.ndarray) -> None:
+def test_recent_neighbours_are_the_cosine_over_recent_pairs_alone(days_ago: np.ndarray) -> None:
     days_ago[0] = 0
     chosen = replace(CF, neighbours=7, recent_days=60)
     found = csr(train_cf(pairs(days_ago), chosen), "recent", 7).toarray()
@@ -111,7 +111,7 @@ def test_recent_neighbours_are_the_cosine_of_the_season_alone(days_ago: np.ndarr
     np.testing.assert_allclose(found, wanted, **CLOSE)
 
 
-def test_anonymous_sessions_say_what_goes_together_and_nothing_of_taste() -> None:
+def test_anonymous_sessions_shape_neighbours_but_not_factors() -> None:
     alone = train_cf(replace(SHOP, n_users=25), CF)
     users = Pairs(SHOP.strength[:25], SHOP.days_since[:25], 25)
     np.testing.assert_array_equal(alone["item_factors"], train_cf(users, CF)["item_factors"])
@@ -124,7 +124,7 @@ def test_the_same_pairs_give_the_same_bytes_and_another_seed_other_factors() -> 
     assert not np.array_equal(train_cf(SHOP, replace(CF, seed=1))["item_factors"], one["item_factors"])
 
 
-def test_factors_bring_shoppers_and_what_they_chose_together() -> None:
+def test_items_chosen_by_the_same_shoppers_have_similar_factors() -> None:
     met = np.kron(np.eye(2, dtype=np.int64), np.ones((8, 6), np.int64)) - 1  # two halves that share nobody
     factors = train_cf(pairs(met), replace(CF, factors=4, regularization=0.1, iterations=10))["item_factors"]
     near = factors / np.linalg.norm(factors, axis=1, keepdims=True)
@@ -144,7 +144,7 @@ def rows(*given: tuple[str, int, int, int], key: str = "user_id") -> pa.Table:
     return pa.table({name: pa.array(of, kind) for name, of, kind in zip(names, columns, kinds, strict=True)})
 
 
-def test_a_matrix_has_a_row_a_shopper_in_byte_order_and_no_place_for_what_was_only_seen() -> None:
+def test_a_matrix_has_one_row_a_shopper_in_byte_order_and_no_entry_for_mere_impressions() -> None:
     given = rows(("b", 2, 1000, 0), ("Z", 0, 5000, 9), ("b", 1, 0, 3), ("ä", 1, 1000, 4))
     strength, since = matrix_of(given, "user_id", 3)
     assert since.toarray().tolist() == [[10, 0, 0], [0, 0, 1], [0, 5, 0]]
@@ -180,7 +180,7 @@ def test_what_does_not_shape_the_fit_does_not_make_it_run_again(lake: Lake) -> N
     )
 
 
-def test_a_shop_whose_known_shoppers_did_nothing_is_told_what_is_missing(lake: Lake) -> None:
+def test_a_shop_without_positive_events_gets_an_error_with_the_remedy(lake: Lake) -> None:
     laid(lake, rows(("a", 0, 0, 1)))
     with pytest.raises(TooFewInteractionsError, match="no positive event of a known shopper; land events"):
         build(lake, DS, Parameters())
@@ -191,6 +191,6 @@ def test_without_features_the_error_says_what_to_run(lake: Lake) -> None:
         build(lake, DS, Parameters())
 
 
-def test_a_shop_of_three_products_has_neighbours_that_are_numbers() -> None:
+def test_a_shop_of_three_products_has_finite_values() -> None:
     found = train_cf(pairs(np.array([[1, 1, -1], [-1, 1, 1], [1, -1, -1]])), CF)
     assert all(np.isfinite(values).all() for values in found.values())

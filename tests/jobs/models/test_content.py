@@ -1,4 +1,4 @@
-"""What products are like by their own words."""
+"""Item vectors and neighbours from what products say of themselves."""
 
 from itertools import pairwise
 
@@ -37,7 +37,7 @@ def test_a_product_s_words_are_its_title_brand_price_band_and_every_level_of_its
     assert words_of("", "", "", None) == set()
 
 
-def test_rows_have_unit_length_and_a_word_of_one_product_joins_nobody() -> None:
+def test_rows_have_unit_length_and_a_word_of_only_one_product_is_dropped() -> None:
     matrix = tf_idf([{"a", "only"}, {"a", "b"}, {"b"}, {"alone"}])
     assert matrix.shape == (4, 2)
     lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
@@ -53,7 +53,7 @@ def test_the_nearest_product_shares_most_words_and_a_product_without_words_has_n
     assert all(5 not in row for row in found)
 
 
-def test_neighbours_are_as_many_as_asked_at_most_and_never_the_product_itself() -> None:
+def test_there_are_at_most_as_many_neighbours_as_set_and_never_the_product_itself() -> None:
     found = neighbours(ITEMS * 3, most=2)
     assert max(len(row) for row in found) == 2
     assert all(item not in row for item, row in enumerate(found))

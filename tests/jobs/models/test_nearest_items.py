@@ -39,7 +39,9 @@ def test_a_large_catalogue_is_searched_with_measured_recall_and_the_same_way_eac
     assert hits == pytest.approx(one.recall)
 
 
-def test_of_two_kinds_that_find_enough_the_one_with_fewer_distances_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_kinds_with_the_recall_that_of_fewer_distances_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(nearest_items, "EXACT_ITEMS", 100)
     monkeypatch.setattr(nearest_items, "HNSW_ITEMS", 0)
     lists = index_of(ITEMS, QUERIES, 10)
@@ -65,7 +67,7 @@ def test_an_artifacts_index_answers_as_it_did_when_it_was_measured(
         np.testing.assert_array_equal(one, other)
 
 
-def test_more_than_there_are_gives_what_there_is_and_no_query_gives_no_row() -> None:
+def test_more_items_than_there_are_give_all_and_no_query_gives_no_row() -> None:
     assert nearest(ITEMS[:3], QUERIES, 10).position.shape == (40, 3)
     assert nearest(ITEMS, QUERIES[:0], 10).position.shape == (0, 10)
 

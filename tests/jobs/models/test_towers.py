@@ -60,7 +60,7 @@ def drawn_towers(n_items: int, seed: int = 5) -> Towers:
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1_000))
-def test_a_row_knows_what_its_shopper_found_on_earlier_days_and_nothing_of_its_own_day_or_later(seed: int) -> None:
+def test_a_training_row_holds_discoveries_of_earlier_days_alone(seed: int) -> None:
     found = drawn_pairs(seed)
     rows = training_rows(found, 90, TowerParameters(1))
     history = read_histories(found, rows.start, rows.end, found.first)
@@ -72,7 +72,7 @@ def test_a_row_knows_what_its_shopper_found_on_earlier_days_and_nothing_of_its_o
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1_000), st.integers(0, 11))
-def test_what_happens_on_a_day_or_later_changes_no_reading_of_its_eve(seed: int, day: int) -> None:
+def test_later_events_do_not_change_a_history_as_of_an_earlier_day(seed: int, day: int) -> None:
     found = drawn_pairs(seed)
     later = found.last <= day
     other = np.where(later, np.random.default_rng(seed).permuted(found.last[later])[0] if later.any() else 0, 0)
@@ -87,7 +87,7 @@ def test_what_happens_on_a_day_or_later_changes_no_reading_of_its_eve(seed: int,
         np.testing.assert_array_equal(before, after)
 
 
-def test_items_of_a_history_fade_from_the_latest_one_on_and_add_up_to_one() -> None:
+def test_weights_of_a_history_fade_from_its_latest_item_and_add_up_to_one() -> None:
     shop = shoppers(9, [touch(2, viewed=1, days_ago=3), touch(5, viewed=1, days_ago=10), touch(7)], [])
     found = Discoveries.from_history(shop.history_user(), shop.history, 2)
     history = read_histories(found, found.indptr[:-1], found.indptr[1:], np.full(2, -1, np.float32))
@@ -99,7 +99,7 @@ def test_items_of_a_history_fade_from_the_latest_one_on_and_add_up_to_one() -> N
     np.testing.assert_allclose(history.numbers, [[1, np.log(3), np.log(5)], [0, 0, 0]], rtol=1e-6)
 
 
-def test_a_row_is_drawn_as_often_as_the_correction_believes() -> None:
+def test_items_are_drawn_as_often_as_the_correction_assumes() -> None:
     found = drawn_pairs(3)
     rows = training_rows(found, 91, TowerParameters(1))
     np.testing.assert_allclose(rows.chance.sum(), 1)
@@ -110,7 +110,7 @@ def test_a_row_is_drawn_as_often_as_the_correction_believes() -> None:
     assert recent > old
 
 
-def test_somebody_without_a_history_has_a_vector_of_what_is_known_of_them() -> None:
+def test_a_shopper_without_a_history_has_a_vector_by_region() -> None:
     towers = drawn_towers(8)
     shop = shoppers(8, [], [], [], [touch(1, viewed=1)], region=["north", "south", "elsewhere", "north"])
     north, south, elsewhere, looked = towers.vectors(shop)
@@ -120,7 +120,7 @@ def test_somebody_without_a_history_has_a_vector_of_what_is_known_of_them() -> N
     assert group_codes(shop.users, towers.groups).tolist() == [[1, 0], [2, 0], [0, 0], [1, 0]]
 
 
-def test_a_vector_does_not_depend_on_who_else_is_asked() -> None:
+def test_a_shoppers_vector_does_not_depend_on_the_batch() -> None:
     shop, towers = drawn_history(4, 30, 60), drawn_towers(60)
     together = towers.vectors(shop)
     alone = np.concatenate([towers.vectors(shop.take(user, user + 1)) for user in range(30)])
@@ -131,7 +131,7 @@ def with_towers(of: Sources, towers: Towers | None) -> Sources:
     return Sources(**{name: getattr(of, name) for name in of.__dataclass_fields__} | {"towers": towers})
 
 
-def test_the_source_brings_unseen_items_by_descending_cosine_up_to_its_quota() -> None:
+def test_the_towers_list_unseen_items_by_descending_cosine_up_to_their_quota() -> None:
     n_items = 400
     shop, towers = drawn_history(4, 12, n_items), drawn_towers(n_items)
     of = with_towers(sources(drawn_catalogue(4, n_items)), towers)
@@ -146,7 +146,7 @@ def test_the_source_brings_unseen_items_by_descending_cosine_up_to_its_quota() -
         assert set(found.item[brought & (found.user == user)]) == set(wanted)
 
 
-def test_without_towers_the_source_brings_nothing_and_its_score_is_zero() -> None:
+def test_without_towers_nothing_is_listed_and_the_score_is_zero() -> None:
     shop = drawn_history(4, 12, 60)
     of = sources(drawn_catalogue(4, 60))
     found = candidates(shop, of, 60)
@@ -157,7 +157,7 @@ def test_without_towers_the_source_brings_nothing_and_its_score_is_zero() -> Non
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_without_jax_or_by_choice_the_artifact_stands_empty_and_says_why(
+def test_without_jax_or_by_choice_the_artifact_is_empty_and_says_why(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, wanted: bool
 ) -> None:
     monkeypatch.setattr("jobs.models.train_towers.jax_version", lambda: "9.9" if not wanted else None)
@@ -170,7 +170,7 @@ def test_without_jax_or_by_choice_the_artifact_stands_empty_and_says_why(
     assert build(lake, DS, Parameters().with_values({"models.two_tower.enabled": wanted})) == manifest
 
 
-def test_towers_that_were_not_built_are_asked_for(lake: Lake) -> None:
+def test_towers_that_were_not_built_raise_an_error_with_the_remedy(lake: Lake) -> None:
     with pytest.raises(MissingPartitionError, match=r"topshelf stage train_towers --ds 2026-01-31"):
         load_towers(lake, DS)
 

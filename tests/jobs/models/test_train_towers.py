@@ -102,7 +102,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, str]:
     return lake, train(lake)
 
 
-def test_the_artifact_says_what_it_was_fitted_by_and_a_night_without_jax_makes_it_anew(
+def test_the_artifact_names_its_version_of_jax_and_is_stale_without_jax(
     trained: tuple[Lake, str],
 ) -> None:
     lake, said = trained
@@ -119,11 +119,11 @@ def test_two_trainings_make_the_same_bytes_however_many_processors_there_are() -
     assert one == all_of_them
 
 
-def test_the_user_tower_in_numpy_is_the_one_that_was_trained(trained: tuple[Lake, str]) -> None:
+def test_the_user_tower_in_numpy_equals_the_one_in_jax(trained: tuple[Lake, str]) -> None:
     run("-c", AS_JAX_HAS_IT, trained[0].root, str(DS))
 
 
-def test_shoppers_are_nearer_to_the_half_of_the_catalogue_that_they_keep_to(trained: tuple[Lake, str]) -> None:
+def test_shoppers_are_nearer_to_unseen_items_of_the_half_that_they_prefer(trained: tuple[Lake, str]) -> None:
     lake, shop = trained[0], laid_shop(trained[0])
     towers = load_towers(lake, DS)
     assert towers is not None
@@ -153,7 +153,7 @@ def laid_shop(lake: Lake) -> ShopperHistories:
     return load_shoppers(lake, DS, 0, N_ITEMS)
 
 
-def test_an_item_that_nobody_found_has_a_vector_by_what_it_says_of_itself(trained: tuple[Lake, str]) -> None:
+def test_an_item_that_nobody_discovered_is_near_items_with_similar_words(trained: tuple[Lake, str]) -> None:
     shop, towers = laid_shop(trained[0]), load_towers(trained[0], DS)
     assert towers is not None
     assert not (shop.history["item_pos"] == NEW).any()
@@ -164,7 +164,9 @@ def test_an_item_that_nobody_found_has_a_vector_by_what_it_says_of_itself(traine
     assert likeness[near].mean() > likeness[~near].mean() + 0.1
 
 
-def test_with_jax_a_night_is_another_night(lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_another_jax_a_night_is_another_night(
+    lake: Lake, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("jobs.night.identity.jax_version", lambda: None)
     without = run_id(lake, DS, Parameters(), str(landing))
     monkeypatch.setattr("jobs.night.identity.jax_version", lambda: "0.10.2")

@@ -32,7 +32,7 @@ def rows(*items: list[int], n_items: int = N_ITEMS) -> sparse.csr_matrix:
     return sparse.csr_matrix(dense)
 
 
-def test_recall_ndcg_and_hit_rate_are_what_a_hand_computes():
+def test_recall_ndcg_and_hit_rate_are_as_computed_by_hand():
     lists = np.array([[4, 7, 1], [0, 2, -1], [5, 6, 8]])
     values = user_values(lists, rows([1, 4, 9, 10], [3], [6]), k=3)
 
@@ -55,7 +55,7 @@ def test_padding_is_never_a_hit_of_the_user_before():
     assert not hits(np.array([[-1], [-1]]), truth).any()
 
 
-def test_gini_is_nothing_for_even_shelves_and_near_one_for_the_same_shelf_for_all():
+def test_gini_is_0_for_even_shelves_and_near_1_for_the_same_shelf_for_all():
     assert gini(np.array([[0, 1], [2, 3]]), n_items=4) == 0
     assert gini(np.array([[0, -1], [0, -1]]), n_items=100) == pytest.approx(0.99)
     assert gini(np.array([[0, 1], [0, 2]]), n_items=3, k=1) == pytest.approx(2 / 3)
@@ -66,7 +66,7 @@ def test_coverage_counts_each_item_once_and_only_above_the_cut():
     assert coverage(np.array([[0, 1, 2], [1, 3, -1]]), n_items=10, k=2) == pytest.approx(3 / 10)
 
 
-def test_novelty_is_the_mean_of_bits_a_list_then_a_user():
+def test_novelty_is_the_mean_of_bits_over_a_list_and_then_over_users():
     # Of 8 users 4, 1 and 0 know the items: 1, 3 and (as if one knew it) 3 bits. The third user has no list.
     lists = np.array([[0, 1], [2, -1], [-1, -1]])
 
@@ -79,7 +79,7 @@ def test_what_was_seen_leaves_the_list_before_it_is_cut():
     assert filtered.tolist() == [[4, 5, -1, -1], [2, 0, -1, -1]]
 
 
-def test_new_scores_ask_only_users_with_unseen_truth_and_only_for_it():
+def test_new_scores_count_only_users_with_unseen_truth_and_only_that_truth():
     lists = np.array([[0, 1, 2, 3], [0, 1, 2, 3]])
     scores = score_lists(lists, rows([0, 3], [1]), rows([0, 1, 2], [1]), np.ones(N_ITEMS, int), 4, k=2)
 
@@ -95,7 +95,7 @@ def test_new_scores_ask_only_users_with_unseen_truth_and_only_for_it():
     }
 
 
-def test_a_user_without_a_list_counts_with_nothing_found():
+def test_a_user_without_a_list_counts_as_0():
     lists = np.array([[0, 1], [-1, -1]])
 
     scores = score_lists(lists, rows([0], [0]), rows([], []), np.ones(N_ITEMS, int), 2, k=2)
@@ -104,7 +104,7 @@ def test_a_user_without_a_list_counts_with_nothing_found():
     assert scores.metrics["all"]["recall@2"] == 0.5
 
 
-def test_nothing_asked_gives_zeros_and_no_users():
+def test_no_users_give_zeros():
     scores = score_lists(np.array([[0]]), rows([3]), rows([3]), np.ones(N_ITEMS, int), 1)
 
     assert scores.n_users == {"all": 1, "new": 0}
