@@ -19,7 +19,9 @@ from jobs.night.stages import STAGES
 
 def print_stages() -> None:
     """Print the stages in order: what each does, reads and writes."""
-    table = Table("stage", "does", "reads", "writes", box=None)
+    table = Table(box=None)
+    for heading in ("stage", "does", "reads", "writes"):
+        table.add_column(heading, overflow="fold")
     for stage in STAGES:
         table.add_row(stage.name, stage.does, ", ".join(stage.reads), ", ".join(stage.writes))
     Console().print(table)

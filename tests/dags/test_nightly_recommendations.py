@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jinja2 import Template
 
-from jobs.cli import REFUSED_STATUS
+from jobs.commands.night import REFUSED_STATUS
 from jobs.night.stages import STAGES
 from tests.dags.conftest import ROOT, load
 

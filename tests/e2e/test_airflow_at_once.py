@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.cli import REFUSED_STATUS
+from jobs.commands.night import REFUSED_STATUS
 from jobs.config.settings import Settings
 from serving.stores import open_store
 from tests.e2e.airflow_nights import (

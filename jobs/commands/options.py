@@ -1,0 +1,52 @@
+"""Options that several commands share, and the configuration that they give."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from jobs.config.configuration import Configuration
+    from jobs.config.settings import Settings
+
+Ds = Annotated[datetime, typer.Option("--ds", formats=["%Y-%m-%d"], help="A UTC day.", metavar="DAY")]
+Landing = Annotated[
+    str | None, typer.Option("--landing", help="Landing folder: TOPSHELF_LANDING, or data/landing.", metavar="DIR")
+]
+LakeAt = Annotated[
+    str | None, typer.Option("--lake", help="Lake, a folder or s3://: TOPSHELF_LAKE, or data/lake.", metavar="DIR")
+]
+StoreAt = Annotated[
+    str | None,
+    typer.Option("--store", help="lmdb://, redis:// or dynamodb://: TOPSHELF_STORE, or lmdb://data/store."),
+]
+ArchiveAt = Annotated[
+    str | None, typer.Option("--archive", help="s3://BUCKET/PREFIX: TOPSHELF_ARCHIVE, or none.", metavar="URL")
+]
+Version = Annotated[str, typer.Argument(help="As `topshelf snapshots` lists it.", metavar="VERSION")]
+TopN = Annotated[int | None, typer.Option("--top-n", min=1, max=2000, help="Length of a shelf (100).")]
+Today = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Another day than today, in UTC.", metavar="DAY")
+]
+Source = Annotated[Path, typer.Argument(help="The files as published, .csv or .csv.gz.", metavar="SRC")]
+
+
+def configuration_of(
+    landing: str | None = None,
+    lake: str | None = None,
+    store: str | None = None,
+    archive: str | None = None,
+    top_n: int | None = None,
+) -> "Configuration":
+    """Return what is in force for a command with these flags."""
+    from jobs.config.configuration import read_configuration
+
+    flags = {"--landing": landing, "--lake": lake, "--store": store, "--archive": archive, "--top-n": top_n}
+    return read_configuration(flags)
+
+
+def places_of(
+    landing: str | None = None, lake: str | None = None, store: str | None = None, archive: str | None = None
+) -> "Settings":
+    return configuration_of(landing, lake, store, archive).settings
