@@ -1,23 +1,24 @@
-"""Tell Prometheus of a night: files for the node exporter's textfile collector, in the folder TOPSHELF_METRICS_DIR.
+"""Gauges of a night for Prometheus: files for the node exporter's textfile collector, in TOPSHELF_METRICS_DIR.
 
-    topshelf_night_ingest.prom      one a command, named by its first stage, written whole
+    topshelf_night_ingest.prom      one a command, named by its first stage, replaced whole
 
-Seconds and peak memory of each stage; of the published night its day, outcome, mean score and means of features. The
-means are of one user shard, so that they cost little in a large shop, and are compared from night to night.
+They hold each stage's seconds and peak memory, and the published night's day, outcome, mean score and feature means.
+The means are those of one user shard, which is cheap in a large shop and comparable from night to night.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from jobs.lake.contracts import contract
 from jobs.lake.lake import Lake
 from jobs.night.progress import StageTiming
 
-Gauge = tuple[str, Mapping[str, str], float]
 HELP = {
     "topshelf_night_stage_seconds": "What a stage of the last night took.",
     "topshelf_night_stage_peak_bytes": "Memory that a stage's process and all it started had at most.",
@@ -31,27 +32,36 @@ DRIFT_TABLES = ("features/user", "features/user_item")
 FIRST_PLACES = 10
 
 
-def timing_gauges(timings: Iterable[StageTiming]) -> list[Gauge]:
-    """Return the gauges of what stages took."""
-    gauges: list[Gauge] = []
+class GaugeValue(NamedTuple):
+    """One value of a gauge of `HELP`."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def timing_gauges(timings: Iterable[StageTiming]) -> list[GaugeValue]:
+    """Return each stage's seconds and peak memory in bytes."""
+    gauges: list[GaugeValue] = []
     for timing in timings:
-        gauges.append(("topshelf_night_stage_seconds", {"stage": timing.name}, timing.wall_s))
-        gauges.append(("topshelf_night_stage_peak_bytes", {"stage": timing.name}, timing.peak_mib * 2**20))
+        labels = {"stage": timing.name}
+        gauges.append(GaugeValue("topshelf_night_stage_seconds", labels, timing.wall_s))
+        gauges.append(GaugeValue("topshelf_night_stage_peak_bytes", labels, timing.peak_mib * 2**20))
     return gauges
 
 
-def night_gauges(lake: Lake, ds: date, *, live: bool, refused: bool) -> list[Gauge]:
-    """Return the gauges of a published night. Raises MissingPartitionError: a table is not there."""
+def night_gauges(lake: Lake, ds: date, *, live: bool, refused: bool) -> list[GaugeValue]:
+    """Return the gauges of a published night. Raises MissingPartitionError where a table is missing."""
     day_s = datetime(ds.year, ds.month, ds.day, tzinfo=UTC).timestamp()
-    gauges: list[Gauge] = [
-        ("topshelf_night_day_seconds", {}, day_s),
-        ("topshelf_night_live", {}, float(live)),
-        ("topshelf_night_refused", {}, float(refused)),
+    gauges = [
+        GaugeValue("topshelf_night_day_seconds", {}, day_s),
+        GaugeValue("topshelf_night_live", {}, float(live)),
+        GaugeValue("topshelf_night_refused", {}, float(refused)),
     ]
     shelves = lake.shard("marts/top_n", ds, 0, ["rank", "score"])
     score = pc.mean(shelves.filter(pc.less_equal(shelves["rank"], FIRST_PLACES))["score"]).as_py()
     if score is not None:
-        gauges.append(("topshelf_night_score_mean", {}, score))
+        gauges.append(GaugeValue("topshelf_night_score_mean", {}, score))
     for table in DRIFT_TABLES:
         grain = contract(table).grain
         rows = lake.shard(table, ds, 0)
@@ -59,21 +69,21 @@ def night_gauges(lake: Lake, ds: date, *, live: bool, refused: bool) -> list[Gau
             if field.name not in grain and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type)):
                 mean = pc.mean(rows[field.name]).as_py()
                 if mean is not None:
-                    gauges.append(("topshelf_night_feature_mean", {"table": table, "column": field.name}, mean))
+                    labels = {"table": table, "column": field.name}
+                    gauges.append(GaugeValue("topshelf_night_feature_mean", labels, mean))
     return gauges
 
 
-def write_gauges(folder: Path, name: str, gauges: Sequence[Gauge]) -> Path:
-    """Write `topshelf_night_<name>.prom` whole, and return where."""
-    lines: list[str] = []
-    for family in sorted({gauge[0] for gauge in gauges}):
-        lines += [f"# HELP {family} {HELP[family]}", f"# TYPE {family} gauge"]
-        for of, labels, value in gauges:
-            if of == family:
-                told = ",".join(f'{key}="{text}"' for key, text in sorted(labels.items()))
-                lines.append(f"{family}{{{told}}} {value:.12g}" if told else f"{family} {value:.12g}")
+def write_gauges(folder: Path, name: str, gauges: Iterable[GaugeValue]) -> Path:
+    """Write `topshelf_night_<name>.prom` in one step, and return its path."""
+    registry = CollectorRegistry()
+    families: dict[str, Gauge] = {}
+    for gauge in gauges:
+        if gauge.name not in families:
+            families[gauge.name] = Gauge(gauge.name, HELP[gauge.name], sorted(gauge.labels), registry=registry)
+        family = families[gauge.name]
+        (family.labels(**gauge.labels) if gauge.labels else family).set(gauge.value)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"topshelf_night_{name}.prom"
-    partial = path.with_suffix(".partial")  # the collector reads *.prom alone
-    partial.write_text("\n".join(lines) + "\n")
-    return partial.replace(path)
+    write_to_textfile(str(path), registry)
+    return path
