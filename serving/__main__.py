@@ -7,34 +7,51 @@ import gc
 import ipaddress
 import os
 import signal
-import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import click
 
-from serving.settings import EndpointSettings, beside
+from serving.settings import EndpointSettings, default_state
 
-_STORE = click.option("--store", envvar="TOPSHELF_STORE", default="lmdb://data/store", show_default=True)
-_LANDING = click.option("--landing", envvar="TOPSHELF_LANDING", default="data/landing", show_default=True)
-_STATE = click.option(
-    "--state", envvar="TOPSHELF_STATE", help="Folder of logs and keys; beside the store by default."
+_STORE = click.option(
+    "--store",
+    envvar="TOPSHELF_STORE",
+    default="lmdb://data/store",
+    show_default=True,
+    help="URL of the store that holds the snapshots: lmdb://, redis:// or dynamodb://.",
 )
-_KEYS = click.option("--keys", envvar="TOPSHELF_KEYS", help="File of API keys; keys.json in the state by default.")
+_LANDING = click.option(
+    "--landing",
+    envvar="TOPSHELF_LANDING",
+    default="data/landing",
+    show_default=True,
+    help="Folder that gets events, exposures and tombstones for the next night.",
+)
+_STATE = click.option(
+    "--state",
+    envvar="TOPSHELF_STATE",
+    help="Folder of logs, rates, metrics and keys. By default `live` in an LMDB store's folder, else data/live.",
+)
+_KEYS = click.option(
+    "--keys", envvar="TOPSHELF_KEYS", help="File of API keys. By default keys.json in the state folder."
+)
 _SHARED = click.option(
-    "--shared", envvar="TOPSHELF_SHARED", help="redis://… through which several hosts share the present."
+    "--shared",
+    envvar="TOPSHELF_SHARED",
+    help="redis://…, through which several hosts share live state, last actions, erasures and rates.",
 )
 _MARK = click.option(
-    "--mark-events", is_flag=True, envvar="TOPSHELF_MARK_EVENTS", help="Mark days of events as complete."
+    "--mark-events",
+    is_flag=True,
+    envvar="TOPSHELF_MARK_EVENTS",
+    help="Mark each day of events as complete 15 minutes after it ends. For shops whose events come only this way.",
 )
-STOP_S = 20.0
 
 
 @click.group()
 def main() -> None:
-    """Serve what the night published."""
+    """Answer requests from the snapshots that the night published."""
 
 
 @main.command(epilog="Example: python -m serving serve --store lmdb://data/store --port 8000")
@@ -44,11 +61,21 @@ def main() -> None:
 @_KEYS
 @_SHARED
 @_MARK
-@click.option("--max-state-age-s", type=float, envvar="TOPSHELF_MAX_STATE_AGE_S", help="Older live state is told.")
-@click.option("--explore-share", type=float, envvar="TOPSHELF_EXPLORE_SHARE", help="Of the places of a shelf (0.1).")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
-@click.option("--workers", default=1, show_default=True)
+@click.option(
+    "--max-state-age-s",
+    type=float,
+    envvar="TOPSHELF_MAX_STATE_AGE_S",
+    help="Mark answers `item_state_stale` when the live feed's newest row is older than this many seconds.",
+)
+@click.option(
+    "--explore-share",
+    type=float,
+    envvar="TOPSHELF_EXPLORE_SHARE",
+    help="Share of a shelf's places that explore, from 0 to 1.  [default: 0.1]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, help="Number of worker processes.")
 def serve(
     *,
     store: str,
@@ -63,26 +90,33 @@ def serve(
     port: int,
     workers: int,
 ) -> None:
-    """Answer requests until stopped. Without any key it answers on a loopback address alone, and says so."""
+    """Answer requests until stopped.
+
+    As long as no API key was ever created, it listens on a loopback address only, and callers of this machine need no
+    key.
+    """
     import uvicorn
 
+    from serving.logs.lander_process import LanderProcess
+
+    keys_file = _keys_file(store, state, keys)
     settings = EndpointSettings(
         store=store,
         landing=Path(landing),
-        state=Path(state) if state else beside(store),
-        keys=_keys_at(store, state, keys),
+        state=_state_folder(store, state),
+        keys=keys_file,
         shared=shared or None,
-        open=_may_be_open(_keys_at(store, state, keys), host),
+        open=_may_be_open(keys_file, host),
         max_state_age_s=max_state_age_s,
         explore_share=explore_share,
         mark_events=mark_events,
     )
-    for left in (settings.state / "metrics").glob("*.cells"):
-        left.unlink(missing_ok=True)
-    # Workers are new processes: what they are to serve reaches them as the environment.
+    for cells in (settings.state / "metrics").glob("*.cells"):  # of workers that ran before
+        cells.unlink(missing_ok=True)
+    # The workers and the lander are new processes, which read their settings from the environment.
     os.environ |= settings.to_environment()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
-    lander = _Lander()
+    lander = LanderProcess()
     try:
         uvicorn.run(
             "serving.__main__:application",
@@ -93,55 +127,33 @@ def serve(
             access_log=False,
             log_level="warning",
             server_header=False,
-            proxy_headers=False,  # nothing is decided by where a caller says it comes from
+            proxy_headers=False,  # nothing depends on the address that a caller claims
         )
     finally:
         lander.stop()
 
 
-class _Lander:
-    """The lander beside the workers; when it ends it is started again."""
-
-    def __init__(self) -> None:
-        self._stopping = False
-        self._process = self._start()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "serving", "land", "--parent", str(os.getpid())])
-
-    def _watch(self) -> None:
-        while not self._stopping:
-            self._process.wait()
-            time.sleep(1)
-            if not self._stopping:
-                self._process = self._start()
-
-    def stop(self) -> None:
-        """Let it land what is left, and end it."""
-        self._stopping = True
-        self._process.terminate()
-        try:
-            if self._process.wait(STOP_S) != 0:  # it had died, or had not yet begun
-                subprocess.run([sys.executable, "-m", "serving", "land", "--once"], timeout=STOP_S, check=False)
-        except subprocess.TimeoutExpired:
-            self._process.kill()  # the next start lands the rest
+def _state_folder(store: str, state: str | None) -> Path:
+    return Path(state) if state else default_state(store)
 
 
-def _keys_at(store: str, state: str | None, keys: str | None) -> Path:
-    return Path(keys) if keys else (Path(state) if state else beside(store)) / "keys.json"
+def _keys_file(store: str, state: str | None, keys: str | None) -> Path:
+    return Path(keys) if keys else _state_folder(store, state) / "keys.json"
 
 
 def _may_be_open(keys: Path, host: str) -> bool:
+    """Whether callers of this machine may go without a key. Raises ClickException: no keys, and not on loopback."""
     if keys.exists():
         return False
     if not (host == "localhost" or ((host[:1].isdigit() or ":" in host) and ipaddress.ip_address(host).is_loopback)):
         raise click.ClickException(
-            f"{keys} does not exist, and {host} is no loopback address; "
-            "make a key first: topshelf keys create --scope read"
+            f"{keys} does not exist, and {host} is not a loopback address; "
+            "create a key first: topshelf keys create --scope read"
         )
     click.echo(
-        "no keys yet: open to everybody on this machine; topshelf keys create --scope read ends that", err=True
+        "no keys yet: everybody on this machine may call this endpoint; to end that, create a key: "
+        "topshelf keys create --scope read",
+        err=True,
     )
     return True
 
@@ -152,8 +164,8 @@ def _may_be_open(keys: Path, host: str) -> bool:
 @_STATE
 @_SHARED
 @_MARK
-@click.option("--parent", type=int, help="End, with everything landed, when this process is gone.")
-@click.option("--once", is_flag=True, help="Land what is there, then end.")
+@click.option("--parent", type=int, help="Process id of the endpoint: when it ends, land what is left and end.")
+@click.option("--once", is_flag=True, help="Land what is there and end.")
 def land(
     *,
     store: str,
@@ -164,37 +176,47 @@ def land(
     parent: int | None,
     once: bool,
 ) -> None:
-    """Bring exposures and events to landing until stopped; `serve` starts this by itself."""
-    from serving.logs.lander import run
+    """Land exposures and events until stopped. `serve` starts this by itself."""
+    from serving.logs.lander_process import run
 
-    at = Path(state) if state else beside(store)
-    settings = EndpointSettings(store, Path(landing), at, at / "keys.json", shared or None, mark_events=mark_events)
+    folder, keys_file = _state_folder(store, state), _keys_file(store, state, None)
+    settings = EndpointSettings(store, Path(landing), folder, keys_file, shared or None, mark_events=mark_events)
     run(settings, parent, once=once)
 
 
 @main.group()
 def keys() -> None:
-    """API keys: create, list, revoke."""
+    """Create, list and revoke API keys."""
 
 
 @keys.command("create", epilog="Example: topshelf keys create --scope read --name web --rate 2000/second")
-@click.option("--scope", multiple=True, required=True, type=click.Choice(["read", "feed", "admin"]))
-@click.option("--name", default="", help="Whose it is.")
-@click.option("--rate", default="2000/second", show_default=True, help="As 2000/second or 100000/minute.")
+@click.option(
+    "--scope",
+    multiple=True,
+    required=True,
+    type=click.Choice(["read", "feed", "admin"]),
+    help="What the key may do: get shelves (read), send items and events (feed), erase and trace shoppers (admin). "
+    "Repeat it for several.",
+)
+@click.option("--name", default="", help="A note on who uses the key.")
+@click.option("--rate", default="2000/second", show_default=True, help="Rate limit, such as 100000/minute.")
 @_STORE
 @_STATE
 @_KEYS
 def keys_create(
     *, scope: tuple[str, ...], name: str, rate: str, store: str, state: str | None, keys: str | None
 ) -> None:
-    """Make a key and show it, this once. Several are valid at a time: rotate by making the next, then revoking."""
+    """Create a key and print it. It is shown only this once.
+
+    Several keys can be valid at once. To rotate a key, create the next one, then revoke the old one.
+    """
     from serving.api.keys import KeysError, create
 
     try:
-        stored, secret = create(_keys_at(store, state, keys), tuple(dict.fromkeys(scope)), name, rate)
+        stored, secret = create(_keys_file(store, state, keys), tuple(dict.fromkeys(scope)), name, rate)
     except KeysError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{stored.id} ({', '.join(stored.scopes)}, {stored.rate}); the key is shown this once:", err=True)
+    click.echo(f"{stored.id} ({', '.join(stored.scopes)}, {stored.rate}); the key is shown only this once:", err=True)
     click.echo(secret)
 
 
@@ -203,13 +225,13 @@ def keys_create(
 @_STATE
 @_KEYS
 def keys_list(*, store: str, state: str | None, keys: str | None) -> None:
-    """List keys; the keys themselves are nowhere."""
+    """List id, scopes, rate, creation, state and name of each key. The keys themselves are not stored."""
     from serving.api.keys import KeysError, read_keys
 
     try:
-        for key in read_keys(_keys_at(store, state, keys)).keys:
-            told = f"revoked {key.revoked}" if key.revoked else "valid"
-            click.echo(f"{key.id}\t{','.join(key.scopes)}\t{key.rate}\t{key.created}\t{told}\t{key.name}")
+        for key in read_keys(_keys_file(store, state, keys)).keys:
+            validity = f"revoked {key.revoked}" if key.revoked else "valid"
+            click.echo(f"{key.id}\t{','.join(key.scopes)}\t{key.rate}\t{key.created}\t{validity}\t{key.name}")
     except KeysError as error:
         raise click.ClickException(str(error)) from error
 
@@ -220,11 +242,11 @@ def keys_list(*, store: str, state: str | None, keys: str | None) -> None:
 @_STATE
 @_KEYS
 def keys_revoke(*, key_id: str, store: str, state: str | None, keys: str | None) -> None:
-    """Make a key invalid; workers know within a second."""
+    """Revoke the key with this id. Workers refuse it within a second."""
     from serving.api.keys import KeysError, revoke
 
     try:
-        revoke(_keys_at(store, state, keys), key_id)
+        revoke(_keys_file(store, state, keys), key_id)
     except KeysError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{key_id} is revoked")
@@ -233,10 +255,10 @@ def keys_revoke(*, key_id: str, store: str, state: str | None, keys: str | None)
 @main.command(epilog="Example: python -m serving show 17850")
 @click.argument("user", metavar="USER")
 @_STORE
-@click.option("--version", help="A version other than the live one.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.option("--version", help="Version of the snapshot. By default the live one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tab-separated lines.")
 def show(*, user: str, store: str, version: str | None, as_json: bool) -> None:
-    """Show a shopper's stored shelf."""
+    """Print the stored shelf of a shopper, by user id."""
     import msgspec
 
     from serving.client import UnknownUserError, open_snapshot, shelf_of
@@ -245,11 +267,11 @@ def show(*, user: str, store: str, version: str | None, as_json: bool) -> None:
 
     try:
         with open_snapshot(store, version) as snapshot:
-            rows, name = shelf_of(snapshot, user), snapshot.version
+            rows, snapshot_version = shelf_of(snapshot, user), snapshot.version
     except (StoreError, RecordError, UnknownUserError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(msgspec.json.encode({"snapshot": name, "user_id": user, "rows": rows}))
+        click.echo(msgspec.json.encode({"snapshot": snapshot_version, "user_id": user, "rows": rows}))
         return
     for row in rows:
         stock = "" if row.stock is None else row.stock
@@ -259,11 +281,11 @@ def show(*, user: str, store: str, version: str | None, as_json: bool) -> None:
 
 
 def application() -> object:
-    """The ASGI application that the environment describes; uvicorn calls this in every worker."""
+    """The ASGI application with the environment's settings; uvicorn calls this in every worker."""
     from serving.api.app import build
 
-    gc.set_threshold(20_000, 20, 50)  # answers leave no cycles; looking for some costs more than it frees
-    sys.setswitchinterval(0.0005)  # a thread that appends to a log must not keep answers waiting for 5 ms
+    gc.set_threshold(20_000, 20, 50)  # answers leave no cycles, so collecting more often frees nothing
+    sys.setswitchinterval(0.0005)  # a thread that appends to a log delays answers by less than the default 5 ms
     return build(EndpointSettings.from_environment())
 
 

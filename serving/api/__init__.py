@@ -1,4 +1,5 @@
-"""HTTP: routes, parameters, keys, rates, answers, metrics.
+"""The HTTP endpoint: routes, parameters, keys, rates, answers, metrics.
 
-Reads requests. Writes answers, and what was shown to `serving.logs`.
+Reads requests and the live snapshot of `serving.shelf`.
+Writes responses; item changes, events, erasures and exposures go to `serving.logs`.
 """

@@ -1,6 +1,6 @@
-"""Answers: from a `ShelfRequest` to the bytes of a response, and to the exposure log.
+"""From a `ShelfRequest` to the bytes of a response, and to the exposure log.
 
-This runs for every request, so it is put together from parts that were encoded before, and makes no object an item.
+This runs for every request, so an answer is joined from pre-encoded parts, without an object for each item.
 """
 
 import hashlib
@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Any
 
 import msgspec
 
@@ -24,7 +23,7 @@ from serving.shelf.recent_actions import RecentActions
 from serving.shelf.request import Policy, ShelfRequest, excluded_positions, request_filters
 from serving.shelf.similar import similar_items
 from serving.shelf.snapshot import Snapshot
-from serving.shelf.trace import trace
+from serving.shelf.trace import ShelfTrace, trace
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -36,7 +35,7 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`degraded` says what the answer had to do without; `short` that the catalogue has no more such items."""
+    """A shelf. `degraded` names what it had to do without; `short` says that the catalogue has no more such items."""
 
     recommendations: list[Recommendation]
     request_id: str
@@ -46,16 +45,22 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     short: str = ""
 
 
+class UserTrace(ShelfTrace, frozen=True):
+    """A trace; `erased` says that the snapshot may hold the user's data from before an erasure, which is not read."""
+
+    erased: bool
+
+
 _ENCODER = msgspec.json.Encoder()
 _COMPONENTS = tuple(COMPONENTS.index(name) for name in (
     "parse", "state", "store", "filter", "explore", "fill", "encode", "log",
 ))  # fmt: skip
 _REQUEST = (COMPONENTS.index("request"),)
-_SAMPLED = 7  # one answer in eight tells its components
+_UNSAMPLED_BITS = 7  # one answer in eight, by these bits of its key, is timed by component
 
 
 class _ScoreTexts(dict[float, bytes]):
-    """Scores as text, up to the reason; a record holds few distinct ones, so most were written before."""
+    """Scores as JSON, up to the reason's value. Records hold few distinct scores, so most are found here."""
 
     def __missing__(self, score: float) -> bytes:
         if len(self) > 1 << 17:
@@ -68,7 +73,7 @@ _score_text = _ScoreTexts().__getitem__
 
 
 class RequestKeys:
-    """A key of 16 bytes for every answer, which nobody outside can foresee or choose."""
+    """Makes each answer's key: 16 bytes that no caller can foresee or choose."""
 
     def __init__(self) -> None:
         self._secret, self._count = os.urandom(32), itertools.count()
@@ -79,120 +84,122 @@ class RequestKeys:
 
 
 class Answers:
-    """Answers requests from the current pair, and hands what was shown to the exposure log.
+    """Answers requests from the live snapshot, and hands what was shown to the exposure log.
 
-    `standing` is what every answer has to do without just now.
+    `degraded_now` names what every answer has to do without at present; `Worker` keeps it up to date.
     """
 
     def __init__(
         self,
-        current: LiveSnapshot,
+        live_snapshot: LiveSnapshot,
         exposures: ExposureLog,
         metrics: Metrics,
         actions: RecentActions,
         erased_before: Callable[[str, Snapshot], bool],
         policy: Policy,
     ) -> None:
-        self._current, self._exposures, self._metrics = current, exposures, metrics
+        self._live_snapshot, self._exposures, self._metrics = live_snapshot, exposures, metrics
         self._actions, self._erased_before, self._policy = actions, erased_before, policy
         self._keys = RequestKeys()
-        self.standing: list[str] = []
+        self.degraded_now: list[str] = []
 
-    def recommend(self, ask: ShelfRequest, client_id: str | None = None, started: int = 0) -> tuple[bytes, str]:
-        """One shelf as JSON, and the request's id. Raises ProblemError (503) when no snapshot was ever loaded.
+    def recommend(self, request: ShelfRequest, client_id: str | None = None, started: int = 0) -> tuple[bytes, str]:
+        """One shelf as JSON, and the request's id. Raises ProblemError (503) if no snapshot was ever loaded.
 
-        `started` is when the request came, by `perf_counter_ns`. A client's own id stands before ours: ids are
-        unique even where a client repeats its own.
+        `started` is when the request came, by `perf_counter_ns`. The request's id is the client's own, where there is
+        one, a dot and ours, so ids are unique even if a client repeats its own.
         """
         parsed = perf_counter_ns()
-        pair = self._pair()
-        snapshot, live, parts, user_id = pair.snapshot, pair.live, pair.parts, ask.user_id
+        loaded = self._loaded()
+        snapshot, live, parts, user_id = loaded.snapshot, loaded.live, loaded.parts, request.user_id
         now = time.time()
         key = self._keys.next()
         request_id = key.hex() if client_id is None else f"{client_id}.{key.hex()}"
         personal = user_id is not None and not self._erased_before(user_id, snapshot)
-        acted = self._actions.last_actions(user_id, ask.actions, snapshot.position, now)
-        stated = perf_counter_ns()
-        picked = fill_shelf(
-            snapshot, live, ask, actions=acted, request_key=key, personal=personal, policy=self._policy
+        last_actions = self._actions.last_actions(user_id, request.actions, snapshot.position, now)
+        state_read = perf_counter_ns()
+        filled = fill_shelf(
+            snapshot, live, request, actions=last_actions, request_key=key, personal=personal, policy=self._policy
         )
-        if self.standing:
-            picked.degraded.extend(self.standing)
-        body = _encode(snapshot, parts, picked, request_id)
+        if self.degraded_now:
+            filled.degraded.extend(self.degraded_now)
+        body = _encode(snapshot, parts, filled, request_id)
         encoded = perf_counter_ns()
         prices = live.prices
-        shown = spool_line(body, now, ask, picked, parts, [prices[at] for at in picked.positions])
-        self._exposures.put(shown)
+        shown_prices = [prices[position] for position in filled.positions]
+        self._exposures.put(spool_line(body, now, request, filled, parts, shown_prices))
         metrics, logged = self._metrics, perf_counter_ns()
         started = started or parsed
-        metrics.laps((started, logged), _REQUEST)
-        if not key[0] & _SAMPLED:
-            metrics.laps((started, parsed, stated, *picked.laps, encoded, logged), _COMPONENTS)
-        metrics.shown(picked.levels, picked.degraded, short=picked.short)
+        metrics.observe((started, logged), _REQUEST)
+        if not key[0] & _UNSAMPLED_BITS:
+            metrics.observe((started, parsed, state_read, *filled.laps, encoded, logged), _COMPONENTS)
+        metrics.shown(filled.levels, filled.degraded, short=filled.short)
         return body, request_id
 
-    def _pair(self) -> LoadedSnapshot:
-        pair = self._current.loaded
-        if pair is None:
-            why = self._current.trouble or "the store has no live snapshot"
+    def _loaded(self) -> LoadedSnapshot:
+        loaded = self._live_snapshot.loaded
+        if loaded is None:
+            why = self._live_snapshot.trouble or "the store has no live snapshot"
             raise ProblemError(503, why, "publish a night (topshelf nightly), or wait until /readyz answers 200")
-        return pair
+        return loaded
 
-    def similar(self, item_id: str, ask: ShelfRequest) -> bytes:
-        """Items like one, as an `Answer`; of the request its length, filters and exclusions count.
+    def similar(self, item_id: str, request: ShelfRequest) -> bytes:
+        """Items like one, as an `Answer` in JSON. Only the request's limit, filters and exclusions count.
 
-        Raises ProblemError (404) for an item that the snapshot does not know.
+        Raises ProblemError: 404 for an item that the snapshot does not have, 503 if no snapshot was ever loaded.
         """
-        pair = self._pair()
-        snapshot, position = pair.snapshot, pair.snapshot.position(item_id)
+        loaded = self._loaded()
+        snapshot, position = loaded.snapshot, loaded.snapshot.position(item_id)
         if position < 0:
-            raise ProblemError(404, f"{snapshot.version} has no such item", "send the id as the shop landed it", "id")
-        filters, excluded = request_filters(snapshot, ask), excluded_positions(snapshot, ask)
-        picked = similar_items(snapshot, pair.live, position, ask.limit, filters=filters, exclude=excluded)
-        picked.degraded.extend(self.standing)
-        return _encode(snapshot, pair.parts, picked, self._keys.next().hex())
+            raise ProblemError(404, f"{snapshot.version} has no such item", "send an id of the shop's items", "id")
+        filters, excluded = request_filters(snapshot, request), excluded_positions(snapshot, request)
+        filled = similar_items(snapshot, loaded.live, position, request.limit, filters=filters, exclude=excluded)
+        filled.degraded.extend(self.degraded_now)
+        return _encode(snapshot, loaded.parts, filled, self._keys.next().hex())
 
-    def trace(self, ask: ShelfRequest, request_id: str | None) -> dict[str, Any]:
-        """Why a user's shelf is as it is; with the id of an answer, its exploration is drawn again."""
-        pair, now = self._pair(), time.time()
-        user_id = ask.user_id or ""
-        erased = self._erased_before(user_id, pair.snapshot)
+    def trace(self, request: ShelfRequest, request_id: str | None) -> UserTrace:
+        """Why a user's shelf is as it is. With an answer's `request_id`, that answer's exploration is repeated."""
+        loaded, now = self._loaded(), time.time()
+        user_id = request.user_id or ""
+        erased = self._erased_before(user_id, loaded.snapshot)
         key = b"" if request_id is None else bytes.fromhex(request_id[-32:])
         traced = trace(
-            pair.snapshot,
-            pair.live,
-            ask,
-            actions=self._actions.last_actions(user_id, ask.actions, pair.snapshot.position, now),
+            loaded.snapshot,
+            loaded.live,
+            request,
+            actions=self._actions.last_actions(user_id, request.actions, loaded.snapshot.position, now),
             request_key=key,
             personal=not erased,
             policy=self._policy,
         )
-        told = msgspec.to_builtins(traced)
-        return {**told, "erased": erased, "degraded": [*told["degraded"], *self.standing]}
+        degraded = [*traced.degraded, *self.degraded_now]
+        return UserTrace(**{**msgspec.structs.asdict(traced), "degraded": degraded, "erased": erased})
 
 
-def _encode(snapshot: Snapshot, parts: EncodedParts, picked: FilledShelf, request_id: str) -> bytes:
+def _encode(snapshot: Snapshot, parts: EncodedParts, filled: FilledShelf, request_id: str) -> bytes:
     """An `Answer` as JSON."""
-    count = len(picked.positions)
+    count = len(filled.positions)
     columns = [b""] * (5 * count)
-    columns[0::5] = parts.items(picked.positions)
-    columns[1::5] = map(_score_text, picked.scores)
-    reasons = parts.reasons(picked.reasons, picked.positions, picked.reason_positions)
+    columns[0::5] = parts.items(filled.positions)
+    columns[1::5] = map(_score_text, filled.scores)
+    reasons = parts.reasons(filled.reasons, filled.positions, filled.reason_positions)
     columns[2::5], columns[3::5], columns[4::5] = reasons[0::3], reasons[1::3], reasons[2::3]
     rows = b"".join(columns)[:-1]  # without the last comma
-    if picked.degraded or picked.short:
-        rest = _more(snapshot, picked, request_id)
+    if filled.degraded or filled.short:
+        rest = _degraded_rest(snapshot, filled, request_id)
     else:
         rest = b'"request_id":"%b",%b' % (request_id.encode(), parts.versions)
     return b'{"recommendations":[%b],%b}' % (rows, rest)
 
 
-def _more(snapshot: Snapshot, picked: FilledShelf, request_id: str) -> bytes:
-    """What follows the items in an answer that is not as it should be."""
-    told: dict[str, object] = {"request_id": request_id, "model_version": snapshot.manifest.model_version}
-    told["snapshot"] = snapshot.version
-    if picked.degraded:
-        told["degraded"] = picked.degraded
-    if picked.short:
-        told["short"] = f"the catalogue has {len(picked.positions)} such items now"
-    return _ENCODER.encode(told)[1:-1]
+def _degraded_rest(snapshot: Snapshot, filled: FilledShelf, request_id: str) -> bytes:
+    """What follows the items of an `Answer` that is degraded or short."""
+    answer = Answer(
+        [],
+        request_id,
+        snapshot.manifest.model_version,
+        snapshot.version,
+        filled.degraded,
+        f"the catalogue has {len(filled.positions)} such items now" if filled.short else "",
+    )
+    return _ENCODER.encode(answer)[len(b'{"recommendations":[],') : -1]

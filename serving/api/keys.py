@@ -1,11 +1,11 @@
-"""API keys: who may ask what. A key is 256 random bits, shown once; what is stored is its SHA-256.
+"""API keys and their scopes. A key is 256 random bits, shown once; the key file holds its SHA-256.
 
     topshelf keys create --scope read --name web
     curl -H "Authorization: Bearer tsk_…" 'http://127.0.0.1:8000/recommendations?user_id=17850'
 
-Any number of keys are valid at a time, so a key is rotated by creating the next one, and revoking the old one when
-nobody sends it any more. Workers see a change of the file within a second. Hashes need no salt or stretching: nobody
-can try out 2**256 keys.
+Any number of keys can be valid at once. To rotate a key, create the next one, and revoke the old one when nobody
+sends it any more. Workers see a changed file within a second. The hashes need no salt or stretching, because
+nobody can try 2**256 keys.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ DEFAULT_RATE = "2000/second"
 
 
 class KeysError(Exception):
-    """A key file that cannot be read, or a key that is not there."""
+    """The key file cannot be read, or holds no such key; or a new key's scope or rate is invalid."""
 
 
 class StoredKey(msgspec.Struct, frozen=True):
-    """One key as the file holds it. `rate` in the notation of `limits`: 2000/second, 100000/minute."""
+    """A key in the file. `rate` is in the notation of the library `limits`: 2000/second, 100000/minute."""
 
     id: str
     name: str
@@ -41,13 +41,13 @@ class StoredKey(msgspec.Struct, frozen=True):
 
 
 class KeyFile(msgspec.Struct, frozen=True):
-    """The whole file."""
+    """The content of the key file."""
 
     keys: tuple[StoredKey, ...] = ()
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A valid key as the gate uses it."""
+    """A valid key as `AccessGate` uses it."""
 
     id: str
     scopes: frozenset[str]
@@ -55,60 +55,60 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class KeyRing:
-    """The valid keys; `look` takes in what changed in the file."""
+    """The valid keys of the key file; `refresh` rereads a changed file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
+        self._file_state: tuple[int, int, int] | None = None  # time of change, size, inode
         self._by_digest: dict[bytes, Key] = {}
-        self.exists = False  # a file without one valid key still locks everybody out
-        self.look()
+        self.exists = False  # there was a file once: without a valid key in it nobody gets in
+        self.refresh()
 
-    def look(self) -> None:
-        """Read the file where it changed. Raises KeysError, and leaves the keys as they were."""
+    def refresh(self) -> None:
+        """Reread the file if it changed. Raises KeysError, and then keeps the keys it had."""
         try:
             stat = self._path.stat()
         except FileNotFoundError:
-            if self._seen is not None:  # a file that vanishes takes its keys with it, and opens nothing
+            if self._file_state is not None:  # a file that vanishes revokes its keys, and does not open the endpoint
                 self._by_digest = {}
             return
-        seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if seen == self._seen:
+        state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        if state == self._file_state:
             return
-        stored = read_keys(self._path).keys
         self._by_digest = {
             bytes.fromhex(key.sha256): Key(key.id, frozenset(key.scopes), limits.parse(key.rate))
-            for key in stored
+            for key in read_keys(self._path).keys
             if key.revoked is None
         }
-        self._seen, self.exists = seen, True
+        self._file_state, self.exists = state, True
 
-    def of(self, authorization: bytes) -> Key | None:
-        """The key of an `Authorization` header, or None. What is compared are hashes, so timing tells nothing."""
+    def find(self, authorization: bytes) -> Key | None:
+        """The valid key in an `Authorization` header, or None. Hashes are compared, so timing reveals nothing."""
         if authorization[:7].lower() != b"bearer ":
             return None
         return self._by_digest.get(hashlib.sha256(authorization[7:]).digest())
 
 
 def read_keys(path: Path) -> KeyFile:
-    """Raises KeysError."""
+    """Read the key file; one that is missing has no keys. Raises KeysError."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=KeyFile)
     except FileNotFoundError:
         return KeyFile()
     except (OSError, msgspec.MsgspecError, ValueError) as error:
-        raise KeysError(f"{path} cannot be read: {error}; mend it, or move it away and create keys anew") from error
+        raise KeysError(f"{path} cannot be read: {error}; repair it, or move it away and create new keys") from error
 
 
 def create(path: Path, scopes: tuple[str, ...], name: str, rate: str) -> tuple[StoredKey, str]:
-    """Add a key: what is stored, and the key itself, which is nowhere else. Raises KeysError."""
+    """Add a key; return its entry in the file and the key itself, which is stored nowhere. Raises KeysError."""
     try:
         limits.parse(rate)
     except ValueError as error:
-        raise KeysError(f"rate {rate!r} is not understood; write it as {DEFAULT_RATE} or 100000/minute") from error
+        raise KeysError(f"rate {rate!r} is not valid; write it as {DEFAULT_RATE} or 100000/minute") from error
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
-        raise KeysError(f"scopes {sorted(unknown)} are not known; give one or more of {', '.join(SCOPES)}")
+        wrong = f"unknown scopes {sorted(unknown)}" if unknown else "no scope"
+        raise KeysError(f"{wrong}; give one or more of {', '.join(SCOPES)}")
     secret = PREFIX + secrets.token_urlsafe(32)
     stored = StoredKey(
         id=f"k{secrets.token_hex(4)}",
@@ -123,7 +123,7 @@ def create(path: Path, scopes: tuple[str, ...], name: str, rate: str) -> tuple[S
 
 
 def revoke(path: Path, key_id: str) -> None:
-    """Make a key invalid. Raises KeysError where there is no such valid key."""
+    """Revoke a key. Raises KeysError if no valid key has this id."""
 
     def revoked(file: KeyFile) -> KeyFile:
         if not any(key.id == key_id and key.revoked is None for key in file.keys):
@@ -138,9 +138,9 @@ def revoke(path: Path, key_id: str) -> None:
     _change(path, revoked)
 
 
-def _change(path: Path, step: Callable[[KeyFile], KeyFile]) -> None:
+def _change(path: Path, change: Callable[[KeyFile], KeyFile]) -> None:
     with locked(path.with_name(path.name + ".lock")):
-        changed = step(read_keys(path))
+        changed = change(read_keys(path))
         write_whole(path, msgspec.json.format(msgspec.json.encode(changed), indent=1), mode=PRIVATE)
 
 

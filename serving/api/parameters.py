@@ -1,4 +1,4 @@
-"""What a request asks for: a query string or a JSON body to a `ShelfRequest`. Every refusal names the parameter."""
+"""Parses a query string or a JSON body into a `ShelfRequest`. Every refusal names the parameter and the remedy."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from serving.shelf.request import ShelfRequest
 
 MAX_LIMIT = 500
 MAX_TEXT_BYTES = 256
-_SURELY_SHORT = MAX_TEXT_BYTES // 4  # so many characters are never more than MAX_TEXT_BYTES of UTF-8
+_SHORT_CHARACTERS = MAX_TEXT_BYTES // 4  # a text of this length has at most MAX_TEXT_BYTES bytes of UTF-8
 MAX_EXCLUDE = 1_000
 MAX_QUERY_BYTES = 8_192
 _TEXTS = ("user_id", "category", "page", "device", "location", "region", "age_band")
@@ -27,25 +27,25 @@ PRICE = r"[0-9]{1,12}(\.[0-9]{1,4})?"
 
 
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the shelf is shown, and who looks at it as far as the shop knows."""
+    """Where the shelf is shown, and what the shop knows of the shopper."""
 
     page: str | None = None
     device: str | None = None
     location: str | None = None
     region: str | None = None
     age_band: str | None = None
-    categories: tuple[str, ...] = ()  # hashable, for it is part of a default
+    categories: tuple[str, ...] = ()  # a tuple, because a struct with a default must be hashable
 
 
 class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the user just did."""
+    """One thing that the user just did; `type` is one of ACTION_KINDS."""
 
     type: str
     item_id: str
 
 
 class FilterParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What may be shown: a category path (with all below it), prices as decimals."""
+    """Only items of this category path or below it are shown, with prices (decimals) in this range."""
 
     category: str | None = None
     price_min: Decimal | None = None
@@ -53,7 +53,7 @@ class FilterParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`POST /recommendations`."""
+    """The JSON body of `POST /recommendations`."""
 
     user_id: str | None = None
     context: Context = Context()
@@ -72,7 +72,7 @@ def _refuse(parameter: str, detail: str, remedy: str) -> ProblemError:
 
 
 def from_query(query: bytes) -> ShelfRequest:
-    """Parse `GET /recommendations?…`. Raises ProblemError (400)."""
+    """Parse the query of `GET /recommendations`. Raises ProblemError (400, or 413 for a query that is too long)."""
     first = query.find(b"user_id=")
     if first == 0 or query[first - 1 : first] == b"&":
         end = query.find(b"&", first)
@@ -86,7 +86,7 @@ def from_query(query: bytes) -> ShelfRequest:
 
 @lru_cache(4_096)
 def _known_query(query: bytes) -> ShelfRequest:
-    """What is asked for beside the user repeats."""
+    """Parse and keep a query without its user: few are distinct."""
     return _from_query(query)
 
 
@@ -97,12 +97,12 @@ def _from_query(query: bytes) -> ShelfRequest:
         pairs = _pairs(query.decode("ascii"))
     except ValueError as error:
         raise ProblemError(
-            400, f"the query is not URL-encoded UTF-8: {error}", "encode it, %20 for a space"
+            400, f"the query is not URL-encoded UTF-8: {error}", "encode it, with %20 for a space"
         ) from error
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        twice = next(name for name in fields if sum(name == other for other, _ in pairs) > 1)
-        raise _refuse(twice[:64], "given more than once", "give it once")
+        repeated = next(name for name in fields if sum(name == other for other, _ in pairs) > 1)
+        raise _refuse(repeated[:64], "given more than once", "give it once")
     if not fields.keys() <= _KNOWN:
         unknown = next(name for name in fields if name not in _KNOWN)
         raise _refuse(unknown[:64], "not a parameter of this call", f"use {', '.join(sorted(_KNOWN))}")
@@ -111,7 +111,7 @@ def _from_query(query: bytes) -> ShelfRequest:
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= 6):
         raise _refuse("limit", "not a whole number", f"give a number from 1 to {MAX_LIMIT}")
     for name in _TEXTS:
-        if (value := get(name)) is not None and not (0 < len(value) <= _SURELY_SHORT):
+        if (value := get(name)) is not None and not (0 < len(value) <= _SHORT_CHARACTERS):
             _check_text(name, value)
     exclude, categories, actions = get("exclude"), get("categories"), get("actions")
     return _checked(
@@ -140,7 +140,7 @@ def _actions(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
-    """Names and values; what the standard library's parse_qsl does, in a third of its time. Raises ValueError."""
+    """Names and values, like the standard library's parse_qsl in a third of its time. Raises ValueError."""
     pairs = []
     for field in query.split("&"):
         if field:
@@ -154,17 +154,15 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 
 def from_body(body: bytes) -> ShelfRequest:
-    """Parse `POST /recommendations`. Raises ProblemError (400)."""
+    """Parse the body of `POST /recommendations`. Raises ProblemError (400)."""
     try:
-        asked = _BODY.decode(body)
+        fields = _BODY.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ProblemError(
-            400, f"the body is not understood: {error}", "send the JSON of the documentation"
-        ) from error
-    context, filters = asked.context, asked.filters
-    ask = ShelfRequest(
-        user_id=asked.user_id,
-        limit=asked.limit,
+        raise ProblemError(400, f"the body is not valid: {error}", "send the JSON that /schema documents") from error
+    context, filters = fields.context, fields.filters
+    request = ShelfRequest(
+        user_id=fields.user_id,
+        limit=fields.limit,
         category=filters.category,
         price_min_minor=_minor("price_min", filters.price_min, money.lowest_minor),
         price_max_minor=_minor("price_max", filters.price_max, money.highest_minor),
@@ -173,64 +171,79 @@ def from_body(body: bytes) -> ShelfRequest:
         location=context.location,
         region=context.region,
         age_band=context.age_band,
-        exclude=tuple(asked.exclude),
+        exclude=tuple(fields.exclude),
         categories=context.categories,
-        actions=tuple((action.type, action.item_id) for action in asked.actions),
+        actions=tuple((action.type, action.item_id) for action in fields.actions),
     )
     for name in _TEXTS:
-        if (value := getattr(ask, name)) is not None:
+        if (value := getattr(request, name)) is not None:
             _check_text(name, value)
-    return _checked(ask)
+    return _checked(request)
 
 
 def _check_text(name: str, value: str) -> None:
     if not 0 < _utf8_length(name, value) <= MAX_TEXT_BYTES:
-        raise _refuse(name, f"empty, or longer than {MAX_TEXT_BYTES} bytes", "leave it out, or send a shorter one")
+        raise _refuse(name, f"empty, or longer than {MAX_TEXT_BYTES} bytes", "leave it out or shorten it")
 
 
-def _checked(ask: ShelfRequest) -> ShelfRequest:
-    """The same, once its numbers and lists are found to be in range. Raises ProblemError (400)."""
-    if not 1 <= ask.limit <= MAX_LIMIT:
-        raise _refuse("limit", f"{ask.limit} is out of range", f"give a number from 1 to {MAX_LIMIT}")
-    lowest, highest = ask.price_min_minor, ask.price_max_minor
+def _checked(request: ShelfRequest) -> ShelfRequest:
+    """Return the same request if its numbers and lists are in range. Raises ProblemError (400)."""
+    if not 1 <= request.limit <= MAX_LIMIT:
+        raise _refuse("limit", f"{request.limit} is out of range", f"give a number from 1 to {MAX_LIMIT}")
+    lowest, highest = request.price_min_minor, request.price_max_minor
     if lowest is not None and highest is not None and lowest > highest:
         raise _refuse("price_min", "above price_max", "swap them")
-    if ask.exclude or ask.categories or ask.actions:
-        _check_lists(ask)
-    return ask
+    if request.exclude or request.categories or request.actions:
+        _check_lists(request)
+    return request
 
 
-def _check_lists(ask: ShelfRequest) -> None:
+def id_in_path(raw_path: bytes) -> str:
+    """The id in `/items/ID/…` or `/users/ID`, decoded, including any slashes in it. Raises ProblemError (400)."""
+    try:
+        text = unquote(raw_path.split(b"/")[2].decode("ascii"), errors="strict")
+    except ValueError as error:
+        raise ProblemError(400, "the id is not URL-encoded UTF-8", "encode it, with %2F for a slash", "id") from error
+    if not 0 < len(text.encode()) <= MAX_TEXT_BYTES:
+        raise ProblemError(
+            400, f"the id is empty or longer than {MAX_TEXT_BYTES} bytes", "send the shop's own id", "id"
+        )
+    return text
+
+
+def _check_lists(request: ShelfRequest) -> None:
     lists = (
-        ("exclude", ask.exclude, MAX_EXCLUDE),
-        ("categories", ask.categories, MAX_CATEGORIES),
-        ("actions", tuple(item_id for _, item_id in ask.actions), MAX_ACTIONS),
+        ("exclude", request.exclude, MAX_EXCLUDE),
+        ("categories", request.categories, MAX_CATEGORIES),
+        ("actions", tuple(item_id for _, item_id in request.actions), MAX_ACTIONS),
     )
-    for name, values, most in lists:
-        if len(values) > most:
-            raise _refuse(name, f"{len(values)} of them", f"send at most {most}")
+    for name, values, limit in lists:
+        if len(values) > limit:
+            raise _refuse(name, f"{len(values)} entries", f"send at most {limit}")
         for value in values:
             if _utf8_length(name, value) > MAX_TEXT_BYTES:
-                raise _refuse(name, f"one is longer than {MAX_TEXT_BYTES} bytes", "send it as the shop knows it")
-    for kind, item_id in ask.actions:
+                raise _refuse(name, f"an entry is longer than {MAX_TEXT_BYTES} bytes", "send the shop's own ids")
+    for kind, item_id in request.actions:
         if not item_id:
-            raise _refuse("actions", "one names no item", "write view:ITEM")
+            raise _refuse("actions", "an entry names no item", "write view:ITEM")
         if kind not in ACTION_KINDS:
-            raise _refuse("actions", f"{kind[:64]!r} is no kind", f"use one of {', '.join(ACTION_KINDS)}")
+            raise _refuse(
+                "actions", f"{kind[:64]!r} is not a kind of action", f"use one of {', '.join(ACTION_KINDS)}"
+            )
 
 
 def _utf8_length(name: str, value: str) -> int:
     try:
         return len(value.encode())
     except UnicodeEncodeError as error:
-        raise _refuse(name, "holds half of a surrogate pair", "send whole characters") from error
+        raise _refuse(name, "contains half of a surrogate pair", "send whole characters") from error
 
 
 @lru_cache(4_096)
 def _known_minor(price: str | Decimal, convert: Callable[[str | Decimal], int]) -> int:
-    """Prices in requests are round, and repeat."""
+    """Convert and keep a price: few are distinct."""
     if isinstance(price, str) and not re.fullmatch(PRICE, price):
-        raise money.PriceError(f"{price[:40]!r} is no price")
+        raise money.PriceError(f"{price[:40]!r} is not a price")
     return convert(price)
 
 

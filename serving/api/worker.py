@@ -1,4 +1,4 @@
-"""What one worker of the endpoint holds, and the tasks that keep it up with the present."""
+"""One worker of the endpoint: all that it holds, and the tasks that keep it up to date."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from datetime import datetime
 
 from serving.api.access import AccessGate
 from serving.api.answers import Answers
+from serving.api.exposition import GaugeReading
 from serving.api.keys import KeyRing, KeysError
 from serving.api.metrics import Metrics
 from serving.api.rates import Rates
@@ -28,13 +29,16 @@ from serving.snapshot.tombstones import FOLDER, Tombstones, landed_lines, tombst
 from serving.stores import open_store
 
 _LOG = logging.getLogger(__name__)
-_BEHIND_S = 1.0  # a log that was not read to its end for so long may hide a sold-out item
-_LOOK_S = 0.2
+_STALE_AFTER_S = 1.0  # a log of live state that was not read to its end for this long may hide a sold-out item
+_REFRESH_S = 0.2
 _ERASED_EVERYWHERE_S = 1.0
 
 
 class Worker:
-    """The current snapshot, live state, last actions, erasures, keys, limits, metrics and the exposure log."""
+    """The live snapshot, live item state, last actions, erasures, keys, rates, metrics and the exposure log.
+
+    Every worker of a host follows the same three logs: of item changes, of events and of erasures.
+    """
 
     def __init__(self, settings: EndpointSettings) -> None:
         self.settings = settings
@@ -44,32 +48,35 @@ class Worker:
         self.gate = AccessGate(self.ring, self.rates, may_be_open=settings.open)
         self.state, self.tombstones = ItemState(), Tombstones()
         self.actions = RecentActions(self.tombstones.erased_at)
-        self.item_log, self.event_log = item_log(settings), event_log(settings)
-        self.erased_here = FileLog(settings.landing / FOLDER, "erased", suffix=".jsonl")
-        self._shared_events, self._shared_erased = shared_logs(settings)
-        self.items_follow = Follower("live item state", self.item_log.reader(), self.state.take)
-        events: Log = self._shared_events or self.event_log
-        self.events_follow = Follower("the log of events", events.reader(), self.actions.take)
-        erased: Log = self._shared_erased or self.erased_here
-        self.erased_follow = Follower("the log of erasures", erased.reader(), self._take_erasures)
+        self._item_log, self._event_log = item_log(settings), event_log(settings)
+        self._erasure_log = FileLog(settings.landing / FOLDER, "erased", suffix=".jsonl")
+        self._shared_events, self._shared_erasures = shared_logs(settings)
+        self.item_follower = Follower("the log of live item state", self._item_log.reader(), self.state.take)
+        events: Log = self._shared_events or self._event_log
+        self.event_follower = Follower("the log of events", events.reader(), self.actions.take)
+        erasures: Log = self._shared_erasures or self._erasure_log
+        self.erasure_follower = Follower("the log of erasures", erasures.reader(), self._take_erasures)
+        self._followers = (self.item_follower, self.event_follower, self.erasure_follower)
         self.exposures = ExposureLog(spool(settings))
-        self.current = LiveSnapshot(open_store(settings.store), self.state, open_store(overlay_url(settings.store)))
+        overlays = open_store(overlay_url(settings.store))
+        self.live_snapshot = LiveSnapshot(open_store(settings.store), self.state, overlays)
         share = settings.explore_share
         policy = POLICY if share is None else Policy(explore_share=share)
-        self.answers = Answers(self.current, self.exposures, self.metrics, self.actions, self.erased_before, policy)
+        self.answers = Answers(
+            self.live_snapshot, self.exposures, self.metrics, self.actions, self.erased_before, policy
+        )
 
     @contextlib.asynccontextmanager
     async def running(self, _: object = None) -> AsyncIterator[None]:
-        """Keep up from start to stop."""
+        """Keep the worker up to date from start to stop."""
         self.tombstones.take(landed_lines(self.settings.landing))
-        follow = (self.items_follow, self.events_follow, self.erased_follow)
-        for each in follow:  # the present is read before the first answer, where it can be read
+        for follower in self._followers:  # read whole before the first answer, if they can be read
             with contextlib.suppress(LogError):
-                await each.catch_up()
-        with contextlib.suppress(StoreError):  # a worker that takes a dead one's place answers 200 from its first on
-            await self.current.refresh()
-        tasks = [asyncio.create_task(each.run()) for each in follow]
-        tasks += [asyncio.create_task(self.current.run()), asyncio.create_task(self._look())]
+                await follower.catch_up()
+        with contextlib.suppress(StoreError):  # so that a worker that replaces a dead one answers 200 from the start
+            await self.live_snapshot.refresh()
+        tasks = [asyncio.create_task(follower.run()) for follower in self._followers]
+        tasks += [asyncio.create_task(self.live_snapshot.run()), asyncio.create_task(self._refresh())]
         try:
             yield
         finally:
@@ -77,88 +84,119 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.exposures.close()
-            for each in follow:
-                each.close()
+            for follower in self._followers:
+                follower.close()
 
     @property
-    def replayed(self) -> bool:
-        """Whether the present was read whole once: live state, and who was erased."""
-        return self.items_follow.caught_up_at is not None and self.erased_follow.caught_up_at is not None
+    def has_replayed(self) -> bool:
+        """Whether live state and erasures were read to their logs' ends once."""
+        return self.item_follower.caught_up_at is not None and self.erasure_follower.caught_up_at is not None
 
-    async def _look(self) -> None:
-        """Five times a second what no answer should stop for: keys, the age of the state, counters of threads."""
+    async def _refresh(self) -> None:
+        """Five times a second, what no answer should wait for: keys, the age of the state, counts kept elsewhere."""
         kept = dropped = unshared = swaps = 0
         while True:
             try:
-                self.ring.look()
+                self.ring.refresh()
             except (KeysError, ValueError) as error:
                 _LOG.error("the keys stay as they were: %s", error)
-            self.answers.standing = self._standing()
+            self.answers.degraded_now = self._degraded_now()
             add = self.metrics.add
             add("topshelf_exposures_kept_total", self.exposures.kept - kept)
             add("topshelf_exposures_dropped_total", self.exposures.dropped - dropped)
             add("topshelf_leases_unshared_total", self.rates.unshared - unshared)
-            add("topshelf_snapshot_swaps_total", self.current.swaps - swaps)
+            add("topshelf_snapshot_swaps_total", self.live_snapshot.swaps - swaps)
             kept, dropped = self.exposures.kept, self.exposures.dropped
-            unshared, swaps = self.rates.unshared, self.current.swaps
-            await asyncio.sleep(_LOOK_S)
+            unshared, swaps = self.rates.unshared, self.live_snapshot.swaps
+            await asyncio.sleep(_REFRESH_S)
 
-    def _standing(self) -> list[str]:
-        """What every answer has to do without just now."""
-        told = []
-        if self.current.trouble is not None:
-            told.append("snapshot_stale")
-        oldest = self.settings.max_state_age_s
-        if self.items_follow.behind_s() > _BEHIND_S or (oldest is not None and self.state_age_s() > oldest):
-            told.append("item_state_stale")
-        return told
+    def _degraded_now(self) -> list[str]:
+        """What every answer has to do without at present."""
+        reasons = []
+        if self.live_snapshot.trouble is not None:
+            reasons.append("snapshot_stale")
+        max_age_s = self.settings.max_state_age_s
+        too_old = max_age_s is not None and self.state_age_s() > max_age_s
+        if too_old or self.item_follower.behind_s() > _STALE_AFTER_S:
+            reasons.append("item_state_stale")
+        return reasons
 
     def state_age_s(self) -> float:
-        """How old the newest row of the live feed is, in seconds; endless while there was none."""
+        """The age of the live feed's newest row in seconds; infinite if there was none."""
         newest = self.state.newest_ts
         return time.time() - newest / 1000 if newest else float("inf")
 
-    def gauges(self) -> dict[str, tuple[str, float]]:
-        """What `/metrics` tells beside the counters; of this worker, for all follow the same logs."""
-        pair = self.current.loaded
-        day = pair.snapshot.manifest.day if pair is not None else "1970-01-01"
+    def gauges(self) -> list[GaugeReading]:
+        """The gauges of `/metrics`. They are this worker's own: all workers follow the same logs."""
+        loaded = self.live_snapshot.loaded
+        day = loaded.snapshot.manifest.day if loaded is not None else "1970-01-01"
         day_s = datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()
-        return {
-            "topshelf_item_state_age_seconds": ("Age of the newest row of the live feed.", self.state_age_s()),
-            "topshelf_item_state_behind_seconds": (
-                "Since when the log of live state was not read to its end.",
-                self.items_follow.behind_s(),
+        return [
+            GaugeReading(
+                "topshelf_item_state_age_seconds", "Age of the newest row of the live feed.", self.state_age_s()
             ),
-            "topshelf_item_state_items": ("Items that the live feed has named.", len(self.state)),
-            "topshelf_snapshot_day_seconds": ("The day of the live snapshot, in seconds of UTC.", day_s),
-            "topshelf_exposures_queued": ("Answers whose exposures wait in this worker.", self.exposures.queued),
-            "topshelf_users_with_actions": ("Users whose last actions are known.", len(self.actions)),
-            "topshelf_users_erased": ("Users that were erased.", len(self.tombstones)),
-        }
+            GaugeReading(
+                "topshelf_item_state_behind_seconds",
+                "Since when the log of live state was not read to its end.",
+                self.item_follower.behind_s(),
+            ),
+            GaugeReading("topshelf_item_state_items", "Items that the live feed has named.", len(self.state)),
+            GaugeReading("topshelf_snapshot_day_seconds", "The day of the live snapshot, in seconds of UTC.", day_s),
+            GaugeReading(
+                "topshelf_exposures_queued", "Answers whose exposures wait in this worker.", self.exposures.queued
+            ),
+            GaugeReading("topshelf_users_with_actions", "Users whose last actions are known.", len(self.actions)),
+            GaugeReading("topshelf_users_erased", "Users that were erased.", len(self.tombstones)),
+        ]
+
+    # Live state and events ----------------------------------------------------------------------------------
+
+    async def append_items(self, lines: bytes) -> None:
+        """Log item changes; this worker heeds them from now on. Raises LogError, with nothing logged."""
+        await asyncio.to_thread(self._item_log.append, lines)
+        await self._catch_up(self.item_follower)
+
+    async def append_events(self, lines: bytes) -> None:
+        """Log events; this worker heeds them from now on. Raises LogError, with nothing logged.
+
+        If Redis does not answer, they are landed and heeded here, and the other hosts do not hear of them.
+        """
+        await asyncio.to_thread(self._event_log.append, lines)
+        if self._shared_events is not None:
+            try:
+                await asyncio.to_thread(self._shared_events.append, lines)
+            except LogError as error:
+                _LOG.error("events will be landed, but other hosts do not hear of them: %s", error)
+                self.actions.take(lines.splitlines())
+        await self._catch_up(self.event_follower)
+
+    async def _catch_up(self, follower: Follower) -> None:
+        with contextlib.suppress(LogError):  # the lines are logged; the follower reports what is wrong
+            await follower.catch_up()
 
     # Erasure ------------------------------------------------------------------------------------------------
 
     def erased_before(self, user_id: str, snapshot: Snapshot) -> bool:
-        """Whether what a snapshot holds of a user is from before their erasure."""
-        at = self.tombstones.erased_at(user_id)
-        if at is None:
+        """Whether the user was erased and the snapshot may still hold their data from before."""
+        erased_at = self.tombstones.erased_at(user_id)
+        if erased_at is None:
             return False
         until = snapshot.manifest.metrics.get("erasures_until")
-        return not isinstance(until, str) or datetime.fromisoformat(until).timestamp() < at
+        return not isinstance(until, str) or datetime.fromisoformat(until).timestamp() < erased_at
 
     async def erase(self, user_id: str) -> bool:
-        """Erase a user: whether every worker of this host knows of it already. Raises LogError."""
+        """Erase a user; return whether every worker of this host has read the erasure already. Raises LogError."""
         line = tombstone_line(user_id, time.time())
-        if self._shared_erased is not None:
-            await asyncio.to_thread(self._shared_erased.append, line)
-        await asyncio.to_thread(self.erased_here.append, line)
+        if self._shared_erasures is not None:
+            await asyncio.to_thread(self._shared_erasures.append, line)
+        await asyncio.to_thread(self._erasure_log.append, line)
         self.tombstones.take([line])
         self.actions.forget(user_id)
-        if self._shared_erased is not None:
+        if self._shared_erasures is not None:
             return True
-        await self.erased_follow.catch_up()
-        wanted, deadline = self.metrics.erasures, time.monotonic() + _ERASED_EVERYWHERE_S
-        while not self.metrics.all_took_erasures(wanted):
+        await self.erasure_follower.catch_up()
+        lines_read, deadline = self.metrics.erasures_read, time.monotonic() + _ERASED_EVERYWHERE_S
+        while not self.metrics.all_read_erasures(lines_read):
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.01)
@@ -166,23 +204,4 @@ class Worker:
 
     def _take_erasures(self, lines: Sequence[bytes]) -> None:
         self.tombstones.take(lines)
-        self.metrics.took_erasures(self.metrics.erasures + len(lines))
-
-    async def events_seen(self) -> None:
-        """What was just appended counts at this worker from now on."""
-        with contextlib.suppress(LogError):  # it is appended; the follower says what is wrong
-            await self.events_follow.catch_up()
-
-    async def items_seen(self) -> None:
-        """The same for live state."""
-        with contextlib.suppress(LogError):
-            await self.items_follow.catch_up()
-
-    async def share_events(self, lines: bytes) -> None:
-        """Let the other hosts hear of events; they count for the shelf at once, and are landed either way."""
-        if self._shared_events is not None:
-            try:
-                await asyncio.to_thread(self._shared_events.append, lines)
-            except LogError as error:
-                _LOG.error("events are landed, and other hosts do not hear of them: %s", error)
-                self.actions.take(lines.splitlines())
+        self.metrics.erasures_read += len(lines)

@@ -1,4 +1,5 @@
-"""What comes in and what was shown, on its way to landing.
+"""Append logs of events, item changes, erasures and exposures, and the process that lands them.
 
-Reads requests' events, item changes and answers. Writes logs, then `landing/`. Next: the night.
+Reads what `serving.api` takes and answers. Writes logs in the state folder or Redis, then `landing/`.
+Next: the night reads `landing/`.
 """

@@ -1,9 +1,9 @@
-"""`POST /events`: what shoppers do, as JSON lines, for the next night and at once for the shelf.
+"""Rows of `POST /events`: what shoppers do, as JSON lines, for the shelf at once and for the next night.
 
 {"event_id": "e-1", "user_id": "17850", "item_id": "mug-1", "event_type": "view", "ts": "2026-01-31T10:00:00Z"}
 
-The columns are those of `landing/events` (`sql/staging/interactions.yml`), with `event_id` required: an event that
-is sent again is landed once.
+The columns are those of `landing/events` (`sql/staging/interactions.yml`). `event_id` is required, so that an event
+that is sent again is landed once.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _IDS = ("event_id", "user_id", "session_id", "request_id", "page", "device", "lo
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One event; `ts` is when it happened, by default now."""
+    """One row as it is sent; `ts` is when it happened, by default now."""
 
     event_id: str
     item_id: str
@@ -42,7 +42,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LoggedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An event in the log: when it was received in UTC seconds, then what is landed."""
+    """A line of the event log: when it was received, in UTC seconds, then the line of `landing/events`."""
 
     received: float
     event_id: str
@@ -66,7 +66,7 @@ _ROW, _ENCODER = msgspec.json.Decoder(Event), msgspec.json.Encoder()
 
 
 def read_events(lines: list[bytes], now_s: float, first_line: int = 1) -> Iterator[bytes | Refusal]:
-    """For each line that is not empty what goes to the log, or why it is refused."""
+    """For each line that is not blank, its line of the event log, or why it is refused."""
     for number, line in enumerate(lines, first_line):
         if line.strip():
             try:
@@ -83,26 +83,26 @@ def _logged(event: Event, now_s: float) -> LoggedEvent:
     if event.event_type not in ACTION_KINDS:
         raise ValueError(f"event_type {event.event_type[:64]!r} is none of {', '.join(ACTION_KINDS)}")
     if event.user_id is None and event.session_id is None:
-        raise ValueError("neither user_id nor session_id is given; an event is somebody's")
-    for name, value, least in (("quantity", event.quantity, 1), ("position", event.position, 0)):
-        if value is not None and not least <= value <= _MAX_INT:
-            raise ValueError(f"{name} {value} is not between {least} and {_MAX_INT}")
-    at = event.ts or datetime.fromtimestamp(now_s, UTC)
-    at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    if at.timestamp() > now_s + MAX_AHEAD_S:
+        raise ValueError("neither user_id nor session_id is given; an event needs one of them")
+    for name, value, lowest in (("quantity", event.quantity, 1), ("position", event.position, 0)):
+        if value is not None and not lowest <= value <= _MAX_INT:
+            raise ValueError(f"{name} {value} is not between {lowest} and {_MAX_INT}")
+    happened = event.ts or datetime.fromtimestamp(now_s, UTC)
+    happened = (happened if happened.tzinfo else happened.replace(tzinfo=UTC)).astimezone(UTC)
+    if happened.timestamp() > now_s + MAX_AHEAD_S:
         raise ValueError(
             f"ts {event.ts} is more than {MAX_AHEAD_S} s ahead of this host's clock; set the sender's clock"
         )
-    if at.year < 1970:
+    if happened.year < 1970:
         raise ValueError(f"ts {event.ts} is before 1970")
     price = None if event.unit_price is None else money.to_text(money.to_minor(event.unit_price))
     fields = {
         name: getattr(event, name) for name in (*_IDS, "item_id", "event_type", "value", "quantity", "position")
     }
-    ts = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    ts = happened.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return LoggedEvent(received=now_s, ts=ts, unit_price=price, **fields)
 
 
-def landed(line: bytes) -> bytes:
-    """The line of `landing/events` that a line of the log holds."""
+def without_received(line: bytes) -> bytes:
+    """The line of `landing/events` in a line of the event log: the same without `received`, its first field."""
     return b"{" + line[line.index(b",") + 1 :]

@@ -1,15 +1,15 @@
-"""Exposures: what was shown, on its way to `landing/exposures` for the next night to learn from.
+"""The exposure log: what every answer showed, for the next night to learn from.
 
-An answer becomes one line of a spool that a thread appends to four times a second, so the end of a process loses at
-most the last second; `serving.logs.lander` makes a row an item of it, away from the answers. Nothing here can hold
-up an answer: when the queue, the spool or the disk is full, exposures are dropped and counted.
+An answer becomes one line of a spool. A thread appends to the spool four times a second, so a killed process loses
+about the last quarter of a second. In a process of its own, `serving.logs.lander` turns each line into rows of
+`landing/exposures`, one per item. Answers never wait here: when the queue, the spool or the disk is full, exposures
+are dropped and counted.
 """
 
 import logging
 import threading
 from collections import deque
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
@@ -21,15 +21,15 @@ from serving.shelf.request import ShelfRequest
 
 _LOG = logging.getLogger(__name__)
 _QUEUED_BYTES = 64 << 20
-_SPOOL_BYTES = 1 << 30  # what the spool may hold when nobody lands it
+_SPOOL_BYTES = 1 << 30  # the spool grows no further if nothing lands it
 _FLUSH_S = 0.25
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True):
-    """One answer as it was given: a line of the spool. The lists have one entry an item, in its order."""
+    """A line of the spool: one answer. Each list has one entry per item, in the answer's order."""
 
-    answer: msgspec.Raw  # the body as it was sent: the request's id, and each item with its score
-    ts_ms: int  # of UTC
+    answer: msgspec.Raw  # the body as it was sent
+    ts_ms: int  # UTC
     made_by: tuple[str, str | None, str, str]  # snapshot, overlay, model version, policy version
     user_id: str | None
     page: str | None
@@ -42,38 +42,38 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     slots: list[int]
     propensities: list[float]
     eligible: list[int]
-    prices_minor: list[int]  # -1 for unknown
+    prices_minor: list[int]  # -1 where unknown
 
 
 _ENCODER = msgspec.json.Encoder()
 
 
 def spool_line(
-    body: bytes, ts_s: float, ask: ShelfRequest, pick: FilledShelf, parts: EncodedParts, prices: list[int]
+    body: bytes, ts_s: float, request: ShelfRequest, filled: FilledShelf, parts: EncodedParts, prices: list[int]
 ) -> bytes:
-    """One answer as a line (`Shown`); built by hand, for this runs for every answer."""
-    row: tuple[Any, ...] = (
+    """One answer as a line of the spool (`Shown`), joined by hand because this runs for every answer."""
+    fields_after_answer = (
         int(ts_s * 1000),
         parts.made_by,
-        ask.user_id,
-        ask.page,
-        ask.device,
-        ask.location,
-        ask.limit,
-        filters_of(ask),
-        pick.levels,
-        pick.sources,
-        pick.slots,
-        pick.propensities,
-        pick.eligible,
+        request.user_id,
+        request.page,
+        request.device,
+        request.location,
+        request.limit,
+        filters_json(request),
+        filled.levels,
+        filled.sources,
+        filled.slots,
+        filled.propensities,
+        filled.eligible,
         prices,
     )
-    return b"[%b,%b\n" % (body, _ENCODER.encode(row)[1:])
+    return b"[%b,%b\n" % (body, _ENCODER.encode(fields_after_answer)[1:])
 
 
-def filters_of(ask: ShelfRequest) -> str:
-    """What was asked for beside a user and a length, as JSON."""
-    return _filters(ask.category, ask.price_min_minor, ask.price_max_minor)
+def filters_json(request: ShelfRequest) -> str:
+    """The request's category and price range as JSON: `{}` without any."""
+    return _filters(request.category, request.price_min_minor, request.price_max_minor)
 
 
 @lru_cache(4_096)
@@ -89,29 +89,30 @@ def _filters(category: str | None, lowest: int | None, highest: int | None) -> s
 
 
 class ExposureLog:
-    """A bounded queue and the thread that empties it into the spool."""
+    """A bounded queue, and the thread that empties it into the spool."""
 
     def __init__(self, spool: FileLog) -> None:
         self._spool = spool
         self._queue: deque[bytes] = deque()
-        self._put_bytes, self._taken_bytes = 0, 0  # each counted by one thread alone
+        self._put_bytes, self._taken_bytes = 0, 0  # each is written by one thread only
         self._stop = threading.Event()
-        self._refused = 0
-        self.kept, self.lost = 0, 0  # answers; counted by the thread
+        self._refused = 0  # answers for which the queue was full; written by the callers of `put`
+        self.kept, self.lost = 0, 0  # answers that the spool took, and did not take; written by the thread
         self._thread = threading.Thread(target=self._run, name="exposures", daemon=True)
         self._thread.start()
 
     @property
     def dropped(self) -> int:
-        """Answers whose exposures were not kept."""
+        """How many answers' exposures were dropped."""
         return self._refused + self.lost
 
     @property
     def queued(self) -> int:
+        """How many answers wait in the queue."""
         return len(self._queue)
 
     def put(self, line: bytes) -> None:
-        """Queue one answer's line; never waits."""
+        """Queue one answer's line, or drop it if the queue is full; never waits."""
         if self._put_bytes - self._taken_bytes > _QUEUED_BYTES:
             self._refused += 1
             return
@@ -124,7 +125,7 @@ class ExposureLog:
         self.flush()
 
     def flush(self) -> None:
-        """Append what is queued now to the spool."""
+        """Append the queued lines to the spool."""
         lines = [self._queue.popleft() for _ in range(len(self._queue))]
         if not lines:
             return
@@ -133,7 +134,7 @@ class ExposureLog:
         try:
             if self._spool.size() > _SPOOL_BYTES:
                 raise LogError(
-                    f"the spool holds {_SPOOL_BYTES >> 20} MiB that nobody lands; run python -m serving land"
+                    f"the spool is full, with {_SPOOL_BYTES >> 20} MiB not yet landed; run python -m serving land"
                 )
             self._spool.append(data)
             self.kept += len(lines)
@@ -142,5 +143,6 @@ class ExposureLog:
             _LOG.error("exposures of %d answers were lost: %s", len(lines), error)
 
     def close(self) -> None:
+        """Append what is queued, and end the thread."""
         self._stop.set()
         self._thread.join()

@@ -1,11 +1,12 @@
-"""Append logs: what is appended is durable when `append` returns, and every process that follows the log sees it.
+"""Append logs. When `append` returns, the lines are durable, and every process that follows the log will see them.
 
-Two implementations: files of one host, and a Redis stream for several.
+There are two implementations: files of one host (here), and a Redis stream for several hosts (`redis_log`).
 
     FOLDER/<name>-00000001.log        segments of whole lines; the one with the highest number grows
-    FOLDER/<name>.lock                held while appending
+    FOLDER/<name>.lock                locked while appending
 
-A line torn by a crash was never acknowledged; the next writer cuts it off, and readers hold back what has no end.
+A crash can leave half a line, which was never acknowledged. The next writer cuts it off, and readers return whole
+lines only.
 """
 
 import contextlib
@@ -22,14 +23,14 @@ Mark = tuple[int, int]  # a segment's number and an offset in it
 
 
 class LogError(OSError):
-    """A log that cannot be written or read; what was to be appended was not taken."""
+    """The log cannot be written or read; lines that were to be appended were not taken."""
 
 
 class Reader(Protocol):
-    """Follows a log from its beginning, or from a mark."""
+    """Reads a log from its beginning, or from a mark, and then what is appended."""
 
     def read(self) -> bytes:
-        """Whole lines that came since, at most a block of them; empty when there are none. Raises LogError."""
+        """The next whole lines, at most about a block of them; empty at the log's end. Raises LogError."""
 
     def close(self) -> None: ...
 
@@ -38,12 +39,12 @@ class Log(Protocol):
     """A log of lines."""
 
     def append(self, lines: bytes) -> None:
-        """Append whole lines, all or none, for good. Raises LogError."""
+        """Append whole lines. Raises LogError: then files hold none of them, but Redis may hold some."""
 
     def reader(self) -> Reader: ...
 
     def fold(self, folded: Callable[[bytes], bytes]) -> None:
-        """Put fewer lines in the place of those that stand, where that is worth while: `folded` makes them."""
+        """Replace all lines by the fewer that `folded` makes of them, if the log is large enough. Raises OSError."""
 
 
 class FileLog:
@@ -59,7 +60,7 @@ class FileLog:
         return self._folder / f"{self._name}-{segment:08d}{self._suffix}"
 
     def segments(self) -> list[int]:
-        """The numbers of the segments there are, ascending."""
+        """The numbers of the existing segments, ascending."""
         begin, end = len(self._name) + 1, -len(self._suffix)
         try:
             names = [path.name for path in self._folder.iterdir()]
@@ -72,12 +73,12 @@ class FileLog:
         )
 
     def append(self, lines: bytes) -> None:
-        """Append whole lines; with `sync` they outlast a power cut, without it the process."""
+        """Append whole lines. With `sync` they survive a power cut, without it the end of the process."""
         if not lines:
             return
         try:
             with self._locked():
-                path = self.path(self._growing())
+                path = self.path(self._growing_segment())
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE)
                 try:
                     _append_whole(descriptor, lines, sync=self._sync)
@@ -86,10 +87,10 @@ class FileLog:
         except OSError as error:
             where = self._folder / self._name
             raise LogError(
-                f"{where} cannot be written: {error.strerror or error}; free space, then send it again"
+                f"{where} cannot be written: {error.strerror or error}; free disk space, then send it again"
             ) from error
 
-    def _growing(self) -> int:
+    def _growing_segment(self) -> int:
         last = max(self.segments(), default=1)
         with contextlib.suppress(FileNotFoundError):
             if self.path(last).stat().st_size >= self._segment_bytes:
@@ -97,20 +98,21 @@ class FileLog:
         return last
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the log: nobody appends until the block is left."""
+        """Lock the log: nobody else appends until the block is left."""
         return locked(self._folder / f"{self._name}.lock")
 
     def reader(self, mark: Mark = (0, 0)) -> "FileReader":
         return FileReader(self, mark)
 
-    def fold(self, folded: Callable[[bytes], bytes], least_bytes: int = 1 << 20) -> None:
-        """Fold all segments into one, unless they are small; readers go on where they are, for files stay open.
+    def fold(self, folded: Callable[[bytes], bytes], min_bytes: int = 1 << 20) -> None:
+        """Fold all segments into one, if they hold `min_bytes` and halve by it.
 
-        What is appended meanwhile goes to the next segment and stays as it is.
+        Readers go on undisturbed, because they keep their files open. What is appended meanwhile goes to the next
+        segment, which is not folded.
         """
         with self._locked():
             segments = self.segments()
-            if not segments or sum(self.path(n).stat().st_size for n in segments) < least_bytes:
+            if not segments or sum(self.path(n).stat().st_size for n in segments) < min_bytes:
                 return
             self.path(segments[-1] + 1).touch(PRIVATE)
         whole = b"".join(self.path(n).read_bytes() for n in segments)
@@ -130,13 +132,13 @@ class FileLog:
         return total
 
     def drop(self, segments: list[int]) -> None:
-        """Remove segments that nobody needs any more."""
+        """Remove segments."""
         for number in segments:
             self.path(number).unlink(missing_ok=True)
 
 
 class FileReader:
-    """Reads a log segment by segment; a segment once begun is read to its end even when it was removed since."""
+    """Reads a log segment by segment; one that it has begun is read to its end, even if it was removed since."""
 
     def __init__(self, log: FileLog, mark: Mark) -> None:
         self._log, (self._segment, self._offset) = log, mark
@@ -148,12 +150,13 @@ class FileReader:
         return self._segment, self._offset
 
     def read(self) -> bytes:
+        """The next whole lines, at most BLOCK_BYTES of them; empty at the log's end."""
         while True:
             if self._descriptor is None and not self._open(self._segment):
                 return b""
             assert self._descriptor is not None
-            # Looked for before reading: a segment that has a successor grows no more.
-            later = self._next()
+            # Before reading, because only a segment that has a successor is known to grow no more.
+            later = self._next_segment()
             block = os.pread(self._descriptor, BLOCK_BYTES, self._offset)
             whole = block.rfind(b"\n") + 1
             if whole:
@@ -168,14 +171,14 @@ class FileReader:
         try:
             self._descriptor = os.open(self._log.path(segment), os.O_RDONLY)
         except FileNotFoundError:
-            later = self._next()
+            later = self._next_segment()
             if later is None:
                 return False
             self._segment, self._offset = later, 0
             return self._open(later)
         return True
 
-    def _next(self) -> int | None:
+    def _next_segment(self) -> int | None:
         return next((number for number in self._log.segments() if number > self._segment), None)
 
     def close(self) -> None:
@@ -185,9 +188,9 @@ class FileReader:
 
 
 def _append_whole(descriptor: int, data: bytes, *, sync: bool) -> None:
-    """Append all of `data`, or nothing: a torn end is cut off again."""
+    """Append all of `data`, or nothing."""
     size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a writer died within its last line
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a writer died in the middle of a line
         tail = os.pread(descriptor, min(size, BLOCK_BYTES), max(0, size - BLOCK_BYTES))
         size -= len(tail) - (tail.rfind(b"\n") + 1)
         os.ftruncate(descriptor, size)

@@ -1,4 +1,4 @@
-"""Following a log without holding up answers: lines are taken in small steps between them."""
+"""Follows a log without delaying answers: lines are handed on in small steps between them."""
 
 import asyncio
 import logging
@@ -9,20 +9,23 @@ from serving.logs.file_log import LogError, Reader
 
 _LOG = logging.getLogger(__name__)
 POLL_S = 0.1
-_STEP_LINES = 256  # about a millisecond of work
+_STEP_LINES = 256  # about a millisecond of work between answers
 
 
 class Follower:
-    """Hands a log's lines to `take`, in their order. `caught_up_at` is when it last reached the log's end."""
+    """Hands a log's lines to `take`, in order. `name` is the log's name in error messages.
 
-    def __init__(self, what: str, reader: Reader, take: Callable[[Sequence[bytes]], None]) -> None:
-        self._what, self._reader, self._take = what, reader, take
+    `caught_up_at` (`time.monotonic`) is when it last reached the log's end; `trouble` is why it cannot, or None.
+    """
+
+    def __init__(self, name: str, reader: Reader, take: Callable[[Sequence[bytes]], None]) -> None:
+        self._name, self._reader, self._take = name, reader, take
         self._lock = asyncio.Lock()
-        self.caught_up_at: float | None = None  # time.monotonic
+        self.caught_up_at: float | None = None
         self.trouble: str | None = None
 
     async def catch_up(self) -> None:
-        """Take in all that stands in the log now. Raises LogError."""
+        """Read to the log's end. Raises LogError."""
         async with self._lock:
             while block := await asyncio.to_thread(self._reader.read):
                 lines = block.splitlines()
@@ -32,18 +35,18 @@ class Follower:
             self.caught_up_at, self.trouble = time.monotonic(), None
 
     async def run(self) -> None:
-        """Follow until cancelled; what cannot be read is tried again."""
+        """Follow until cancelled. A log that cannot be read is logged once and tried again."""
         while True:
             try:
                 await self.catch_up()
             except LogError as error:
                 if str(error) != self.trouble:
-                    _LOG.error("%s cannot be followed: %s", self._what, error)
+                    _LOG.error("%s cannot be followed: %s", self._name, error)
                 self.trouble = str(error)
             await asyncio.sleep(POLL_S)
 
     def behind_s(self) -> float:
-        """How long ago the log's end was last seen, in seconds; endless before the first time."""
+        """Seconds since the log's end was last reached; infinite before the first time."""
         return float("inf") if self.caught_up_at is None else time.monotonic() - self.caught_up_at
 
     def close(self) -> None:

@@ -1,4 +1,11 @@
-"""The logs of one host: events, item changes and exposures, in files or in the Redis that hosts share."""
+"""Opens the logs of one host as its settings say: files of the host, or streams in the Redis that hosts share.
+
+log            one host                    hosts that share Redis
+item changes   file                        stream
+events         file, landed by this host   the same, and a stream for last actions
+erasures       file under `landing/`       the same, and a stream
+exposures      file (the spool)            the same
+"""
 
 from serving.logs.file_log import FileLog, Log
 from serving.settings import EndpointSettings
@@ -6,17 +13,17 @@ from serving.shelf.recent_actions import MAX_AGE_S
 
 
 def event_log(settings: EndpointSettings) -> FileLog:
-    """The log of events that this host lands."""
+    """The log of the events that this host takes and lands."""
     return FileLog(settings.state, "events")
 
 
 def spool(settings: EndpointSettings) -> FileLog:
-    """The spool of exposures: it outlasts the process, not a power cut."""
+    """The spool of exposures. It survives the end of the process, but not a power cut."""
     return FileLog(settings.state / "spool", "exposures", sync=False)
 
 
 def item_log(settings: EndpointSettings) -> Log:
-    """The log of live item state, of this host or of all."""
+    """The log of item changes, of this host or of all hosts that share Redis."""
     if settings.shared is None:
         return FileLog(settings.state, "items")
     from serving.logs.redis_log import RedisLog
@@ -25,6 +32,7 @@ def item_log(settings: EndpointSettings) -> Log:
 
 
 def shared_logs(settings: EndpointSettings) -> tuple[Log | None, Log | None]:
+    """The logs of events and of erasures that hosts share; None without a shared Redis."""
     if settings.shared is None:
         return None, None
     from serving.logs.redis_log import RedisLog

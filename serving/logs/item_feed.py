@@ -1,4 +1,4 @@
-"""The live feed's rows: JSON lines of `POST /items` to changes of the item state.
+"""Rows of `POST /items`, the live feed: JSON lines that become changes of the item state.
 
 {"item_id": "mug-1", "price": 12.50, "stock": 3, "moderated": false, "ts": "2026-01-31T10:00:00Z"}
 """
@@ -15,12 +15,12 @@ from serving.shelf.item_state import ItemChange
 
 MAX_ROWS = 10_000
 MAX_BYTES = 8 << 20
-MAX_AHEAD_S = 300  # a clock further ahead than this would win over every honest row to come
+MAX_AHEAD_S = 300  # the newest `ts` wins, so a clock that is further ahead would win over all rows to come
 MAX_STOCK = 2**31 - 1
 
 
 class FeedRow(msgspec.Struct, frozen=True):
-    """One row; what is left out stays as it was. `moderated: true` takes an item off every shelf."""
+    """One row. Fields that are left out stay as they were. `moderated: true` takes an item off every shelf."""
 
     item_id: str
     price: Decimal | None = None
@@ -30,7 +30,7 @@ class FeedRow(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A row that was not taken, by its line from 1."""
+    """A row that was refused; `line` counts from 1."""
 
     line: int
     reason: str
@@ -50,7 +50,7 @@ def split_rows(body: bytes) -> list[bytes]:
 
 
 def read_changes(lines: list[bytes], now_s: float, first_line: int = 1) -> Iterator[ItemChange | Refusal]:
-    """For each line that is not empty the change, or why it is refused."""
+    """For each line that is not blank, the change, or why it is refused."""
     for number, line in enumerate(lines, first_line):
         if line.strip():
             try:

@@ -1,4 +1,4 @@
-"""A log that several hosts share: a Redis stream. Redis must persist (`appendonly yes`) for it to outlast a restart.
+"""A log that several hosts share: a Redis stream. It survives a restart of Redis only with `appendonly yes`.
 
 redis://host:6379/0?namespace=shop      streams `shop:log:items`, `shop:log:events`, `shop:log:tombstones`
 """
@@ -12,14 +12,14 @@ import redis
 from serving.logs.file_log import LogError
 from serving.stores.redis_address import redis_address
 
-_ENTRY_BYTES = 256 << 10  # an entry of the stream holds whole lines of about so many bytes
+_ENTRY_BYTES = 256 << 10  # of whole lines in one entry of the stream
 _ENTRIES = 32
 _TIMEOUT_S = 0.5
 _FOLD_LEASE_S = 60
 
 
 class RedisLog:
-    """One stream. Entries older than `keep_s` are trimmed when others are appended."""
+    """One stream. Appending trims entries older than `keep_s`."""
 
     def __init__(self, url: str, name: str, *, keep_s: float | None = None) -> None:
         address = redis_address(url)
@@ -28,26 +28,27 @@ class RedisLog:
 
     def _failed(self, error: Exception) -> LogError:
         return LogError(
-            f"Redis at {self._where} did not answer: {error}; nothing is certain to be taken, send it again"
+            f"Redis at {self._where} did not answer: {error}; some lines may not be logged, send them again"
         )
 
     def append(self, lines: bytes) -> None:
+        """Append whole lines. Raises LogError, and some of the lines may be in the log then."""
         trimmed = {}
         if self._keep_s is not None:
             trimmed = {"minid": f"{int((time.time() - self._keep_s) * 1000)}-0", "approximate": True}
         try:
-            for part in _parts(lines):
-                self._client.xadd(self._key, {"l": part}, **trimmed)
+            for entry in _split(lines):
+                self._client.xadd(self._key, {"l": entry}, **trimmed)
         except (redis.exceptions.RedisError, OSError) as error:
             raise self._failed(error) from error
 
     def reader(self) -> "RedisReader":
         return RedisReader(self._client, self._key, self._failed)
 
-    def fold(self, folded: Callable[[bytes], bytes], least_bytes: int = 64 << 20) -> None:
-        """Tell what stands again in fewer lines, then drop what stood; one host at a time does so."""
+    def fold(self, folded: Callable[[bytes], bytes], min_bytes: int = 64 << 20) -> None:
+        """Append the fewer lines that `folded` makes, then drop those they replace; one host at a time does so."""
         try:
-            if (self._client.memory_usage(self._key, samples=0) or 0) < least_bytes:
+            if (self._client.memory_usage(self._key, samples=0) or 0) < min_bytes:
                 return
             if not self._client.set(f"{self._key}:folding", "1", nx=True, ex=_FOLD_LEASE_S):
                 return
@@ -65,12 +66,13 @@ class RedisLog:
 
 
 class RedisReader:
-    """Reads a stream from its beginning on."""
+    """Reads a stream from its beginning."""
 
     def __init__(self, client: Any, key: str, failed: Callable[[Exception], LogError]) -> None:
         self._client, self._key, self._failed, self._last = client, key, failed, b"0-0"
 
     def read(self) -> bytes:
+        """The next whole lines; empty at the log's end. Raises LogError."""
         try:
             entries = self._client.xrange(self._key, min=b"(" + self._last, count=_ENTRIES)
         except (redis.exceptions.RedisError, OSError) as error:
@@ -81,15 +83,16 @@ class RedisReader:
         return b"".join(fields[b"l"] for _, fields in entries)
 
     def close(self) -> None:
-        """Connections are closed with their client."""
+        """Do nothing: connections are closed with their client."""
 
 
-def _parts(lines: bytes) -> list[bytes]:
-    parts, first = [], 0
+def _split(lines: bytes) -> list[bytes]:
+    """Cut lines into entries of at most _ENTRY_BYTES; a longer line is an entry of its own."""
+    entries, first = [], 0
     while first < len(lines):
         end = len(lines)
         if end - first > _ENTRY_BYTES:
             end = lines.rfind(b"\n", first, first + _ENTRY_BYTES) + 1 or lines.find(b"\n", first) + 1
-        parts.append(lines[first:end])
+        entries.append(lines[first:end])
         first = end
-    return parts
+    return entries

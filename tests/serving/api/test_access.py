@@ -179,10 +179,12 @@ def test_keys_rotate_with_two_valid_and_a_revoked_one_is_out_within_a_second(tmp
         assert within(1.5, lambda: new.get(SHELF).status_code == 200)
         assert server.http.get(SHELF).status_code == 200
         revoke(keys, old)
-        time.sleep(1)
-        for _ in range(10):
+
+        def is_refused() -> bool:
             with httpx.Client(base_url=server.http.base_url, headers=server.http.headers) as fresh:
-                assert fresh.get(SHELF).status_code == 401
+                return fresh.get(SHELF).status_code == 401
+
+        assert within(1.5, lambda: all(is_refused() for _ in range(10)))
         assert new.get(SHELF).status_code == 200
         for key in read_keys(keys).keys:
             if key.revoked is None:
@@ -190,7 +192,7 @@ def test_keys_rotate_with_two_valid_and_a_revoked_one_is_out_within_a_second(tmp
         assert within(1.5, lambda: server.client().get(SHELF).status_code == 401)
         assert within(1.5, lambda: new.get(SHELF).status_code == 401)  # all revoked does not mean open
         keys.write_bytes(b"{")
-        time.sleep(0.5)
+        assert within(5, lambda: "the keys stay as they were" in (tmp_path / "server.log").read_text())
         assert server.client().get(SHELF).status_code == 401
 
 
@@ -201,9 +203,9 @@ def test_a_key_is_256_bits_shown_once_and_its_file_is_its_owners_alone(tmp_path:
     secret = made.stdout.strip()
     assert len(secret) == len("tsk_") + 43
     assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
-    told = subprocess.run([*command, "list", *state], capture_output=True, text=True, check=True).stdout
-    assert "feed" in told
-    assert secret not in told + (tmp_path / "keys.json").read_text()
+    listed = subprocess.run([*command, "list", *state], capture_output=True, text=True, check=True).stdout
+    assert "feed" in listed
+    assert secret not in listed + (tmp_path / "keys.json").read_text()
     with pytest.raises(KeysError, match="holds no valid key"):
         revoke(tmp_path / "keys.json", "k0")
     with pytest.raises(KeysError, match="2000/second"):
@@ -253,9 +255,10 @@ def test_the_rate_outlasts_the_death_of_a_worker(tmp_path: Path) -> None:
     publish_night(tmp_path, "2026-01-01")
     with serving(tmp_path, keyed=True, workers=2, rate="100/day") as server:
         spent = sum(server.client("read").get(SHELF).status_code == 200 for _ in range(60))
-        for pid in server.workers():
+        killed = set(server.workers())
+        for pid in killed:
             os.kill(pid, 9)
-        time.sleep(3)
+        assert within(10, lambda: server.has_replaced(killed))
         left = 0
         for _ in range(60):
             try:

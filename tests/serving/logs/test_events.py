@@ -1,4 +1,4 @@
-"""What shoppers do: landed each event once, counted at once by every worker, and forgotten when a user is erased."""
+"""Events: each is landed once, heeded at once by every worker, and forgotten when its user is erased."""
 
 import json
 import os
@@ -14,10 +14,8 @@ from serving.logs.events import read_events
 from serving.logs.file_log import FileLog
 from serving.logs.item_feed import Refusal
 from serving.stores import open_store
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import STALE_OK_S, Server, publish_night, serving, within
 from tests.serving.servers import redis_server
-
-WITHIN_S = 1.5  # a second, and a machine that is busy with other tests
 
 
 def events(*rows: dict[str, Any]) -> str:
@@ -29,10 +27,10 @@ def view(number: int, user_id: str = "user-1", item_id: str = "item-00007", **mo
 
 
 def actions_of(server: Server, user_id: str = "user-1") -> list[str]:
-    """The user's last actions as the worker that a fresh connection meets knows them."""
+    """The items of the user's last actions, as the worker that a new connection reaches knows them."""
     with server.client("admin") as fresh:
-        told = fresh.get(f"/users/{user_id}/trace?limit=1").json()
-    return [action["item_id"] for action in told["last_actions"]]
+        trace = fresh.get(f"/users/{user_id}/trace?limit=1").json()
+    return [action["item_id"] for action in trace["last_actions"]]
 
 
 def test_an_event_is_landed_once_however_often_and_wherever_it_is_sent(tmp_path: Path) -> None:
@@ -46,8 +44,7 @@ def test_an_event_is_landed_once_however_often_and_wherever_it_is_sent(tmp_path:
         row = {"event_type": "purchase", "quantity": 2, "unit_price": 12.5, "ts": "2026-01-31T10:00:00+01:00"}
         server.feed.post("/events", content=events(view(99, request_id="r", position=3, **row)))
         assert within(3, lambda: len(server.landed("events")) == 51)
-        time.sleep(0.6)
-        landed = server.landed("events")
+    landed = server.landed("events")  # the server has landed all that was left
     assert sorted(row["event_id"] for row in landed) == sorted(f"e-{n}" for n in [*range(50), 99])
     assert landed[-1] == {
         "event_id": "e-99", "item_id": "item-00007", "event_type": "purchase", "ts": "2026-01-31T09:00:00.000Z",
@@ -63,8 +60,10 @@ def test_events_and_exposures_are_landed_once_though_the_lander_is_killed_again_
             server.feed.post("/events", content=events(*(view(number * 10 + n) for n in range(10))))
             shown.append(server.shelf(user_id=f"user-{number % 50}", limit=5)["request_id"])
             if number % 20 == 10:
-                os.kill(server.lander(), 9)
-                time.sleep(1.5)
+                killed = server.lander()
+                assert killed is not None
+                os.kill(killed, 9)
+                assert within(10, lambda killed=killed: server.lander() not in {None, killed})
     landed = [row["event_id"] for row in server.landed("events")]
     assert sorted(landed) == sorted(f"e-{n}" for n in range(1200))
     places = [(row["request_id"], row["position"]) for row in server.landed("exposures")]
@@ -87,11 +86,10 @@ def test_rows_that_are_wrong_are_refused_by_line_and_the_others_are_taken(tmp_pa
         view(10, value="1e400"),
         view(11, ts="0001-01-01T00:00:00Z"),
     ]
-    told = list(
-        read_events([events(row).encode() for row in [view(0), *wrong]] + [b"nonsense", b"[]", b" "], time.time())
-    )
-    assert [row.line for row in told if isinstance(row, Refusal)] == list(range(2, 2 + len(wrong) + 2))
-    assert isinstance(told[0], bytes)
+    lines = [events(row).encode() for row in [view(0), *wrong]] + [b"nonsense", b"[]", b" "]
+    rows = list(read_events(lines, time.time()))
+    assert [row.line for row in rows if isinstance(row, Refusal)] == list(range(2, 2 + len(wrong) + 2))
+    assert isinstance(rows[0], bytes)
 
 
 def test_last_actions_count_at_every_worker_within_a_second_and_after_a_restart(tmp_path: Path) -> None:
@@ -100,9 +98,7 @@ def test_last_actions_count_at_every_worker_within_a_second_and_after_a_restart(
         before = server.ids(user_id="user-1", limit=20)
         sent = [view(n, item_id=item) for n, item in enumerate(before[:3])]
         server.feed.post("/events", content=events(*sent))
-        time.sleep(1)
-        for _ in range(12):
-            assert actions_of(server) == before[:3][::-1]
+        assert within(STALE_OK_S, lambda: all(actions_of(server) == before[:3][::-1] for _ in range(12)))
         after = server.ids(user_id="user-1", limit=20)
         assert after != before
     with serving(tmp_path, keyed=True) as server:
@@ -131,15 +127,15 @@ def test_an_erased_user_gets_nothing_personal_from_any_worker_ever_again(tmp_pat
     second = publish_night(tmp_path, "2026-01-02", seed=2)
 
     def is_new(server: Server) -> bool:
-        told = server.admin.get("/users/user-1/trace?limit=20").json()
-        return told["erased"] and not told["known"] and not told["candidates"] and not told["last_actions"]
+        trace = server.admin.get("/users/user-1/trace?limit=20").json()
+        return trace["erased"] and not trace["known"] and not trace["candidates"] and not trace["last_actions"]
 
     with serving(tmp_path, keyed=True, workers=2) as server:
         own = server.ids(user_id="user-1")
         stranger = server.ids(user_id="nobody", region="DE", age_band="18-24")
         server.feed.post("/events", content=events(view(1)))
-        everywhere = {"erased": True, "everywhere": True}  # a busy machine's worker may take a second asking
-        assert within(WITHIN_S, lambda: server.admin.delete("/users/user-1").json() == everywhere)
+        everywhere = {"erased": True, "everywhere": True}  # on a busy machine perhaps only the second time
+        assert within(STALE_OK_S, lambda: server.admin.delete("/users/user-1").json() == everywhere)
         for _ in range(12):  # at once, whichever worker answers
             with server.client("read") as fresh:
                 got = fresh.get("/recommendations?user_id=user-1&region=DE&age_band=18-24").json()
@@ -147,20 +143,20 @@ def test_an_erased_user_gets_nothing_personal_from_any_worker_ever_again(tmp_pat
         assert is_new(server)
         with closing(open_store(f"lmdb://{tmp_path}/store")) as store:
             versions.rollback(store)
-            assert within(WITHIN_S, lambda: server.shelf()["snapshot"] == first)
+            assert within(STALE_OK_S, lambda: server.shelf()["snapshot"] == first)
             assert is_new(server)
             versions.promote(store, second)
         server.feed.post("/events", content=events(view(2, item_id="item-00009")))  # a new user
-        assert within(WITHIN_S, lambda: actions_of(server) == ["item-00009"])
+        assert within(STALE_OK_S, lambda: actions_of(server) == ["item-00009"])
     with serving(tmp_path, keyed=True) as server:
         assert actions_of(server) == ["item-00009"]
         assert server.admin.get("/users/user-1/trace").json()["erased"]
         publish_night(tmp_path, "2026-01-03", seed=3)  # a night that did not read the tombstone
-        assert within(WITHIN_S, lambda: server.shelf()["snapshot"].startswith("2026-01-03"))
+        assert within(STALE_OK_S, lambda: server.shelf()["snapshot"].startswith("2026-01-03"))
         assert not server.admin.get("/users/user-1/trace").json()["known"]
         later = {"erasures_until": "2099-01-01T00:00:00Z"}
         publish_night(tmp_path, "2026-01-04", seed=4, metrics=later)  # one that did
-        assert within(WITHIN_S, lambda: server.admin.get("/users/user-1/trace").json()["known"])
+        assert within(STALE_OK_S, lambda: server.admin.get("/users/user-1/trace").json()["known"])
 
 
 def test_a_tombstone_keeps_no_id(tmp_path: Path) -> None:
@@ -185,11 +181,11 @@ def test_hosts_that_share_redis_see_each_others_items_actions_and_erasures(tmp_p
         with serving(tmp_path / "a", *shared, store=store) as a, serving(tmp_path / "b", *shared, store=store) as b:
             gone = a.ids(user_id="user-1")[0]
             assert a.http.post("/items", content=json.dumps({"item_id": gone, "stock": 0})).status_code == 202
-            assert within(WITHIN_S, lambda: gone not in b.ids(user_id="user-1", limit=100))
+            assert within(STALE_OK_S, lambda: gone not in b.ids(user_id="user-1", limit=100))
             b.http.post("/events", content=events(view(1)))
-            assert within(WITHIN_S, lambda: actions_of(a) == ["item-00007"])
+            assert within(STALE_OK_S, lambda: actions_of(a) == ["item-00007"])
             assert a.http.delete("/users/user-2").status_code == 200
-            assert within(WITHIN_S, lambda: b.http.get("/users/user-2/trace").json()["erased"])
+            assert within(STALE_OK_S, lambda: b.http.get("/users/user-2/trace").json()["erased"])
             assert within(3, lambda: len(b.landed("events")) == 1)
             assert a.landed("events") == []  # each host lands what it took
         (tmp_path / "c").mkdir()
@@ -213,7 +209,7 @@ def test_a_reader_that_is_behind_a_fold_and_a_drop_misses_nothing(tmp_path: Path
         log.append(b"%03d xxxxxxxxxxxxxxxxxxxx\n" % number)
         if number == 20:
             read += reader.read()
-            log.fold(lambda whole: b"folded %d\n" % whole.count(b"\n"), least_bytes=1)
+            log.fold(lambda whole: b"folded %d\n" % whole.count(b"\n"), min_bytes=1)
     while block := reader.read():
         read += block
     assert [line for line in read.splitlines() if line[:3].isdigit()][-19:] == [

@@ -1,0 +1,142 @@
+"""Routes that answer with items: a shopper's shelf, items like one, and why a shelf is as it is."""
+
+from typing import cast
+
+import msgspec
+from litestar import MediaType, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from serving.api.access import client_id, key_guard
+from serving.api.answers import Answer, UserTrace
+from serving.api.openapi import (
+    Categories,
+    Exclude,
+    HttpRequest,
+    Id,
+    LastActions,
+    Limit,
+    Price,
+    RequestId,
+    Text,
+    problems,
+)
+from serving.api.parameters import Body, from_body, from_query, id_in_path
+from serving.api.worker import Worker
+
+HOT_PATH = "/recommendations"
+_MAX_BODY_BYTES = 256 << 10
+
+
+def shelf_routes(worker: Worker) -> list[HTTPRouteHandler]:
+    """All routes of this module."""
+    return [_shelf_by_query(worker), _shelf_by_body(worker), _similar(worker), _trace(worker)]
+
+
+def _shelf_by_query(worker: Worker) -> HTTPRouteHandler:
+    # `serving.api.app.hot_route` answers this path. This handler is here for the schema, and answers the path with a
+    # trailing slash.
+    @get(
+        HOT_PATH,
+        summary="A shopper's shelf",
+        media_type=MediaType.JSON,
+        responses=problems(413, 503),
+        guards=key_guard(worker.gate, "read"),
+    )
+    async def recommendations(
+        request: HttpRequest,
+        *,
+        user_id: Text = None,
+        limit: Limit = 20,
+        category: Text = None,
+        price_min: Price = None,
+        price_max: Price = None,
+        page: Text = None,
+        device: Text = None,
+        location: Text = None,
+        region: Text = None,
+        age_band: Text = None,
+        exclude: Exclude = None,
+        categories: Categories = None,
+        actions: LastActions = None,
+    ) -> Answer:
+        body, _ = worker.answers.recommend(from_query(request.scope["query_string"]))
+        return msgspec.json.decode(body, type=Answer)
+
+    return recommendations
+
+
+def _shelf_by_body(worker: Worker) -> HTTPRouteHandler:
+    @post(
+        HOT_PATH,
+        summary="A shopper's shelf, asked for in JSON",
+        status_code=200,
+        responses=problems(408, 413, 503),
+        guards=key_guard(worker.gate, "read"),
+        request_max_body_size=_MAX_BODY_BYTES,
+    )
+    async def recommendations_by_body(request: HttpRequest, data: Body) -> Response[Answer]:
+        shelf_request = from_body(await request.body())
+        body, request_id = worker.answers.recommend(shelf_request, client_id(request.scope["headers"]))
+        return _response(body, {"cache-control": "no-store", "x-request-id": request_id})
+
+    return recommendations_by_body
+
+
+def _similar(worker: Worker) -> HTTPRouteHandler:
+    @get(
+        "/items/{item_id:str}/similar",
+        summary="Items like one",
+        media_type=MediaType.JSON,
+        responses=problems(404, 413, 503),
+        guards=key_guard(worker.gate, "read"),
+    )
+    async def similar(
+        request: HttpRequest,
+        *,
+        item_id: Id,
+        limit: Limit = 20,
+        category: Text = None,
+        price_min: Price = None,
+        price_max: Price = None,
+        exclude: Exclude = None,
+    ) -> Response[Answer]:
+        shelf_request = from_query(request.scope["query_string"])
+        body = worker.answers.similar(id_in_path(request.scope["raw_path"]), shelf_request)
+        # The answer is not personal. A sold-out item may be shown for one second at most, so it is cached no longer.
+        return _response(body, {"cache-control": "private, max-age=1"})
+
+    return similar
+
+
+def _response(body: bytes, headers: dict[str, str]) -> Response[Answer]:
+    """`body` is an `Answer` in JSON; its type here is for the schema alone."""
+    return Response(cast("Answer", body), media_type=MediaType.JSON, headers=headers)
+
+
+def _trace(worker: Worker) -> HTTPRouteHandler:
+    @get(
+        "/users/{user_id:str}/trace",
+        summary="Why a shelf is as it is",
+        responses=problems(413, 503),
+        guards=key_guard(worker.gate, "admin"),
+    )
+    async def why(
+        request: HttpRequest,
+        *,
+        user_id: Id,
+        limit: Limit = 20,
+        category: Text = None,
+        price_min: Price = None,
+        price_max: Price = None,
+        region: Text = None,
+        age_band: Text = None,
+        exclude: Exclude = None,
+        actions: LastActions = None,
+        request_id: RequestId = None,
+    ) -> UserTrace:
+        fields = request.scope["query_string"].split(b"&")
+        query = b"&".join(field for field in fields if not field.startswith(b"request_id="))
+        user_id = id_in_path(request.scope["raw_path"])
+        return worker.answers.trace(msgspec.structs.replace(from_query(query), user_id=user_id), request_id)
+
+    return why
