@@ -38,9 +38,9 @@ def features(night: NightContext) -> str:
 
 
 def choose_als(night: NightContext) -> str:
-    chosen = als_choice.build(night.lake, night.ds, night.parameters).metrics
-    values = (f"{name} {chosen[name]}" for name in ("factors", "alpha", "regularization"))
-    return f"{', '.join(values)}; {chosen['because']}"
+    choice = als_choice.build(night.lake, night.ds, night.parameters).metrics_as(als_choice.AlsChoice)
+    values = f"factors {choice.factors}, alpha {choice.alpha}, regularization {choice.regularization}"
+    return f"{values}; {choice.because}"
 
 
 def train_cf(night: NightContext) -> str:
