@@ -30,8 +30,8 @@ from jobs.lake.lake import Lake
 from jobs.lake.tables import CONTENT, SHARDS
 from jobs.numeric.arrays import Values
 from jobs.numeric.list_metrics import K, ListScores, intervals, rounded
-from jobs.ranking.coarse_cut import coarse_cut, kept_per_user
-from jobs.ranking.heads import TERMS, asked_facts
+from jobs.ranking.coarse_cut import coarse_cut, coarse_keep
+from jobs.ranking.heads import TERMS, required_facts
 from jobs.ranking.pair_features import (
     COARSE_FEATURES,
     CROSS_FEATURES,
@@ -89,7 +89,7 @@ class _Bench:
 
     def examples(self, without: str | None = None) -> list[Examples]:
         """Return the examples of each window, drawn again."""
-        facts = asked_facts(self.parameters.ranking.head_weight.positive())
+        facts = required_facts(self.parameters.ranking.head_weight.positive())
         return [
             examples_of(self._drawn(window, without), facts, load_shown(window.lake, window.ds))
             for window in self.windows
@@ -152,8 +152,8 @@ def ablation(lake: Lake, ds: date, parameters: Parameters, seeds: int = SEEDS) -
     )
     told["blend"] = {name: _difference(other, whole)}
     if any(ranker.coarse is not None for ranker in rankers):
-        cut = replace(judge, keep=kept_per_user(parameters))(examples[0], rankers)
-        told["coarse cut"] = {f"(with {kept_per_user(parameters)} a user kept)": _difference(cut, whole)}
+        cut = replace(judge, keep=coarse_keep(parameters))(examples[0], rankers)
+        told["coarse cut"] = {f"(with {coarse_keep(parameters)} a user kept)": _difference(cut, whole)}
     return dict(
         rounded(
             {

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import scipy.sparse as sp
 
+Column = npt.NDArray[Any]
+"""A table's column: numbers of a type that only the table knows."""
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.integer[Any]]

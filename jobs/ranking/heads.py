@@ -1,22 +1,21 @@
-"""The ranker's heads: what each is told happened, among which examples, and the terms of an item's value.
+"""The ranker's heads: the label each one predicts, the examples it learns from, and the terms of an item's value.
 
->>> lesson("engagement", facts, Reading.of(facts, parameters))
+>>> head_examples("engagement", facts, LabelDefinition.of_shop(facts, parameters))
 
-The value of an item is the sum over TERMS of a weight (`ranking.head_weight`) times the product of the term's heads.
-A head that no term with a weight asks for is not trained. P(purchase) may be learned directly, or as P(click) times
-P(purchase | click), which only what was clicked teaches (what that loses: Ma et al., Entire space multi-task model,
-SIGIR 2018). What a purchase comes to is learned of purchases alone, cut at the SPEND_QUANTILE: a wholesaler's carton
-would else decide what an item is worth to everybody.
+The value of an item is a weighted sum over TERMS: `head_weight` times the product of the term's heads. A head that no
+weighted term uses is not trained. P(purchase) is learned directly, or as P(click) times P(purchase | click); the
+second factor is learned from clicked items alone (what that loses: Ma et al., Entire space multi-task model, SIGIR
+2018). Spend is learned from purchases alone, capped at SPEND_QUANTILE: a wholesaler's carton would otherwise decide
+what an item is worth to everybody.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from jobs.config.parameters import Parameters
+from jobs.numeric.arrays import Column, Whole
 
 TERMS: dict[str, tuple[str, ...]] = {
     "purchase": ("purchase",),
@@ -29,132 +28,135 @@ TERMS: dict[str, tuple[str, ...]] = {
 """Each term of the value, and the heads whose product it is."""
 HEADS = ("purchase", "interaction", "click", "purchase_given_click", "engagement", "spend")
 SPEND = "spend"
-"""Predicts money, in the currency's own units, where all others predict a probability."""
-NEEDS: dict[str, tuple[str, ...]] = {
+"""Predicts money in units of the currency; all other heads predict a probability."""
+BASE_FACTS = ("purchase", "interaction")
+"""Columns of marts/examples that are always read; each is also the label of the head of that name."""
+FACTS_OF_HEAD: dict[str, tuple[str, ...]] = {
     "click": ("view_count", "place", "followed"),
     "purchase_given_click": ("view_count",),
     "engagement": ("view_count", "cart_count", "dwell_s"),
     SPEND: ("revenue_minor",),
 }
-"""Columns of marts/examples that a head asks for beside `purchase` and `interaction`."""
-ALWAYS = ("purchase", "interaction")
+"""Columns of marts/examples that a head needs beside BASE_FACTS."""
 MIN_POSITIVES = 50
-"""A head with fewer positive examples than this would only learn noise."""
+"""A head with fewer positive examples would only learn noise."""
 MIN_SHOWN_CLICKS = 200
-"""From so many clicks on shelves on, `click` learns of what was shown; of fewer, of all candidates."""
+"""With this many clicks on shelves, `click` learns from exposures; with fewer, from all candidates."""
 MIN_VIEWS = 2
-"""Where no view tells how long it was, so many of them are long engagement, as is one put into the cart."""
+"""Where no view has a duration, this many views count as engagement, as does an item put into the cart."""
 SPEND_QUANTILE = 0.99
-MINOR = 100
-"""Minor units of the currency in one."""
+MINOR_PER_UNIT = 100
+"""Minor units in one unit of the currency."""
 
-Facts = Mapping[str, npt.NDArray[Any]]
-Rows = npt.NDArray[np.int64]
+Facts = Mapping[str, Column]
+"""What happened to each example, by column of marts/examples."""
 
 
-def asked_terms(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the terms that weigh anything, in the order of TERMS."""
+def weighted_terms(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the terms with a weight above zero, in the order of TERMS."""
     return {name: float(weights[name]) for name in TERMS if weights.get(name)}
 
 
-def asked_heads(weights: Mapping[str, float]) -> list[str]:
-    """Return the heads that the terms with a weight are made of, in the order of HEADS."""
-    wanted = {head for term in asked_terms(weights) for head in TERMS[term]}
-    return [head for head in HEADS if head in wanted]
+def required_heads(weights: Mapping[str, float]) -> list[str]:
+    """Return the heads that the weighted terms are made of, in the order of HEADS."""
+    required = {head for term in weighted_terms(weights) for head in TERMS[term]}
+    return [head for head in HEADS if head in required]
 
 
-def asked_facts(weights: Mapping[str, float]) -> list[str]:
-    """Return the columns of marts/examples that these heads learn from."""
-    more = {column for head in asked_heads(weights) for column in NEEDS.get(head, ())}
-    return [*ALWAYS, *sorted(more - set(ALWAYS))]
+def required_facts(weights: Mapping[str, float]) -> list[str]:
+    """Return the columns of marts/examples that the required heads learn from."""
+    more = {column for head in required_heads(weights) for column in FACTS_OF_HEAD.get(head, ())}
+    return [*BASE_FACTS, *sorted(more - set(BASE_FACTS))]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a shop's facts are read: decided once, by the examples that the heads learn from."""
+class LabelDefinition:
+    """How labels are derived from a shop's facts. Decided once, on the examples that the heads are trained on."""
 
-    dwell_from_s: float
-    """A view as long as this is long engagement; 0 where no view tells how long it was."""
-    shown: bool
-    """Whether `click` learns of what was shown, rather than of all candidates."""
-    most_minor: float
-    """Money is cut here."""
+    long_view_s: float
+    """Views at least this long are engagement; 0 where no view has a duration."""
+    clicks_from_exposures: bool
+    """Whether `click` learns from items that were shown instead of all candidates."""
+    max_spend_minor: float
+    """Spend is capped at this."""
 
     @classmethod
-    def of(cls, facts: Facts, parameters: Parameters) -> "Reading":
-        """Read the facts of the examples that are learned from."""
+    def of_shop(cls, facts: Facts, parameters: Parameters) -> "LabelDefinition":
+        """Choose the definition that the facts of the training examples allow."""
         has_dwell = "dwell_s" in facts and bool((facts["dwell_s"] > 0).any())
-        heads = asked_heads(parameters.ranking.head_weight.positive())
-        paid = facts["revenue_minor"] if SPEND in heads else np.zeros(0)
-        paid = paid[paid > 0]
+        spend = (
+            facts["revenue_minor"]
+            if SPEND in required_heads(parameters.ranking.head_weight.positive())
+            else np.zeros(0)
+        )
+        spend = spend[spend > 0]
         return cls(
-            dwell_from_s=parameters.ranking.long_view_s if has_dwell else 0.0,
-            shown="place" in facts and int(facts["followed"].sum()) >= MIN_SHOWN_CLICKS,
-            most_minor=float(np.quantile(paid, SPEND_QUANTILE)) if len(paid) else 0.0,
+            long_view_s=parameters.ranking.long_view_s if has_dwell else 0.0,
+            clicks_from_exposures="place" in facts and int(facts["followed"].sum()) >= MIN_SHOWN_CLICKS,
+            max_spend_minor=float(np.quantile(spend, SPEND_QUANTILE)) if len(spend) else 0.0,
         )
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What one head learns of a set of examples."""
+class HeadExamples:
+    """The examples that one head learns from, and their labels."""
 
-    rows: Rows | None
-    """The examples that it is about; None for all of them."""
-    label: npt.NDArray[Any]
-    """Of those rows: 0 or 1, or money in the currency's units."""
-    told: str
+    rows: Whole | None
+    """Rows of the example set; None for all of them."""
+    label: Column
+    """One for each of these rows: 0 or 1, or money in units of the currency."""
+    description: str
+    """What a positive label means, in words."""
     population: str = "candidates"
-    place: npt.NDArray[np.int64] | None = None
-    """0-based place on the shelf of each row that was shown."""
-
-    @property
-    def of_some(self) -> bool:
-        """Whether it is about rows chosen by what happened, of which none was left out by sampling."""
-        return self.rows is not None
+    place: Whole | None = None
+    """0-based place on the shelf of each row, where the population was shown on shelves."""
 
 
-def lesson(head: str, facts: Facts, reading: Reading) -> Lesson:
-    """Return what a head learns of these examples."""
-    if head in ALWAYS:
-        told = "bought" if head == "purchase" else "anything positive was done"
-        return Lesson(None, facts[head], told)
-    if head == "click" and reading.shown:
+def head_examples(head: str, facts: Facts, definition: LabelDefinition) -> HeadExamples:
+    """Return what a head learns from these facts."""
+    if head in BASE_FACTS:
+        return HeadExamples(None, facts[head], "bought" if head == "purchase" else "anything positive was done")
+    if head == "click" and definition.clicks_from_exposures:
         shown = np.flatnonzero(facts["place"] > 0)
-        told = "a click, view, cart or purchase followed its first exposure"
-        return Lesson(shown, facts["followed"][shown], told, "exposed", facts["place"][shown].astype(np.int64) - 1)
+        description = "a click, view, cart or purchase followed its first exposure"
+        place = facts["place"][shown].astype(np.int64) - 1
+        return HeadExamples(shown, facts["followed"][shown], description, "exposed", place)
     if head == "click":
-        return Lesson(None, (facts["view_count"] > 0).astype(np.int32), "clicked or viewed")
+        return HeadExamples(None, (facts["view_count"] > 0).astype(np.int32), "clicked or viewed")
     if head == "purchase_given_click":
         clicked = np.flatnonzero(facts["view_count"] > 0)
-        return Lesson(
-            clicked, facts["purchase"][clicked], "bought, of what was clicked or viewed", "clicked candidates"
-        )
+        description = "bought, of what was clicked or viewed"
+        return HeadExamples(clicked, facts["purchase"][clicked], description, "clicked candidates")
     if head == "engagement":
-        return Lesson(None, *_engagement(facts, reading))
-    paid = np.flatnonzero(facts["revenue_minor"] > 0)
-    money = np.minimum(facts["revenue_minor"][paid], reading.most_minor) / MINOR
-    told = f"what its purchases came to, at most {reading.most_minor / MINOR:.2f}"
-    return Lesson(paid, money, told, "bought candidates")
+        return _engagement_examples(facts, definition)
+    bought = np.flatnonzero(facts["revenue_minor"] > 0)
+    spend = np.minimum(facts["revenue_minor"][bought], definition.max_spend_minor) / MINOR_PER_UNIT
+    description = f"what its purchases came to, at most {definition.max_spend_minor / MINOR_PER_UNIT:.2f}"
+    return HeadExamples(bought, spend, description, "bought candidates")
 
 
-def _engagement(facts: Facts, reading: Reading) -> tuple[npt.NDArray[np.int32], str]:
-    if reading.dwell_from_s:
-        return (facts["dwell_s"] >= reading.dwell_from_s).astype(
-            np.int32
-        ), f"viewed for {reading.dwell_from_s:g} s or longer"
-    engaged = (facts["cart_count"] > 0) | (facts["view_count"] >= MIN_VIEWS)
-    return engaged.astype(np.int32), f"put into the cart, or viewed {MIN_VIEWS} times: no view tells how long it was"
+def _engagement_examples(facts: Facts, definition: LabelDefinition) -> HeadExamples:
+    if definition.long_view_s:
+        engaged = facts["dwell_s"] >= definition.long_view_s
+        description = f"viewed for {definition.long_view_s:g} s or longer"
+    else:
+        engaged = (facts["cart_count"] > 0) | (facts["view_count"] >= MIN_VIEWS)
+        description = f"put into the cart, or viewed {MIN_VIEWS} times: no view tells how long it was"
+    return HeadExamples(None, engaged.astype(np.int32), description)
 
 
-def lacks(head: str, of: Lesson) -> str:
-    """Return why a head cannot learn this, or nothing."""
+def untrainable_reason(head: str, examples: HeadExamples) -> str:
+    """Return why a head cannot be trained on these examples, for people to read; empty if it can."""
     if head == SPEND:
-        return (
-            "" if len(of.label) >= MIN_POSITIVES else f"{len(of.label)} purchases with a price, {MIN_POSITIVES} teach"
-        )
-    positives = int(of.label.sum())
+        purchases = len(examples.label)
+        return "" if purchases >= MIN_POSITIVES else _too_few(purchases, "purchases with a price")
+    positives = int(examples.label.sum())
     if positives < MIN_POSITIVES:
-        return f"{positives} positive examples ({of.told}), {MIN_POSITIVES} teach"
-    if head == "purchase_given_click" and positives == len(of.label):
-        return "all that was clicked was bought"
+        return _too_few(positives, f"positive examples ({examples.description})")
+    if head == "purchase_given_click" and positives == len(examples.label):
+        return "every clicked item was bought, so there is nothing to tell apart"
     return ""
+
+
+def _too_few(count: int, what: str) -> str:
+    return f"only {count} {what}; at least {MIN_POSITIVES} are needed"

@@ -22,7 +22,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import CANDIDATES, RANKER, TOP_N
 from jobs.numeric.arrays import rank_in_group
-from jobs.ranking.coarse_cut import coarse_cut, kept_per_user
+from jobs.ranking.coarse_cut import coarse_cut, coarse_keep
 from jobs.ranking.pair_features import COARSE_FEATURES, ranking_features
 from jobs.ranking.ranker import Ranker, load_ranker
 from jobs.shelves.blend import Blend, NewItemBoost, blended
@@ -149,7 +149,7 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, ide
     boost = NewItemBoost(shelves.new_items.boost, shelves.new_items.boost_days)
     tiers = Tiers(shelves.dormant.after_days, shelves.dormant.shelf)
     inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": shelves.top_n, "run_id": identity, "rules": rules}
-    keep = kept_per_user(parameters)
+    keep = coarse_keep(parameters)
     chosen |= asdict(blend) | asdict(boost) | asdict(tiers) | {"coarse_keep": keep}
 
     def write() -> Manifest:

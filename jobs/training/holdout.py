@@ -27,9 +27,10 @@ from jobs.ranking.heads import SPEND
 from jobs.ranking.pair_features import FEATURES
 from jobs.ranking.ranker import Ranker
 from jobs.training.examples import Examples, Window
+from jobs.training.head_outcomes import HeadOutcomes, head_outcomes
 from jobs.training.holdout_lists import LIST_LENGTH, HeldOutCandidates
 from jobs.training.holdout_measures import SourceHits, diversity_curve, reliability, source_shares
-from jobs.training.train_heads import Foreseen, foreseen, of_shoppers
+from jobs.training.sampling import examples_of_users
 
 ALONE_USERS = 2_000
 """The first so many users are ordered by each score alone: enough to compare by, and seconds of a night."""
@@ -83,11 +84,11 @@ def holdout(
     if len(examples) > 1:
         shadow, kept, rule = train(examples[1:], parameters), np.ones_like(odd), "the newest window"
     else:
-        shadow, kept = train([of_shoppers(newest, ~odd)], parameters), odd
+        shadow, kept = train([examples_of_users(newest, ~odd)], parameters), odd
         rule = "every second shopper of the only window"
     catalogue = load_catalogue(windows[0].lake, windows[0].ds)
     outcome = outcome_of(windows[0], newest.user_id.filter(pa.array(kept)), catalogue)
-    rows = of_shoppers(newest, kept)
+    rows = examples_of_users(newest, kept)
     asked = HeldOutCandidates(
         (np.cumsum(kept) - 1)[rows.user], rows.item, rows.features, rows.labels, int(kept.sum())
     )
@@ -116,24 +117,26 @@ def holdout(
                     "mmr_lambda": parameters.shelves.blend.mmr_lambda,
                     "curve": _diversity(windows[0], asked, value, outcome, catalogue),
                 },
-                "heads": heads_reliability(foreseen(shadow, uncalibrated, asked.labels)),
+                "heads": heads_reliability(head_outcomes(shadow, uncalibrated, asked.labels)),
             }
         )
     )
 
 
-def heads_reliability(heads: Mapping[str, Foreseen]) -> dict[str, Any]:
+def heads_reliability(heads: Mapping[str, HeadOutcomes]) -> dict[str, Any]:
     """Return `jobs.training.holdout_measures` of each head, `before` its calibration too; of money only what was
     said and paid.
     """
     found: dict[str, Any] = {}
     for name, of in heads.items():
         if name == SPEND:
-            said, paid = float(of.after.sum()), float(of.happened.sum())
+            said, paid = float(of.calibrated.sum()), float(of.happened.sum())
             ratio = said / paid if paid else 0.0
             found[name] = {"examples": len(of.happened), "positives": len(of.happened), "ratio": ratio, "bins": []}
         else:
-            found[name] = reliability(of.after, of.happened) | {"before": reliability(of.before, of.happened)}
+            found[name] = reliability(of.calibrated, of.happened) | {
+                "before": reliability(of.uncalibrated, of.happened)
+            }
     return found
 
 

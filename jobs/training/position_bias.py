@@ -1,10 +1,10 @@
-"""How far a place on a shelf, and not the item in it, brings clicks; taken out of what a head learns.
+"""Position bias: how much the place on a shelf, and not the item in it, adds to a click; a head must not learn that.
 
-A click wants the item to be seen and to be wanted. The head's log-odds are taken as the sum of trees over the
-features and of one number a place, learned together, and only the trees are kept: a prediction is as if everything
-stood in the first place (Zhao et al., Recommending what video to watch next, RecSys 2019, where a shallow tower is
-the second part). They are fitted in turns. A turn's trees see one half of the shoppers, the places are fitted to
-the other half, so that trees which know their examples by heart leave the places something to explain.
+A click requires that the item is seen and wanted. The log-odds of a click are modelled as the sum of trees over the
+features and one number for each place. Both are fitted, and only the trees are kept: a prediction is as if every item
+stood in the first place (Zhao et al., Recommending what video to watch next, RecSys 2019, where the second part is a
+shallow tower). Trees and places are fitted in turns: the trees to one half of the shoppers, the places to the other
+half. Trees that have memorised their examples would leave the places nothing to explain.
 """
 
 from collections.abc import Callable
@@ -13,33 +13,34 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from jobs.ranking.calibration import Values
+from jobs.numeric.arrays import Flags, Values, Whole
 
 TURNS = 5
 PRIOR = 1.0
-"""Weight of the guess that a place is like the first, as many examples' worth of curvature."""
+"""Strength of the prior that all places are alike, in units of the likelihood's curvature."""
 NEWTON_STEPS = 25
 
-Fit = Callable[[npt.NDArray[np.bool_], Values], Callable[[npt.NDArray[np.bool_]], Values]]
-"""From the rows that teach, and what each row's log-odds start from, to the trees' log-odds of other rows."""
+Fit = Callable[[Flags, Values], Callable[[Flags], Values]]
+"""Fits trees to the flagged rows, each of which starts from a given score. Returns the log-odds of flagged rows."""
 
 
-def place_offsets(
-    label: npt.NDArray[np.integer], place: npt.NDArray[np.int64], half: npt.NDArray[np.bool_], fit: Fit
-) -> Values:
-    """Return the log-odds that each place adds to a click, 0 for the first place; `half` tells shoppers' halves."""
-    offsets = np.zeros(int(place.max(initial=0)) + 1)
+def fit_place_effects(label: npt.NDArray[np.integer], place: Whole, half: Flags, fit: Fit) -> Values:
+    """Return the log-odds that each place adds to a click, 0 for the first place.
+
+    `place` is 0-based, and `half` is true for the rows of one half of the shoppers.
+    """
+    effects = np.zeros(int(place.max(initial=0)) + 1)
     for _ in range(TURNS):
         score = np.empty(len(label))
         for side in (half, ~half):
-            score[~side] = fit(side, offsets[place])(~side)
-        offsets = of_places(label, place, score, len(offsets))
-        offsets -= offsets[0]
-    return offsets
+            score[~side] = fit(side, effects[place])(~side)
+        effects = place_intercepts(label, place, score, len(effects))
+        effects -= effects[0]
+    return effects
 
 
-def of_places(label: npt.NDArray[np.integer], place: npt.NDArray[np.int64], score: Values, n_places: int) -> Values:
-    """Return for each place the number that, added to the trees' log-odds, explains its clicks best."""
+def place_intercepts(label: npt.NDArray[np.integer], place: Whole, score: Values, n_places: int) -> Values:
+    """Return [n_places]: what, added to the scores of a place, explains its clicks best (logistic regression)."""
     shift = np.zeros(n_places)
     for _ in range(NEWTON_STEPS):
         p = expit(score + shift[place])

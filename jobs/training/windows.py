@@ -23,7 +23,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.tables import EXAMPLES, EXPOSURES, HELD_OUT, INTERACTIONS, ITEM, ITEMS, LABELS, SHOWN, USERS, WINDOW_CF
 from jobs.models import collaborative, content, train_towers
-from jobs.ranking.heads import asked_facts
+from jobs.ranking.heads import required_facts
 from jobs.training import examples
 from jobs.training.examples import Window
 from jobs.training.labels import horizon_labels, label_parameters, positive_pairs, shown_pairs, write_labels
@@ -164,7 +164,7 @@ def build_window(
         )
 
     labels = lake.build_if_stale(LABELS, day, inputs, chosen, write)
-    if "place" in asked_facts(parameters.ranking.head_weight.positive()):
+    if "place" in required_facts(parameters.ranking.head_weight.positive()):
         _build_shown(spark, lake, day, parameters, interactions)
     examples.build(spark, lake, day, parameters)
     return labels

@@ -25,7 +25,7 @@ from jobs.features.shoppers import ShopperHistories
 from jobs.lake.tables import CF
 from jobs.models.als import CfParameters
 from jobs.models.nearest_items import MOST_ASKED, index_of
-from jobs.ranking.coarse_cut import COARSE, learn_the_cut
+from jobs.ranking.coarse_cut import COARSE, train_coarse_cut
 from jobs.ranking.compiled_trees import compile_once
 from jobs.ranking.pair_features import (
     CATEGORICAL_FEATURES,
@@ -167,7 +167,7 @@ def measured(n_items: int) -> tuple[list[Figure], float]:
     compiled = {name: compile_once(head.model_to_string()) for name, head in heads.items()}
     ranker = Ranker({"purchase": heads["purchase"]}, {"purchase": 1.0}, 0.15, heads[ORDER], 0.5, compiled=compiled)
     plain = Ranker(ranker.heads, ranker.weights, 0.15, ranker.order, 0.5)
-    taught = learn_the_cut(
+    taught = train_coarse_cut(
         features,
         found.user,
         ranker.value(features),

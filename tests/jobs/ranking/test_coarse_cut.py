@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.candidates.generate import candidates
 from jobs.config.parameters import Parameters
-from jobs.ranking.coarse_cut import COARSE, coarse_cut, kept_per_user, learn_the_cut
+from jobs.ranking.coarse_cut import COARSE, coarse_cut, coarse_keep, train_coarse_cut
 from jobs.ranking.pair_features import COARSE_FEATURES, FEATURES, ranking_features
 from jobs.shelves.top_n import top_n
 from tests.jobs.shelves.test_top_n import trained
@@ -36,10 +36,10 @@ def test_each_users_best_are_kept_in_order_and_ties_go_to_the_first_item(
 
 
 def test_the_cut_leaves_at_least_twice_the_shelf_and_is_none_where_nothing_would_be_cut() -> None:
-    assert kept_per_user(Parameters()) == 200
-    assert kept_per_user(Parameters().with_values({"shelves.top_n": 150})) == 300
-    assert kept_per_user(Parameters().with_values({"shelves.top_n": 300})) is None
-    assert kept_per_user(Parameters().with_values({"ranking.coarse_keep": 400})) is None
+    assert coarse_keep(Parameters()) == 200
+    assert coarse_keep(Parameters().with_values({"shelves.top_n": 150})) == 300
+    assert coarse_keep(Parameters().with_values({"shelves.top_n": 300})) is None
+    assert coarse_keep(Parameters().with_values({"ranking.coarse_keep": 400})) is None
 
 
 def test_the_trees_know_again_what_the_ranker_that_taught_them_places() -> None:
@@ -47,7 +47,7 @@ def test_the_trees_know_again_what_the_ranker_that_taught_them_places() -> None:
     found = candidates(shop, drawn, 50)
     features = ranking_features(shop, found, drawn)
     value = np.nan_to_num(features[:, FEATURES.index("ease")] + features[:, FEATURES.index("votes")])
-    trees = learn_the_cut(features, found.user, value, PARAMETERS)
+    trees = train_coarse_cut(features, found.user, value, PARAMETERS)
     score = np.asarray(trees.predict(features[:, [FEATURES.index(name) for name in COARSE_FEATURES]]))
     kept = coarse_cut(score, found.user, found.item, 15)
     placed = coarse_cut(value, found.user, found.item, 10)
@@ -61,7 +61,7 @@ def test_a_cut_shelf_has_the_values_of_the_whole_one_and_misses_only_what_was_cu
     found = candidates(shop, drawn, 50)
     ranker = trained()
     features = ranking_features(shop, found, drawn)
-    coarse = learn_the_cut(features, found.user, ranker.value(features), PARAMETERS)
+    coarse = train_coarse_cut(features, found.user, ranker.value(features), PARAMETERS)
     ranker = replace(ranker, coarse=coarse)
     assert list(ranker.models) == [*ranker.boosters, COARSE]
     kept = coarse_cut(

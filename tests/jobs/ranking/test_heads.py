@@ -12,13 +12,15 @@ from jobs.ranking.heads import (
     MIN_POSITIVES,
     MIN_SHOWN_CLICKS,
     TERMS,
-    Reading,
-    asked_facts,
-    asked_heads,
-    lacks,
-    lesson,
+    LabelDefinition,
+    head_examples,
+    required_facts,
+    required_heads,
+    untrainable_reason,
 )
-from jobs.training.train_heads import APART, foreseen, split, stands_apart, train
+from jobs.training.head_outcomes import head_outcomes
+from jobs.training.sampling import RESERVED_SHARE, calibration_split, is_reserved
+from jobs.training.train_heads import train
 from tests.jobs.training.test_train_ranker import SMALL, examples, with_views
 
 EVERYTHING, NOTHING = dict.fromkeys(TERMS, 1.0), dict.fromkeys(TERMS, 0.0)
@@ -32,12 +34,12 @@ def facts(**columns: list[Any]) -> dict[str, np.ndarray]:
 
 
 def test_only_heads_that_a_weight_asks_for_are_trained_and_only_their_facts_are_read() -> None:
-    assert asked_heads(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
-    assert asked_facts(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
-    assert asked_heads({"revenue": 0.01, "click": 0.0}) == ["purchase", "spend"]
-    assert asked_facts({"revenue": 0.01}) == ["purchase", "interaction", "revenue_minor"]
-    assert asked_heads({"click_to_purchase": 1.0}) == ["click", "purchase_given_click"]
-    assert asked_heads(EVERYTHING) == list(HEADS)
+    assert required_heads(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
+    assert required_facts(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
+    assert required_heads({"revenue": 0.01, "click": 0.0}) == ["purchase", "spend"]
+    assert required_facts({"revenue": 0.01}) == ["purchase", "interaction", "revenue_minor"]
+    assert required_heads({"click_to_purchase": 1.0}) == ["click", "purchase_given_click"]
+    assert required_heads(EVERYTHING) == list(HEADS)
 
 
 def test_every_term_has_a_weight_in_the_configuration() -> None:
@@ -46,8 +48,11 @@ def test_every_term_has_a_weight_in_the_configuration() -> None:
 
 def test_a_click_is_a_click_or_a_view_and_a_purchase_given_one_is_asked_of_those_alone() -> None:
     given = facts(view_count=[2, 0, 1, 0], purchase=[1, 1, 0, 0])
-    reading = Reading.of(given, ALL)
-    click, bought = lesson("click", given, reading), lesson("purchase_given_click", given, reading)
+    definition = LabelDefinition.of_shop(given, ALL)
+    click, bought = (
+        head_examples("click", given, definition),
+        head_examples("purchase_given_click", given, definition),
+    )
     assert (click.label.tolist(), click.rows, click.population) == ([1, 0, 1, 0], None, "candidates")
     assert bought.rows is not None
     assert (bought.rows.tolist(), bought.label.tolist()) == ([0, 2], [1, 0])
@@ -56,23 +61,23 @@ def test_a_click_is_a_click_or_a_view_and_a_purchase_given_one_is_asked_of_those
 def test_clicks_are_learned_of_what_was_shown_where_shelves_brought_enough_of_them() -> None:
     n = MIN_SHOWN_CLICKS
     given = {name: np.repeat(column, n) for name, column in facts(place=[0, 1, 3, 3], followed=[0, 1, 0, 0]).items()}
-    reading = Reading.of(given, ALL)
-    click = lesson("click", given, reading)
+    definition = LabelDefinition.of_shop(given, ALL)
+    click = head_examples("click", given, definition)
     assert (click.population, len(click.label), click.label.sum()) == ("exposed", 3 * n, n)
     assert click.place is not None
     assert np.unique(click.place).tolist() == [0, 2]
     less = {name: column[:-1] for name, column in given.items()}
     less["followed"][n] = 0
-    assert lesson("click", less, Reading.of(less, ALL)).population == "candidates"
+    assert head_examples("click", less, LabelDefinition.of_shop(less, ALL)).population == "candidates"
 
 
 def test_long_engagement_is_a_long_view_or_where_no_view_tells_a_cart_or_two_views() -> None:
     timed = facts(dwell_s=[30.0, 29.9, 0, 400], cart_count=[0, 1, 1, 0])
-    assert lesson("engagement", timed, Reading.of(timed, ALL)).label.tolist() == [1, 0, 0, 1]
+    assert head_examples("engagement", timed, LabelDefinition.of_shop(timed, ALL)).label.tolist() == [1, 0, 0, 1]
     untimed = facts(view_count=[2, 1, 1, 0], cart_count=[0, 0, 1, 0])
-    taught = lesson("engagement", untimed, Reading.of(untimed, ALL))
+    taught = head_examples("engagement", untimed, LabelDefinition.of_shop(untimed, ALL))
     assert taught.label.tolist() == [1, 0, 1, 0]
-    assert "no view tells" in taught.told
+    assert "no view tells" in taught.description
 
 
 def test_money_is_learned_of_purchases_in_whole_units_and_a_wholesaler_s_is_cut() -> None:
@@ -80,14 +85,14 @@ def test_money_is_learned_of_purchases_in_whole_units_and_a_wholesaler_s_is_cut(
     paid[0], paid[1:6] = 90_000_000, 0
     given = {"purchase": np.ones(1_000), "interaction": np.ones(1_000), "revenue_minor": paid}
     by_revenue = SMALL.with_values({"ranking.head_weight": NOTHING | {"revenue": 1.0}})
-    taught = lesson("spend", given, Reading.of(given, by_revenue))
+    taught = head_examples("spend", given, LabelDefinition.of_shop(given, by_revenue))
     assert len(taught.label) == 995  # what has no price says nothing of money
     assert taught.label.max() == pytest.approx(2.5)
 
 
 def test_a_shop_of_purchases_without_prices_has_its_purchase_head_and_says_what_it_does_without() -> None:
     given = examples()
-    bare = {name: np.zeros(len(given.user), np.int64) for name in asked_facts(EVERYTHING)}
+    bare = {name: np.zeros(len(given.user), np.int64) for name in required_facts(EVERYTHING)}
     alone = replace(
         given, labels=bare | {"purchase": given.labels["purchase"], "interaction": given.labels["purchase"]}
     )
@@ -96,15 +101,18 @@ def test_a_shop_of_purchases_without_prices_has_its_purchase_head_and_says_what_
     assert ranker.weights == {"purchase": 1.0}
     assert set(ranker.left_out) == set(HEADS) - {"purchase"}
     assert ranker.left_out["interaction"] == "its examples are those of purchase"
-    assert "0 positive examples (clicked or viewed)" in ranker.left_out["click"]
-    assert ranker.left_out["spend"].startswith("0 purchases with a price")
+    assert ranker.left_out["click"] == "only 0 positive examples (clicked or viewed); at least 50 are needed"
+    assert ranker.left_out["spend"] == "only 0 purchases with a price; at least 50 are needed"
 
 
 def test_a_head_that_could_only_say_yes_is_left_out() -> None:
     n = 2 * MIN_POSITIVES
     given = facts() | {"view_count": np.ones(n), "purchase": np.ones(n)}
-    taught = lesson("purchase_given_click", given, Reading(0.0, False, 0.0))
-    assert lacks("purchase_given_click", taught) == "all that was clicked was bought"
+    taught = head_examples("purchase_given_click", given, LabelDefinition(0.0, False, 0.0))
+    assert (
+        untrainable_reason("purchase_given_click", taught)
+        == "every clicked item was bought, so there is nothing to tell apart"
+    )
 
 
 def test_the_value_is_the_sum_of_weights_times_products_and_what_costs_more_is_worth_more() -> None:
@@ -130,16 +138,16 @@ def test_the_value_is_the_sum_of_weights_times_products_and_what_costs_more_is_w
 
 def test_shoppers_who_calibrate_teach_no_probability_and_are_the_same_in_every_window() -> None:
     one, other = examples(n_users=1_000), examples(n_users=150, seed=4)
-    assert split([other], SMALL) == ([other], [])  # a tenth of so few would not tell anything
-    learned, apart = split([one, other], SMALL)
+    assert calibration_split([other], SMALL) == ([other], [])  # a tenth of so few would not tell anything
+    learned, apart = calibration_split([one, other], SMALL)
     for window, left, kept in zip((one, other), learned, apart, strict=True):
         assert len(left.user) + len(kept.user) == len(window.user)
         assert set(left.user).isdisjoint(kept.user)
-        assert len(set(kept.user)) == pytest.approx(len(window.user_id) / APART, rel=0.6)
-    assert stands_apart(one.user_id)[:150].tolist() == stands_apart(other.user_id).tolist()
-    whole, nothing = split([one], SMALL.with_values({"ranking.calibration": "none"}))
+        assert len(set(kept.user)) == pytest.approx(len(window.user_id) / RESERVED_SHARE, rel=0.6)
+    assert is_reserved(one.user_id)[:150].tolist() == is_reserved(other.user_id).tolist()
+    whole, nothing = calibration_split([one], SMALL.with_values({"ranking.calibration": "none"}))
     assert (whole, nothing) == ([one], [])
-    assert split([one], SMALL, other) == ([one], [other])
+    assert calibration_split([one], SMALL, other) == ([one], [other])
 
 
 def test_heads_are_calibrated_on_the_window_apart_and_learn_nothing_of_it() -> None:
@@ -150,10 +158,12 @@ def test_heads_are_calibrated_on_the_window_apart_and_learn_nothing_of_it() -> N
         name: of.model_to_string() for name, of in bare.boosters.items()
     }
     fresh = examples(n_users=400, seed=21, telling=3.0)
-    told = foreseen(ranker, ranker.uncalibrated(fresh.features), fresh.labels)["purchase"]
+    outcomes = head_outcomes(ranker, ranker.uncalibrated(fresh.features), fresh.labels)["purchase"]
     # So few small trees are not sure enough of anything.
-    likely = told.before > np.quantile(told.before, 0.9)
-    missed = [abs(p[likely].mean() - told.happened[likely].mean()) for p in (told.before, told.after)]
+    likely = outcomes.uncalibrated > np.quantile(outcomes.uncalibrated, 0.9)
+    missed = [
+        abs(p[likely].mean() - outcomes.happened[likely].mean()) for p in (outcomes.uncalibrated, outcomes.calibrated)
+    ]
     assert missed[1] < 0.7 * missed[0]
-    order = np.argsort(told.before, kind="stable")
-    assert (np.diff(told.after[order]) >= 0).all()
+    order = np.argsort(outcomes.uncalibrated, kind="stable")
+    assert (np.diff(outcomes.calibrated[order]) >= 0).all()

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from jobs.config.parameters import Parameters
-from jobs.ranking.heads import Reading
+from jobs.ranking.heads import LabelDefinition
 from jobs.ranking.pair_features import FEATURES
 from jobs.training.examples import Examples
-from jobs.training.train_heads import _learned_from, _places, of_shoppers, train
+from jobs.training.fit_heads import place_effects_of
+from jobs.training.sampling import examples_of_users
+from jobs.training.train_heads import train
 from tests.jobs.training.test_train_ranker import examples
 
 PLACES = 10
@@ -79,9 +81,8 @@ def test_a_head_that_knows_of_places_is_not_misled_by_what_the_old_shelf_put_fir
 
 def test_what_places_add_is_what_attention_takes_away() -> None:
     given = shelves()
-    learned = _learned_from([given], 1.0, 1)
     label, place = given.labels["followed"], given.labels["place"].astype(np.int64) - 1
-    found = np.exp(_places(learned, np.arange(len(place)), label, place, CHOSEN))
+    found = np.exp(place_effects_of(given.features, label, place, given.user, CHOSEN))
     assert found[0] == 1
     np.testing.assert_allclose(found, seen(np.arange(PLACES)), rtol=0.3)
 
@@ -96,6 +97,6 @@ def test_a_prediction_is_that_of_the_first_place() -> None:
 
 def test_with_few_clicks_on_shelves_a_head_learns_of_all_candidates() -> None:
     given = shelves(60)
-    assert Reading.of(given.labels, CHOSEN).shown is False
-    some = of_shoppers(given, np.arange(60) < 30)
-    assert not train([some], CHOSEN).places
+    assert LabelDefinition.of_shop(given.labels, CHOSEN).clicks_from_exposures is False
+    some = examples_of_users(given, np.arange(60) < 30)
+    assert not train([some], CHOSEN).place_effects

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,10 +14,11 @@ from jobs.lake.lake import Lake
 from jobs.lake.tables import RANKER
 from jobs.ranking.heads import MIN_POSITIVES
 from jobs.ranking.pair_features import FEATURES
-from jobs.ranking.ranker import ORDER, Ranker, load_ranker, rank_fusion
-from jobs.training.examples import Examples
-from jobs.training.train_heads import _learned_from, train
-from jobs.training.train_ranker import heads_facts, ranker_parameters
+from jobs.ranking.ranker import ORDER, load_ranker, rank_fusion
+from jobs.training.examples import Examples, Window
+from jobs.training.sampling import sample_rows
+from jobs.training.train_heads import train
+from jobs.training.train_ranker import model_texts, ranker_metrics, ranker_parameters
 
 SMALL = Parameters().with_values(
     {"ranking.trees": 8, "ranking.leaves": 7, "ranking.feature_fraction": 1.0, "ranking.threads": 1}
@@ -53,10 +55,6 @@ def with_views(given: Examples, seed: int = 8) -> Examples:
     return replace(given, labels=given.labels | {"view_count": viewed, "place": nothing, "followed": nothing})
 
 
-def models(ranker: Ranker) -> dict[str, str]:
-    return {name: booster.model_to_string() for name, booster in ranker.models.items()}
-
-
 @pytest.mark.parametrize("share", [0.05, 0.15, 0.5, 1.0])
 def test_probabilities_learned_from_a_share_of_the_negatives_give_back_the_base_rate(share: float) -> None:
     given = examples(n_users=1600, rate=0.04)
@@ -80,7 +78,7 @@ def test_probabilities_learned_from_a_share_of_the_negatives_give_back_the_base_
 @pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
 def test_what_is_learned_from_holds_every_positive_and_that_share_of_the_others(share: float) -> None:
     windows = [examples(seed=1), examples(n_users=90, seed=2)]
-    learned = _learned_from(windows, share, 1)
+    learned = sample_rows(windows, share, 1)
     for name in ("purchase", "interaction"):
         assert learned.labels[name].sum() == sum(window.labels[name].sum() for window in windows)
     others = sum((window.labels["interaction"] == 0).sum() for window in windows)
@@ -89,17 +87,17 @@ def test_what_is_learned_from_holds_every_positive_and_that_share_of_the_others(
     # The draw does not look at labels: of the positives the same share belongs to it.
     positive = learned.labels["interaction"] > 0
     deviation = np.sqrt(positive.sum() * share * (1 - share))
-    assert learned.drawn[positive].sum() == pytest.approx(share * positive.sum(), abs=4 * deviation)
-    assert learned.drawn[~positive].all()
+    assert learned.in_sample[positive].sum() == pytest.approx(share * positive.sum(), abs=4 * deviation)
+    assert learned.in_sample[~positive].all()
 
 
 def test_examples_keep_their_rows_together_and_the_shoppers_of_two_windows_are_not_mixed_up() -> None:
     windows = [examples(seed=1), examples(n_users=90, seed=2)]
-    learned = _learned_from(windows, 1.0, 1)
+    learned = sample_rows(windows, 1.0, 1)
     np.testing.assert_array_equal(learned.features, np.concatenate([window.features for window in windows]))
-    np.testing.assert_array_equal(learned.shopper, np.concatenate([windows[0].user, windows[1].user + 200]))
-    part = _learned_from(windows, 0.2, 1)
-    assert (np.diff(part.shopper) >= 0).all()
+    np.testing.assert_array_equal(learned.user, np.concatenate([windows[0].user, windows[1].user + 200]))
+    part = sample_rows(windows, 0.2, 1)
+    assert (np.diff(part.user) >= 0).all()
     rows = {row.tobytes() for row in learned.features[learned.labels["purchase"] > 0]}
     assert {row.tobytes() for row in part.features[part.labels["purchase"] > 0]} == rows
 
@@ -171,8 +169,8 @@ def test_heads_put_what_is_bought_before_what_is_not() -> None:
 
 def test_the_same_examples_give_the_same_models_and_another_seed_others() -> None:
     one, other = train([examples()], SMALL), train([examples()], SMALL)
-    assert models(one) == models(other)
-    assert models(train([examples()], SMALL.with_values({"seed": 1}))) != models(one)
+    assert model_texts(one) == model_texts(other)
+    assert model_texts(train([examples()], SMALL.with_values({"seed": 1}))) != model_texts(one)
 
 
 def test_a_row_is_worth_the_same_alone_and_among_others() -> None:
@@ -194,8 +192,9 @@ def test_a_ranker_read_back_from_its_text_is_worth_the_same(lake: Lake, with_lab
     taught = with_views(given if with_labels else replace(given, labels=none))
     ranker = train([taught], chosen)
     assert bool(ranker.curves) == with_labels
-    texts = {f"{name}.txt": model for name, model in models(ranker).items()}
-    metrics = {"heads": heads_facts(ranker, [taught], [], chosen)}
+    texts = {f"{name}.txt": model for name, model in model_texts(ranker).items()}
+    window = Window(lake, ds)
+    metrics = msgspec.to_builtins(ranker_metrics(ranker, [taught], None, [window], chosen))
     lake.write_artifact(RANKER, ds, {}, texts=texts, inputs={}, parameters=ranker_parameters(chosen), metrics=metrics)
     back = load_ranker(lake, ds)
     heads = {"interaction", "purchase", "click", "purchase_given_click"}

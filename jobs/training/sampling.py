@@ -1,0 +1,92 @@
+"""Which examples the heads are trained on, and which are kept apart to calibrate them.
+
+>>> training, calibration = calibration_split(windows, parameters)
+>>> rows = sample_rows(training, parameters.training.negative_share, parameters.seed)
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.config.parameters import Parameters
+from jobs.numeric.arrays import Column, Flags, Floats, Whole
+from jobs.ranking import calibration
+from jobs.training.examples import Examples
+
+RESERVED_SHARE = 10
+"""Without a window for calibration, one shopper in this many is reserved for it."""
+
+
+def calibration_split(
+    windows: Sequence[Examples], parameters: Parameters, calibration_window: Examples | None = None
+) -> tuple[Sequence[Examples], Sequence[Examples]]:
+    """Return the examples that heads are trained on, and those that they are calibrated on (may be none).
+
+    Without a calibration window, one shopper in RESERVED_SHARE is reserved, unless that leaves too few positives.
+    """
+    if parameters.ranking.calibration == "none":
+        return windows, []
+    if calibration_window is not None:
+        return windows, [calibration_window]
+    positives = sum(int(window.labels["interaction"].sum()) for window in windows)
+    if positives < RESERVED_SHARE * calibration.MIN_POSITIVES:
+        return windows, []
+    reserved = [is_reserved(window.user_id) for window in windows]
+    return (
+        [examples_of_users(window, ~users) for window, users in zip(windows, reserved, strict=True)],
+        [examples_of_users(window, users) for window, users in zip(windows, reserved, strict=True)],
+    )
+
+
+def is_reserved(user_id: pa.Array) -> Flags:
+    """Tell which shoppers are reserved for calibration, by a hash of their id: the same ones in every window."""
+    return np.array([zlib.crc32(f"apart {one}".encode()) % RESERVED_SHARE == 0 for one in user_id.to_pylist()], bool)
+
+
+def examples_of_users(examples: Examples, users: Flags) -> Examples:
+    """Return the examples of the users that are true in `users`, one flag a user; users keep their numbers."""
+    rows = users[examples.user]
+    return replace(
+        examples,
+        user=examples.user[rows],
+        item=examples.item[rows],
+        sources=examples.sources[rows],
+        features=examples.features[rows],
+        labels={name: label[rows] for name, label in examples.labels.items()},
+    )
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What heads are trained on, window after window: every positive example, and a sample of the others."""
+
+    features: Floats
+    labels: dict[str, Column]
+    in_sample: Flags
+    """Belongs to the sample of all examples. A probability takes its negatives from the sample alone."""
+    user: Whole
+    """Number of the user within all windows, ascending; a user of two windows has two numbers."""
+
+
+def sample_rows(windows: Sequence[Examples], share: float, seed: int) -> TrainingRows:
+    """Return all positive examples of the windows and a random `share` of all examples.
+
+    Most examples are negatives outside the sample, which are never copied.
+    """
+    random = np.random.default_rng(seed)
+    in_sample = [random.random(len(window.user)) < share for window in windows]
+    is_positive = [np.logical_or.reduce([label > 0 for label in window.labels.values()]) for window in windows]
+    rows = [np.flatnonzero(sampled | positive) for sampled, positive in zip(in_sample, is_positive, strict=True)]
+    users_before = np.cumsum([0, *(len(window.user_id) for window in windows)])
+    chosen = list(zip(windows, rows, strict=True))
+    return TrainingRows(
+        features=np.concatenate([window.features[at] for window, at in chosen]),
+        labels={
+            name: np.concatenate([window.labels[name][at] for window, at in chosen]) for name in windows[0].labels
+        },
+        in_sample=np.concatenate([sampled[at] for sampled, at in zip(in_sample, rows, strict=True)]),
+        user=np.concatenate([window.user[at] + n for (window, at), n in zip(chosen, users_before, strict=False)]),
+    )
