@@ -82,22 +82,22 @@ def test_hidden_files_are_not_part_of_a_day(land, landing):
 
 
 def test_a_fingerprint_changes_with_a_files_bytes_and_with_its_name(land, landing):
-    def told() -> str:
+    def fingerprint() -> str:
         source = Landing(str(landing))
         return source.fingerprint(source.days("events", date(2026, 1, 1))[0])
 
     path = land("events", D1, "a.csv", EVENTS)
-    prints = {told()}
+    fingerprints = {fingerprint()}
     path.write_text(EVENTS.replace("u1", "u2"))
-    prints.add(told())
+    fingerprints.add(fingerprint())
     path.rename(path.with_name("b.csv"))
-    prints.add(told())
-    assert len(prints) == 3
+    fingerprints.add(fingerprint())
+    assert len(fingerprints) == 3
 
 
 def test_exposures_need_no_mark_since_the_endpoint_cannot_know_its_last(tmp_path) -> None:
-    day = tmp_path / "exposures" / "ds=2026-01-01"
-    day.mkdir(parents=True)
-    (day / "09-host-1-0.jsonl").write_text("{}\n")
-    (found,) = Landing(str(tmp_path)).days("exposures", date(2026, 1, 1))
-    assert [file.name for file in found.files] == ["09-host-1-0.jsonl"]
+    folder = tmp_path / "exposures" / "ds=2026-01-01"
+    folder.mkdir(parents=True)
+    (folder / "09-host-1-0.jsonl").write_text("{}\n")
+    (day,) = Landing(str(tmp_path)).days("exposures", date(2026, 1, 1))
+    assert [file.name for file in day.files] == ["09-host-1-0.jsonl"]

@@ -8,7 +8,7 @@ from tests.jobs.landing.looking import D1, D2, D3, EVENTS, look
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
-def test_a_missing_column_is_told_with_what_the_file_has(land, landing, name):
+def test_a_missing_column_is_named_with_what_the_file_has(land, landing, name):
     land("events", D1, name, "user_id,product,event_type,ts\n")
     with pytest.raises(
         MissingColumnError, match=r"has no column item_id \(it has: event_type, product, ts, user_id\)"
@@ -16,7 +16,7 @@ def test_a_missing_column_is_told_with_what_the_file_has(land, landing, name):
         look(landing)
 
 
-def test_a_missing_column_of_parquet_and_jsonl_is_told_as_well(land, landing):
+def test_a_missing_column_of_parquet_and_jsonl_is_named_as_well(land, landing):
     rows = [{"user_id": "u1", "event_type": "view", "ts": "2026-01-01"}]
     path = land("events", D1, "a.parquet", rows)
     with pytest.raises(MissingColumnError, match=r"a\.parquet has no column item_id"):
@@ -27,7 +27,7 @@ def test_a_missing_column_of_parquet_and_jsonl_is_told_as_well(land, landing):
         look(landing)
 
 
-def test_a_header_with_semicolons_is_told_to_use_commas(land, landing):
+def test_a_header_with_semicolons_is_refused_with_a_hint_at_commas(land, landing):
     land("items", D1, "a.csv", "item_id;title\ni1;Mug\n")
     with pytest.raises(MissingColumnError, match="must be separated by commas"):
         look(landing, "items")

@@ -209,8 +209,8 @@ def test_a_folder_without_csv_is_named_with_what_it_should_hold(tmp_path: Path, 
 def test_the_published_days_land_every_row_of_the_reference(landing: Path, shop_data: Path) -> None:
     src = shop_data / "online_retail" / "by-day"
     command = [sys.executable, "-m", "jobs", "land", "online-retail", str(src), "--landing", str(landing)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "358 days, 67 of them without events" in told
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "358 days, 67 of them without events" in printed
     events = ds.dataset(landing / "events", exclude_invalid_files=True).to_table().to_pandas()
     named = events[events["user_id"].notna()]
     assert (len(named), named["item_id"].nunique()) == (366_398, 3_644)
