@@ -1,18 +1,18 @@
-"""Score the published shelf of one day on the days after it: `marts/evaluation/ds=<day>/published.json` and a table.
+"""Score the published shelves of a day on the days after it: `marts/evaluation/ds=<day>/published.json` and a table.
 
     topshelf evaluate --ds 2011-11-09 --until 2011-11-23
     topshelf evaluate --ds 2011-10-12 --ds 2011-10-26 --ds 2011-11-09 --days 14
 
 Nothing of the night is trained again. The simple baselines of `jobs.evaluation.baselines` are fitted to the
-interactions that were visible on the day, and stand beside the shelf; whom and what is asked says
-`jobs.evaluation.time_split`. A user who was given no shelf counts with nothing found. Several days are several
-splits of time, each with its own night.
+interactions that were visible on the day, and stand beside the shelf. `jobs.evaluation.time_split` says which users
+and items count. A user without a shelf counts as one whose shelf has no hit. Several days are several splits of
+time, each with its own night.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,40 +20,34 @@ import pyarrow.compute as pc
 from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
 from jobs.evaluation.baselines import POPULARITY_DAYS, History, baseline_lists
-from jobs.evaluation.console import print_report, print_splits
+from jobs.evaluation.console import print_published, print_splits
 from jobs.evaluation.segments import by_segment
 from jobs.evaluation.time_split import EvaluationError, TimeSplit, counts, read_events, time_split
+from jobs.lake.evaluations import Bounds, DayRange, Published
 from jobs.lake.lake import Lake
-from jobs.lake.tables import TOP_N
+from jobs.lake.tables import INTERACTIONS, RANKER, TOP_N
 from jobs.numeric.arrays import Positions, coded
-from jobs.numeric.list_metrics import DRAWS, K, ListScores, intervals, marked, rounded
-
-DAYS = 14
-
-
-def evaluation_path(ds: date) -> str:
-    """Return where the published evaluation of a day stands in the lake."""
-    return f"marts/evaluation/ds={ds}/published.json"
+from jobs.numeric.list_metrics import DRAWS, K, ListScores, intervals, marked
 
 
 def split_baselines(split: TimeSplit, k: int = K) -> tuple[dict[str, Positions], dict[str, str]]:
-    """Return the lists of the baselines fitted to what was visible, and why one was skipped, by name.
+    """Return the lists of the baselines fitted to what was visible, and why a baseline was skipped, by name.
 
     They are fitted to the truth's kind of event; where the shop has others too, once more to every positive event
     (`<name>_any`), since views and carts may say more.
     """
     rows = pc.index_in(split.user_ids, value_set=split.visible.user_ids).to_numpy(False).astype(np.int64)
-    kinds = {"": split.visible}
+    histories = {"": split.visible}
     if split.truth_kind == "purchase" and not split.visible.is_purchase.all():
-        kinds = {"": split.visible.where(split.visible.is_purchase), "_any": split.visible}
+        histories = {"": split.visible.where(split.visible.is_purchase), "_any": split.visible}
     lists: dict[str, Positions] = {}
     skipped: dict[str, str] = {}
     since = np.datetime64(split.ds - timedelta(days=POPULARITY_DAYS), "D")
-    for suffix, events in kinds.items():
+    for suffix, events in histories.items():
         recent = marked(counts(events.where(events.day > since)))
         history = History(counts(events), np.diff(recent.tocsc().indptr).astype(np.int64))
-        found, left_out = baseline_lists(history, rows, split.seen, k=k)
-        lists |= {name + suffix: of for name, of in found.items()}
+        fitted, left_out = baseline_lists(history, rows, split.seen, k=k)
+        lists |= {name + suffix: positions for name, positions in fitted.items()}
         skipped |= {name + suffix: reason for name, reason in left_out.items()}
     return lists, skipped
 
@@ -84,13 +78,13 @@ def shelf_lists(lake: Lake, ds: date) -> tuple[pa.Array, pa.Array, Positions]:
 
 def published(
     lake: Lake, landing: str, ds: date, until: date, parameters: Parameters, *, truth: str | None = None
-) -> dict[str, Any]:
-    """Score the shelves of `ds` on the days after it up to `until`; write published.json and return what it says.
+) -> Published:
+    """Score the shelves of `ds` on the days after it up to `until`; write the record and return it.
 
-    Days of staging that are not there yet are ingested first, which starts Spark.
+    Days that staging lacks are ingested first, which starts Spark.
 
     Raises:
-        EvaluationError: the window is empty, that day has no shelves, or nobody can be asked.
+        EvaluationError: the window is empty, that day has no shelves, or there are no users to score.
         UnmarkedDayError: a day of the window has not landed whole.
     """
     if until <= ds:
@@ -99,83 +93,72 @@ def published(
     ingest_missing_days(lake, landing, until, parameters)
     split = time_split(read_events(lake, until), ds, until, truth=truth, catalogue=item_ids)
     aligned, without_shelf = split.align(user_ids, item_ids, lists)
-    others, skipped = split_baselines(split)
-    said = report(split, aligned, others, seed=parameters.seed)
-    said |= {
-        "n_users_without_shelf": without_shelf,
-        "skipped": skipped,
-        "model_version": model_version(lake, ds),
-        "run_id": lake.manifest(TOP_N, ds).parameters.get("run_id"),
-    }
-    lake.put_json(evaluation_path(ds), said)
-    return said
+    baselines, skipped = split_baselines(split)
+    record = msgspec.structs.replace(
+        scored(split, aligned, baselines, seed=parameters.seed),
+        n_users_without_shelf=without_shelf,
+        skipped=skipped,
+        model_version=model_version(lake, ds),
+        run_id=lake.manifest(TOP_N, ds).parameters.get("run_id"),
+    )
+    record.write(lake, ds)
+    return record
 
 
-def report(split: TimeSplit, lists: Positions, baselines: dict[str, Positions], *, seed: int = 0) -> dict[str, Any]:
-    """Return the report of one split as JSON values: metrics, 95% intervals, margins over each baseline, segments.
+def scored(split: TimeSplit, lists: Positions, baselines: Mapping[str, Positions], *, seed: int = 0) -> Published:
+    """Return the metrics of one split's lists, 95% intervals, margins over each baseline, and segments.
 
     A margin is the mean difference over the same users, with its interval: [difference, low, high].
     """
-    shelf, others = split.score(lists), {name: split.score(of) for name, of in baselines.items()}
+    shelf, others = split.score(lists), {name: split.score(other) for name, other in baselines.items()}
     bounds, margins = _intervals(shelf, others, seed)
-    said = {
-        "window": {"from": str(split.ds + timedelta(days=1)), "until": str(split.until)},
-        "truth": split.truth_kind,
-        "k": K,
-        "n_users": shelf.n_users,
-        "n_items": len(split.item_ids),
-        "metrics": shelf.metrics,
-        "intervals": bounds,
-        "bootstrap_draws": DRAWS,
-        "baselines": {name: of.metrics for name, of in others.items()},
-        "margins": margins,
-        "segments": _segments(split, lists, baselines),
-    }
-    return dict(rounded(said))
+    return Published(
+        window=DayRange(split.ds + timedelta(days=1), split.until),
+        truth=split.truth_kind,
+        k=K,
+        n_users=shelf.n_users,
+        n_items=len(split.item_ids),
+        metrics=shelf.metrics,
+        intervals=bounds,
+        bootstrap_draws=DRAWS,
+        baselines={name: scores.metrics for name, scores in others.items()},
+        margins=margins,
+        segments=by_segment(split, lists, baselines),
+    ).rounded()
 
 
 def _intervals(
-    shelf: ListScores, baselines: dict[str, ListScores], seed: int
-) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict[str, dict[str, list[float]]]]]:
+    shelf: ListScores, baselines: Mapping[str, ListScores], seed: int
+) -> tuple[dict[str, dict[str, Bounds]], dict[str, dict[str, dict[str, Bounds]]]]:
     """Return the shelf's intervals by kind and metric, and its margins by baseline, kind and metric."""
-    bounds: dict[str, dict[str, list[float]]] = {}
-    margins: dict[str, dict[str, dict[str, list[float]]]] = {name: {} for name in baselines}
+    bounds: dict[str, dict[str, Bounds]] = {}
+    margins: dict[str, dict[str, dict[str, Bounds]]] = {name: {} for name in baselines}
     for kind, values in shelf.values.items():
         differences = {
-            (name, metric): values[metric] - of
+            (name, metric): values[metric] - theirs
             for name, baseline in baselines.items()
-            for metric, of in baseline.values[kind].items()
+            for metric, theirs in baseline.values[kind].items()
         }
         # One call for all, so that the users are drawn once.
-        found = intervals(differences | {("", metric): of for metric, of in values.items()}, seed=seed)
+        found = intervals(differences | {("", metric): ours for metric, ours in values.items()}, seed=seed)
         bounds[kind] = {metric: found["", metric] for metric in values if found}
-        for (name, metric), by in differences.items():
+        for (name, metric), difference in differences.items():
             if found:
-                margins[name].setdefault(kind, {})[metric] = [float(by.mean()), *found[name, metric]]
+                margins[name].setdefault(kind, {})[metric] = [float(difference.mean()), *found[name, metric]]
     return bounds, margins
 
 
-def _segments(split: TimeSplit, lists: Positions, baselines: dict[str, Positions]) -> dict[str, Any]:
-    """Return `jobs.evaluation.segments` of the shelf, with each baseline's metrics beside it."""
-    said = by_segment(split, lists)
-    others = {name: by_segment(split, of) for name, of in baselines.items()}
-    for dimension, segments in said.items():
-        for segment, told in segments.items():
-            told["baselines"] = {name: of[dimension][segment]["metrics"] for name, of in others.items()}
-    return said
-
-
 def model_version(lake: Lake, ds: date) -> str | None:
-    """Return the ranker's version as its manifest has it, or None where no ranker made the shelf."""
-    manifest = lake.find_manifest("artifacts/ranker", ds)
-    found = (manifest.parameters | manifest.metrics).get("model_version") if manifest else None
-    return str(found) if found else None
+    """Return the version of the ranker that made the shelves of `ds`, or None if none did."""
+    manifest = lake.find_manifest(RANKER, ds)
+    version = (manifest.parameters | manifest.metrics).get("model_version") if manifest else None
+    return str(version) if version else None
 
 
 def ingest_missing_days(lake: Lake, landing: str, until: date, parameters: Parameters) -> None:
-    """Bring staging/interactions up to `until`, if a day from its first one is not there."""
-    have = set(lake.days("staging/interactions"))
-    if have and all(min(have) + timedelta(days=n) in have for n in range((until - min(have)).days + 1)):
+    """Bring staging/interactions up to `until`, unless it has every day from its first one on."""
+    staged = set(lake.days(INTERACTIONS))
+    if staged and all(min(staged) + timedelta(days=n) in staged for n in range((until - min(staged)).days + 1)):
         return
     from jobs.spark.session import session
     from jobs.staging.ingest import ingest
@@ -192,21 +175,21 @@ def evaluate(
     *,
     truth: str | None = None,
 ) -> None:
-    """Score the shelves of each day, print them, and where the reports stand.
+    """Score the shelves of each day, up to `until` or for `horizon_days`; print them, and where the records are.
 
     Raises:
         EvaluationError: as `published`; or several days were given with one `until`.
     """
     if until is not None and len(days) > 1:
-        raise EvaluationError("--until is the end of a single split; of several --ds, say --days")
+        raise EvaluationError("--until ends one split; with several --ds give --days instead")
     lake = Lake(settings.lake)
-    said = {}
+    records = {}
     for ds in sorted(set(days)):
         last = until or ds + timedelta(days=horizon_days)
-        said[ds] = published(lake, settings.landing, ds, last, parameters, truth=truth)
-    for of in said.values():
-        print_report(of)
-    if len(said) > 1:
-        print_splits(said)
-    for ds in said:
-        print(f"{settings.lake}/{evaluation_path(ds)}")
+        records[ds] = published(lake, settings.landing, ds, last, parameters, truth=truth)
+    for record in records.values():
+        print_published(record)
+    if len(records) > 1:
+        print_splits(records)
+    for ds in records:
+        print(f"{settings.lake}/{Published.path(ds)}")

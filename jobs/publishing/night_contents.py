@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from jobs.candidates.eligibility import load_withheld
+from jobs.lake.evaluations import Holdout
 from jobs.lake.filesystems import filesystem_of
 from jobs.lake.lake import Lake
 from jobs.lake.tables import CF, EXPLORATION, FALLBACK, ITEM, RANKER, SHARDS, TOP_N, USER_TABLES
@@ -79,7 +80,7 @@ def read_night(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Nig
         MissingPartitionError: an earlier stage has not run for the day.
     """
     top_n = lake.manifest(TOP_N, ds)
-    holdout = lake.get_json(f"marts/evaluation/ds={ds}/holdout.json")
+    holdout = Holdout.read(lake, ds)
     ranker = lake.find_manifest(RANKER, ds)
     fingerprints = lake.fingerprints(ds, TOP_N, FALLBACK, EXPLORATION, ITEM, *USER_TABLES, CF)
     own_id = hashlib.sha256(
@@ -96,7 +97,7 @@ def read_night(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Nig
     tombstones = erased_users(landing) if landing else Tombstones()
     erased = tombstones.after(redacted_until(lake, ds)) if len(tombstones) else tombstones
     withheld = load_withheld(lake, ds, top_n.parameters.get("rules", {}))
-    metrics: dict[str, Any] = {"holdout": holdout["metrics"] | {"n_users": holdout["n_users"]}} if holdout else {}
+    metrics: dict[str, Any] = {"holdout": {**holdout.metrics, "n_users": holdout.n_users}} if holdout else {}
     if len(tombstones):
         metrics["erasures_until"] = datetime.fromtimestamp(tombstones.newest(), UTC).isoformat(
             timespec="milliseconds"

@@ -1,6 +1,6 @@
-"""Draw the plots of a night's report as SVG text that stands inside a page: its ink follows the page's own colour.
+"""Draw the plots of a night's report as SVG text to be put inside a page; lines and letters take the page's colour.
 
->>> reliability_plot({"purchase": {"bins": [...]}}).startswith("<svg")
+>>> reliability_plot(holdout.heads).startswith("<svg")
 """
 
 import io
@@ -10,16 +10,20 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
+from jobs.lake.evaluations import KINDS, KindMetrics, MmrPoint, Reliability, SourceShare
+from jobs.numeric.arrays import Values
 from jobs.numeric.list_metrics import K
+from jobs.reporting.facts import METRIC, NightNdcg
 
 INK, MUTED = "#010203", "#7f7f7f"
-"""INK is no colour that a plot has otherwise: in the SVG it becomes `currentColor`, on light and dark pages alike."""
+"""No plot uses INK for anything else, so the SVG can have `currentColor` in its place, for light and dark pages."""
 BLUE, ORANGE, GREEN = "#3b78c3", "#d9822b", "#2f9e6e"
-STYLE: Any = {
+STYLE: Any = {  # matplotlib types the keys as one literal of all its settings
     "svg.fonttype": "none",
     "svg.hashsalt": "topshelf",
     "font.size": 10,
@@ -56,132 +60,129 @@ def _svg(figure: Figure) -> str:
     return text.replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'")
 
 
-def _figure(width: float, height: float, columns: int = 1, **more: Any) -> tuple[Figure, Sequence[Axes]]:
+def _figure(width: float, height: float, columns: int = 1, *, share_y: bool = False) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of these inches and its plots, side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(1, columns, squeeze=False, **more)[0]
+    return figure, figure.subplots(1, columns, squeeze=False, sharey=share_y)[0]
 
 
-def nights_plot(nights: Sequence[Mapping[str, Any]]) -> str:
-    """Return NDCG over nights: the holdout's shelf and popularity, and what later days said of the published shelf.
-
-    A night has `ds`, and where they are known `holdout` and `published` as `jobs.reporting.facts` gives them.
-    """
+def nights_plot(nights: Sequence[NightNdcg]) -> str:
+    """Return NDCG over nights: of the held-out shelf and popularity, and of the published shelf on later days."""
+    lines = {
+        "shelf, held out": ([night.holdout for night in nights], BLUE, "-"),
+        "popular, held out": ([night.holdout_popular for night in nights], MUTED, "--"),
+        "shelf, days after": ([night.published for night in nights], GREEN, "-"),
+        "best baseline, days after": ([night.published_best for night in nights], ORANGE, "--"),
+    }
+    days = [night.ds.toordinal() for night in nights]
     with mpl.rc_context(STYLE):
         figure, axes = _figure(9.4, 2.9, 2)
-        days = [date.fromisoformat(night["ds"]).toordinal() for night in nights]
-        for place, kind in zip(axes, ("all", "new"), strict=True):
-            for name, of, color, line in (
-                ("shelf, holdout", "holdout", BLUE, "-"),
-                ("popular, holdout", "holdout_popular", MUTED, "--"),
-                ("shelf, days after", "published", GREEN, "-"),
-                ("best baseline, days after", "published_best", ORANGE, "--"),
-            ):
-                known = [(day, night[of][kind]) for day, night in zip(days, nights, strict=True) if night.get(of)]
-                if known:
-                    place.plot(*zip(*known, strict=True), line, color=color, marker="o", markersize=3.5, label=name)
-            place.set_title(f"NDCG@{K}, {NAMES[kind]}")
-            place.set_ylim(0, place.get_ylim()[1] * 1.05)
-            place.set_xlim(days[0] - 1, days[-1] + 1)
-            shown = days[:: -(-len(days) // MOST_TICKS)]
-            place.set_xticks(shown, [f"{date.fromordinal(day):%d %b}" for day in shown])
+        for plot, kind in zip(axes, KINDS, strict=True):
+            for name, (by_night, color, style) in lines.items():
+                points = [(day, ndcg[kind]) for day, ndcg in zip(days, by_night, strict=True) if ndcg]
+                if points:
+                    plot.plot(*zip(*points, strict=True), style, color=color, marker="o", markersize=3.5, label=name)
+            plot.set_title(f"NDCG@{K}, {NAMES[kind]}")
+            plot.set_ylim(0, plot.get_ylim()[1] * 1.05)
+            plot.set_xlim(days[0] - 1, days[-1] + 1)
+            ticks = days[:: -(-len(days) // MOST_TICKS)]
+            plot.set_xticks(ticks, [f"{date.fromordinal(day):%d %b}" for day in ticks])
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         return _svg(figure)
 
 
-def sources_plot(by_source: Mapping[str, Mapping[str, float]]) -> str:
+def sources_plot(by_source: Mapping[str, SourceShare]) -> str:
     """Return how much of what shoppers chose each source brought, how much no other did, and its shelf share."""
-    ordered = sorted(by_source, key=lambda name: (by_source[name]["recall"], name))
+    names = sorted(by_source, key=lambda name: (by_source[name].recall, name))
+    sources = [by_source[name] for name in names]
+    rows = np.arange(len(names))
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(9.4, 1.1 + ROW_INCHES * len(ordered), 2, sharey=True)
-        at = np.arange(len(ordered))
-        found, places = axes
-        found.barh(at, [by_source[name]["recall"] for name in ordered], color=BLUE, alpha=0.45, label="brought")
-        found.barh(
-            at, [by_source[name]["unique_recall"] for name in ordered], color=BLUE, height=0.45, label="only it"
-        )
-        found.set_title("Share of what shoppers chose")
-        places.barh(
-            at + 0.2, [by_source[name]["shelf_share"] for name in ordered], color=GREEN, height=0.38, label="places"
-        )
-        places.barh(
-            at - 0.2, [by_source[name]["shelf_hits"] for name in ordered], color=ORANGE, height=0.38, label="hits"
-        )
+        figure, axes = _figure(9.4, 1.1 + ROW_INCHES * len(names), 2, share_y=True)
+        recall, places = axes
+        recall.barh(rows, [source.recall for source in sources], color=BLUE, alpha=0.45, label="brought")
+        recall.barh(rows, [source.unique_recall for source in sources], color=BLUE, height=0.45, label="only it")
+        recall.set_title("Share of what shoppers chose")
+        places.barh(rows + 0.2, [source.shelf_share for source in sources], color=GREEN, height=0.38, label="places")
+        places.barh(rows - 0.2, [source.shelf_hits for source in sources], color=ORANGE, height=0.38, label="hits")
         places.set_title(f"Share of the first {K} places, and of their hits")
-        for place in axes:
-            place.set_yticks(at, ordered)
-            place.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            place.grid(axis="y", visible=False)
-            place.legend(loc="lower right")
+        for plot in axes:
+            plot.set_yticks(rows, names)
+            plot.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            plot.grid(axis="y", visible=False)
+            plot.legend(loc="lower right")
         return _svg(figure)
 
 
-def alone_plot(alone: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+def alone_plot(alone: Mapping[str, KindMetrics]) -> str:
     """Return NDCG of shelves ordered by one score each, beside the whole ranker's."""
-    metric = f"ndcg@{K}"
-    ordered = sorted(alone, key=lambda name: (alone[name]["all"][metric], name))
+    names = sorted(alone, key=lambda name: (alone[name]["all"][METRIC], name))
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(9.4, 0.9 + ROW_INCHES * 0.8 * len(ordered), 2, sharey=True)
-        for place, kind in zip(axes, ("all", "new"), strict=True):
-            values = [alone[name][kind][metric] for name in ordered]
-            colors = [GREEN if name == "shelf" else BLUE for name in ordered]
-            bars = place.barh(ordered, values, color=colors, height=0.7)
-            place.bar_label(bars, fmt="%.3f", padding=3)
-            place.set_title(f"NDCG@{K}, {NAMES[kind]}")
-            place.set_xlim(right=max([*values, 1e-9]) * 1.15)
-            place.grid(axis="y", visible=False)
+        figure, axes = _figure(9.4, 0.9 + ROW_INCHES * 0.8 * len(names), 2, share_y=True)
+        for plot, kind in zip(axes, KINDS, strict=True):
+            values = [alone[name][kind][METRIC] for name in names]
+            colors = [GREEN if name == "shelf" else BLUE for name in names]
+            bars = plot.barh(names, values, color=colors, height=0.7)
+            plot.bar_label(bars, fmt="%.3f", padding=3)
+            plot.set_title(f"NDCG@{K}, {NAMES[kind]}")
+            plot.set_xlim(right=max([*values, 1e-9]) * 1.15)
+            plot.grid(axis="y", visible=False)
         return _svg(figure)
 
 
-def reliability_plot(heads: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return predicted against actual shares of each head on log scales, with 95% of chance around each bin.
+def reliability_plot(heads: Mapping[str, Reliability]) -> str:
+    """Return predicted against actual shares of each head on log scales, with a 95% interval around each bin.
 
-    Where a head tells what it was `before` it was calibrated, that is drawn behind it, hollow.
+    Hollow points behind them are the head `before` its calibration. Heads without bins are left out.
     """
-    drawn = {name: of for name, of in heads.items() if of["bins"]}
+    drawn = {name: head for name, head in heads.items() if head.bins}
     with mpl.rc_context(STYLE):
         figure, axes = _figure(3.3 * max(len(drawn), 1), 3.2, max(len(drawn), 1))
-        for place, (name, of) in zip(axes, drawn.items(), strict=False):
-            n, said, was = (
-                np.array([row[key] for row in of["bins"]]) for key in ("examples", "predicted", "happened")
-            )
-            low, high = wilson(was, n)
-            shown = was > 0
-            ends = [float(min(said.min(), was[shown].min(initial=1))) / 1.5, float(max(said.max(), high.max())) * 1.2]
-            place.plot(ends, ends, "--", color=MUTED, linewidth=1)
-            for row in of.get("before", {}).get("bins", []):
-                place.plot(row["predicted"], row["happened"], "o", color=MUTED, markersize=6, fillstyle="none")
-            errors = np.maximum(np.stack([was - low, high - was]), 0)[:, shown]
-            place.errorbar(said[shown], was[shown], errors, fmt="o", color=BLUE, markersize=4, linewidth=1)
-            place.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="predicted", ylabel="happened")
-            place.set_title(name)
-            for axis in (place.xaxis, place.yaxis):
-                axis.set_minor_formatter(NullFormatter())
+        for plot, (name, head) in zip(axes, drawn.items(), strict=False):
+            _draw_reliability(plot, head)
+            plot.set_title(name)
         return _svg(figure)
 
 
-def wilson(share: Any, n: Any, z: float = 1.96) -> tuple[Any, Any]:
-    """Return the 95% interval of shares of `n` draws (Wilson, JASA 22, 1927)."""
+def _draw_reliability(plot: Axes, head: Reliability) -> None:
+    examples = np.array([row.examples for row in head.bins])
+    predicted, happened = (np.array([getattr(row, name) for row in head.bins]) for name in ("predicted", "happened"))
+    low, high = wilson(happened, examples)
+    shown = happened > 0  # a log scale has no place for the others
+    least, most = min(predicted.min(), happened[shown].min(initial=1)), max(predicted.max(), high.max())
+    ends = (float(least) / 1.5, float(most) * 1.2)
+    plot.plot(ends, ends, "--", color=MUTED, linewidth=1)
+    for row in head.before.bins if head.before else []:
+        plot.plot(row.predicted, row.happened, "o", color=MUTED, markersize=6, fillstyle="none")
+    errors = np.maximum(np.stack([happened - low, high - happened]), 0)[:, shown]
+    plot.errorbar(predicted[shown], happened[shown], errors, fmt="o", color=BLUE, markersize=4, linewidth=1)
+    plot.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="predicted", ylabel="happened")
+    for axis in (plot.xaxis, plot.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+
+
+def wilson(share: Values, n: npt.NDArray[np.int64], z: float = 1.96) -> tuple[Values, Values]:
+    """Return low and high of the 95% interval of shares of `n` draws (Wilson, JASA 22, 1927)."""
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return centre - half, centre + half
 
 
-def diversity_plot(curve: Sequence[Mapping[str, float]], chosen: float | None = None) -> str:
-    """Return accuracy against diversity over MMR's lambda; a point has `mmr_lambda`, `ndcg` and `diversity`."""
+def diversity_plot(curve: Sequence[MmrPoint], chosen: float) -> str:
+    """Return accuracy against diversity over MMR's lambda; the `chosen` lambda is bold."""
+    points = sorted(curve, key=lambda point: point.mmr_lambda)
     with mpl.rc_context(STYLE):
-        figure, (place,) = _figure(5.2, 3.2)
-        ordered = sorted(curve, key=lambda point: point["mmr_lambda"])
-        x, y = ([point[key] for point in ordered] for key in ("diversity", "ndcg"))
-        place.plot(x, y, "-o", color=BLUE, markersize=4)
-        for point in ordered:
-            bold = chosen is not None and abs(point["mmr_lambda"] - chosen) < 1e-9
-            place.annotate(
-                f"{point['mmr_lambda']:g}",
-                (point["diversity"], point["ndcg"]),
+        figure, (plot,) = _figure(5.2, 3.2)
+        plot.plot(
+            [point.diversity for point in points], [point.ndcg for point in points], "-o", color=BLUE, markersize=4
+        )
+        for point in points:
+            plot.annotate(
+                f"{point.mmr_lambda:g}",
+                (point.diversity, point.ndcg),
                 xytext=(4, 5),
                 textcoords="offset points",
-                weight="bold" if bold else "normal",
+                weight="bold" if abs(point.mmr_lambda - chosen) < 1e-9 else "normal",
             )
-        place.set(xlabel=f"diversity of the first {K} (mean distance)", ylabel=f"NDCG@{K}")
-        place.set_title("Accuracy against diversity, by lambda")
+        plot.set(xlabel=f"diversity of the first {K} (mean distance)", ylabel=f"NDCG@{K}")
+        plot.set_title("Accuracy against diversity, by lambda")
         return _svg(figure)

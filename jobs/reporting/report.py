@@ -2,8 +2,8 @@
 
     topshelf report --ds 2026-01-31 --lake data/lake --store lmdb://data/store
 
-Nothing is computed again: it shows what the night, and evaluations of it and of nights before, have written down. The
-same stands as tables in the terminal.
+It computes nothing again. It shows what the night, and evaluations of it and of earlier nights, have written. The
+command prints the same as tables.
 """
 
 from datetime import date
@@ -25,40 +25,45 @@ def report_path(ds: date) -> str:
 
 
 def page(facts: ReportFacts) -> str:
-    """Return the report as HTML that needs nothing beside it."""
-    loader = jinja2.PackageLoader("jobs", "")
+    """Return the report as HTML that needs no other file."""
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("jobs.reporting", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters["percent"] = lambda share: f"{share:.1%}"
+    heads = facts.holdout.heads if facts.holdout else {}
     return environment.get_template(TEMPLATE).render(
         facts=facts,
-        held=facts.holdout,
-        said=facts.published,
+        holdout=facts.holdout,
+        published=facts.published,
         plots=_plots(facts),
         k=K,
-        gaps={name: worst_gap(head) for name, head in facts.holdout.get("heads", {}).items()},
+        gaps={name: worst_gap(head) for name, head in heads.items()},
     )
 
 
 def _plots(facts: ReportFacts) -> dict[str, str]:
-    held = facts.holdout
-    found: dict[str, str] = {}
-    if any(set(night) > {"ds"} for night in facts.nights):
-        found["nights"] = nights_plot(facts.nights)
-    if held.get("sources"):
-        found["sources"] = sources_plot(held["sources"]["by_source"])
-    if held.get("alone"):
-        found["alone"] = alone_plot(held["alone"])
-    if any(head["bins"] for head in held.get("heads", {}).values()):
-        found["reliability"] = reliability_plot(held["heads"])
-    if facts.diversity.get("curve"):
-        found["diversity"] = diversity_plot(facts.diversity["curve"], facts.diversity.get("mmr_lambda"))
-    return found
+    """Return SVG text by the plot's name; a plot without anything to show is left out."""
+    plots: dict[str, str] = {}
+    if any(night.holdout or night.published for night in facts.nights):
+        plots["nights"] = nights_plot(facts.nights)
+    holdout = facts.holdout
+    if holdout is None:
+        return plots
+    plots["sources"] = sources_plot(holdout.sources.by_source)
+    plots["alone"] = alone_plot(holdout.alone)
+    if any(head.bins for head in holdout.heads.values()):
+        plots["reliability"] = reliability_plot(holdout.heads)
+    if holdout.diversity.curve:
+        plots["diversity"] = diversity_plot(holdout.diversity.curve, holdout.diversity.mmr_lambda)
+    return plots
 
 
 def build(lake: Lake, ds: date, store_url: str) -> tuple[str, ReportFacts]:
-    """Write the report of one night; return where in the lake, and what it tells.
+    """Write the report of one night; return its path in the lake, and what it shows.
 
     Raises:
         MissingPartitionError: that day has no shelves.

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from jobs.config.parameters import Parameters
+from jobs.lake.evaluations import Holdout
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.tables import EXAMPLES, HELD_OUT, RANKER, SHOWN
@@ -25,7 +26,7 @@ from jobs.ranking.pair_features import FEATURES
 from jobs.ranking.ranker import Ranker
 from jobs.ranking.ranker_metrics import HeadFacts, RankerMetrics
 from jobs.training.examples import Examples, Window, load_examples
-from jobs.training.holdout import holdout, holdout_path
+from jobs.training.holdout import holdout
 from jobs.training.sampling import RESERVED_SHARE, calibration_split
 from jobs.training.train_heads import train
 
@@ -55,7 +56,7 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
         return _train(lake, ds, windows, parameters, inputs)
 
     # A ranker counts only together with its evaluation, which is written first.
-    return lake.build_if_stale(RANKER, ds, inputs, chosen, write) if lake.get_json(holdout_path(ds)) else write()
+    return lake.build_if_stale(RANKER, ds, inputs, chosen, write) if Holdout.read(lake, ds) else write()
 
 
 def _train(
@@ -68,7 +69,7 @@ def _train(
     ranker = train(examples, parameters, calibration_window)
     metrics = ranker_metrics(ranker, examples, calibration_window, windows, parameters)
     train_shadow = partial(train, calibration_window=calibration_window)
-    lake.put_json(holdout_path(ds), holdout(windows, examples, train_shadow, parameters))
+    holdout(windows, examples, train_shadow, parameters).write(lake, ds)
     return lake.write_artifact(
         RANKER,
         ds,
@@ -143,7 +144,7 @@ def _has_shown(window: Window, facts: Sequence[str]) -> bool:
 def _day_of_same_ranker(lake: Lake, ds: date, inputs: Mapping[str, str], chosen: Mapping[str, Any]) -> date | None:
     """Return an earlier day whose ranker was trained on the same inputs; training again would give the same bytes."""
     for day in (ds - timedelta(days=ago) for ago in range(1, REUSE_DAYS + 1)):
-        if not lake.why_stale(RANKER, day, inputs, chosen) and lake.get_json(holdout_path(day)):
+        if not lake.why_stale(RANKER, day, inputs, chosen) and Holdout.read(lake, day):
             return day
     return None
 
@@ -154,7 +155,9 @@ def _copy_ranker(
     """Write the ranker of `source` and its evaluation as those of `ds`."""
     manifest = lake.manifest(RANKER, source)
     texts = {name: lake.text(RANKER, source, name) for name in manifest.files}
-    lake.put_json(holdout_path(ds), lake.get_json(holdout_path(source)))
+    evaluation = Holdout.read(lake, source)
+    assert evaluation is not None
+    evaluation.write(lake, ds)
     return lake.write_artifact(
         RANKER, ds, {}, texts=texts, inputs=inputs, parameters=chosen, metrics=manifest.metrics
     )

@@ -54,7 +54,7 @@ def test_on_plain_pairs_the_shelf_is_no_worse_than_any_single_source(spark: Spar
     night = nightly(settings, PARAMETERS, DAY)
 
     assert night.live
-    report = published(lake, settings.landing, DAY, UNTIL, PARAMETERS)
+    record = published(lake, settings.landing, DAY, UNTIL, PARAMETERS)
     for kind, metric in COLUMNS:
-        others = {name: of[kind][metric] for name, of in report["baselines"].items()}
-        assert report["metrics"][kind][metric] > max(others.values()), (kind, metric, others)
+        others = {name: metrics[kind][metric] for name, metrics in record.baselines.items()}
+        assert record.metrics[kind][metric] > max(others.values()), (kind, metric, others)

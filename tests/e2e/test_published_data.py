@@ -31,11 +31,11 @@ def test_online_retail_s_shelf_beats_each_baseline_in_each_column_and_each_night
     online_retail(shop_data / "online_retail" / "by-day", Path(settings.landing))
     parameters = Parameters().with_values({"shelves.top_n": 300})
     first = nightly(settings, parameters, DS)
-    report = published(Lake(settings.lake), settings.landing, DS, UNTIL, parameters)
+    record = published(Lake(settings.lake), settings.landing, DS, UNTIL, parameters)
     for kind in ("all", "new"):
         for metric in ("recall@20", "ndcg@20"):
-            ours = report["metrics"][kind][metric]
-            others = {name: of[kind][metric] for name, of in report["baselines"].items()}
+            ours = record.metrics[kind][metric]
+            others = {name: metrics[kind][metric] for name, metrics in record.baselines.items()}
             assert ours > max(others.values()), (kind, metric, ours, others)
     second = nightly(settings, parameters, DS + timedelta(days=1))
     assert first.live

@@ -8,9 +8,9 @@ import pytest
 
 from jobs.evaluation.ablation import AblationError, ablation, print_ablation
 from jobs.evaluation.true_value import print_true_value, true_value
+from jobs.lake.evaluations import Holdout
 from jobs.numeric.list_metrics import K
 from jobs.reporting.report import build
-from jobs.training.holdout import holdout_path
 from tests.e2e.conftest import DAY, PARAMETERS, Shop
 
 
@@ -40,28 +40,31 @@ def test_the_table_of_true_values_names_every_list(worth: dict, capsys: pytest.C
     assert all(name in printed for name in worth["groups"]["all"]["lists"])
 
 
-def test_the_night_tells_what_its_sources_and_its_heads_were_good_for(shop: Shop) -> None:
-    held = shop.lake.get_json(holdout_path(DAY))
-    found = held["sources"]["by_source"]
-    recalls = [of["recall"] for of in found.values()]
-    assert max(recalls) < held["sources"]["recall"] < sum(recalls)  # several sources bring the same item
-    assert sum(of["shelf_hits"] for of in found.values()) == pytest.approx(1, abs=1e-4)
-    assert held["metrics"]["all"]["recall@20"] < held["sources"]["recall"] < 1
-    assert {"shelf", "als", "item_item", "bought_before", "popular"} <= set(held["alone"])
-    assert held["alone"]["shelf"] == held["metrics"]  # so small a shop is asked whole
-    for head in held["heads"].values():
-        assert sum(row["examples"] for row in head["bins"]) == head["examples"]
-        assert 0.5 < head["ratio"] < 2
+def test_the_night_measures_its_sources_and_its_heads(shop: Shop) -> None:
+    holdout = Holdout.read(shop.lake, DAY)
+    assert holdout is not None
+    sources = holdout.sources.by_source.values()
+    recalls = [source.recall for source in sources]
+    assert max(recalls) < holdout.sources.recall < sum(recalls)  # several sources bring the same item
+    assert sum(source.shelf_hits for source in sources) == pytest.approx(1, abs=1e-4)
+    assert holdout.metrics["all"]["recall@20"] < holdout.sources.recall < 1
+    assert {"shelf", "als", "item_item", "bought_before", "popular"} <= set(holdout.alone)
+    assert "two_tower" not in holdout.alone
+    assert holdout.alone["shelf"] == holdout.metrics  # all users of so small a shop are measured
+    for head in holdout.heads.values():
+        assert sum(row.examples for row in head.bins) == head.examples
+        assert 0.5 < head.ratio < 2
 
 
 def test_the_ablation_starts_from_the_ranker_that_the_night_was_judged_by(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = ablation(shop.lake, DAY, PARAMETERS, seeds=1)
-    held = shop.lake.get_json(holdout_path(DAY))
+    holdout = Holdout.read(shop.lake, DAY)
+    assert holdout is not None
     for kind in ("all", "new"):
         for name, value in said["metrics"][kind].items():
-            assert value == pytest.approx(held["metrics"][kind][name], abs=1e-5), (kind, name)
+            assert value == pytest.approx(holdout.metrics[kind][name], abs=1e-5), (kind, name)
     assert set(said["without"]) == {"source", "features", "head", "blend"}
     assert set(said["without"]["head"]) == {"purchase", "interaction", "order"}
     cost = {name: of["all"][f"ndcg@{K}"] for name, of in said["without"]["features"].items()}
@@ -86,4 +89,4 @@ def test_the_report_of_the_night_shows_its_snapshot_and_shelves_with_titles(shop
     assert html.count("<svg") >= 4
     assert len(facts.shelves) == 3
     assert not re.search(r"U\d{9}", html)  # nobody's id
-    assert all(re.search("[A-Z]", row["title"]) for shelf in facts.shelves for row in shelf.rows)
+    assert all(re.search("[A-Z]", row.title) for shelf in facts.shelves for row in shelf.rows)
