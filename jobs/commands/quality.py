@@ -51,10 +51,11 @@ def ablation(
     lake: LakeAt = None,
 ) -> None:
     """Measure what each source, head and feature group is worth: train the ranker again without it."""
-    from jobs.evaluation.ablation import print_command
+    from jobs.evaluation.ablation import run_ablation
+    from jobs.lake.lake import Lake
 
     configuration = configuration_of(lake=lake)
-    print_command(configuration.settings.lake, ds.date(), configuration.parameters, seeds)
+    run_ablation(Lake(configuration.settings.lake), ds.date(), configuration.parameters, seeds)
 
 
 @app.command("true-value", epilog="Example: topshelf true-value --ds 2026-02-14 --truth data/truth")
@@ -64,6 +65,7 @@ def true_value(
     lake: LakeAt = None,
 ) -> None:
     """Measure the true value of a day's shelves in a synthetic shop, as a share of the best possible."""
-    from jobs.evaluation.true_value import print_command
+    from jobs.evaluation.true_value import run_true_value
+    from jobs.lake.lake import Lake
 
-    print_command(places_of(lake=lake), ds.date(), truth)
+    run_true_value(Lake(places_of(lake=lake).lake), ds.date(), truth)

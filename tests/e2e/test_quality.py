@@ -8,36 +8,38 @@ import pytest
 
 from jobs.evaluation.ablation import AblationError, ablation, print_ablation
 from jobs.evaluation.true_value import print_true_value, true_value
-from jobs.lake.evaluations import Holdout
+from jobs.lake.evaluations import Holdout, TrueValue
 from jobs.numeric.list_metrics import K
 from jobs.reporting.report import build
 from tests.e2e.conftest import DAY, PARAMETERS, Shop
 
 
 @pytest.fixture(scope="module")
-def worth(shop: Shop) -> dict:
+def worth(shop: Shop) -> TrueValue:
     return true_value(shop.lake, DAY, Path(shop.settings.landing).parent / "truth")
 
 
-def test_the_shelf_is_truly_worth_more_than_popularity_and_the_logging_policy_in_every_group(worth: dict) -> None:
-    assert set(worth["groups"]) >= {"all", "light", "heavy", "cold"}
-    for name, group in worth["groups"].items():
-        lists = group["lists"]
+def test_the_shelf_is_worth_more_than_popularity_and_the_logging_policy_in_every_group(
+    worth: TrueValue,
+) -> None:
+    assert set(worth.groups) >= {"all", "light", "heavy", "cold"}
+    for name, group in worth.groups.items():
+        lists = group.lists
         assert 0 < lists["logging policy"]["share@10"] < lists["shelf"]["share@10"] < 1, name
         if name != "cold":  # what 300 shoppers' regions and age bands say is chance; a larger shop's say more
             assert lists["shelf"][f"share@{K}"] > lists["popular_30d"][f"share@{K}"], name
 
 
-def test_the_shelf_is_truly_worth_more_than_each_baseline(worth: dict) -> None:
-    for lists in (worth["groups"]["all"]["lists"], worth["new_items"]["lists"]):
-        others = {name: of.get(f"share@{K}", 0.0) for name, of in lists.items() if name != "shelf"}
+def test_the_shelf_is_truly_worth_more_than_each_baseline(worth: TrueValue) -> None:
+    for lists in (worth.groups["all"].lists, worth.new_items.lists):
+        others = {name: figures.get(f"share@{K}", 0.0) for name, figures in lists.items() if name != "shelf"}
         assert lists["shelf"][f"share@{K}"] > max(others.values()), others
 
 
-def test_the_table_of_true_values_names_every_list(worth: dict, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_true_values_names_every_list(worth: TrueValue, capsys: pytest.CaptureFixture[str]) -> None:
     print_true_value(worth)
     printed = capsys.readouterr().out
-    assert all(name in printed for name in worth["groups"]["all"]["lists"])
+    assert all(name in printed for name in worth.groups["all"].lists)
 
 
 def test_the_night_measures_its_sources_and_its_heads(shop: Shop) -> None:
@@ -59,22 +61,22 @@ def test_the_night_measures_its_sources_and_its_heads(shop: Shop) -> None:
 def test_the_ablation_starts_from_the_ranker_that_the_night_was_judged_by(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = ablation(shop.lake, DAY, PARAMETERS, seeds=1)
+    record = ablation(shop.lake, DAY, PARAMETERS, seeds=1)
     holdout = Holdout.read(shop.lake, DAY)
     assert holdout is not None
     for kind in ("all", "new"):
-        for name, value in said["metrics"][kind].items():
+        for name, value in record.metrics[kind].items():
             assert value == pytest.approx(holdout.metrics[kind][name], abs=1e-5), (kind, name)
-    assert set(said["without"]) == {"source", "features", "head", "blend"}
-    assert set(said["without"]["head"]) == {"purchase", "interaction", "order"}
-    cost = {name: of["all"][f"ndcg@{K}"] for name, of in said["without"]["features"].items()}
+    assert set(record.without) == {"source", "features", "head", "blend"}
+    assert set(record.without["head"]) == {"purchase", "interaction", "order"}
+    cost = {name: changes.all[f"ndcg@{K}"] for name, changes in record.without["features"].items()}
     assert cost["pair"] < 0 and cost["scores"] < 0  # a ranker that knows neither is a worse one
-    assert said["without"]["source"]["bought_before"]["all"][f"recall@{K}"] < 0
-    (varied,) = said["without"]["blend"].values()
-    assert varied["diversity"] > 0
-    print_ablation(said)
+    assert record.without["source"]["bought_before"].all[f"recall@{K}"] < 0
+    (varied,) = record.without["blend"].values()
+    assert varied.diversity > 0
+    print_ablation(record)
     printed = capsys.readouterr().out
-    assert all(name in printed for pieces in said["without"].values() for name in pieces)
+    assert all(name in printed for pieces in record.without.values() for name in pieces)
 
 
 def test_an_ablation_of_a_night_that_was_not_run_says_what_to_run(shop: Shop) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.evaluation.true_value import _taking_turns, _told, served
+from jobs.evaluation.true_value import group_value, interleaved, served
 from jobs.numeric.list_metrics import K
 from jobs.synthetic.catalogue import Shop, is_available, items_of
 from jobs.synthetic.exposures import PLACES, policy_shelves
@@ -54,7 +54,7 @@ def test_what_cannot_be_bought_that_day_is_left_out_and_the_next_moves_up():
 
 
 def test_two_shelves_take_turns_and_the_rest_follows_each_item_once():
-    merged = _taking_turns(np.array([1, 2, 3]), np.array([2, 9]), np.array([3, 7, 1]))
+    merged = interleaved(np.array([1, 2, 3]), np.array([2, 9]), np.array([3, 7, 1]))
 
     assert merged.tolist() == [1, 2, 9, 3, 7]
 
@@ -70,12 +70,13 @@ def test_the_logging_policy_shows_ten_different_items_that_can_be_bought():
 
 def test_a_share_is_of_the_best_and_a_margin_of_the_shelf_over_the_other():
     best = np.full((50, K), 0.4)
-    told = _told({"best": best, "shelf": best / 2, "popular": best / 4, "logging policy": best[:, :PLACES] / 8})
+    policy = best[:, :PLACES] / 8
+    value = group_value({"best": best, "shelf": best / 2, "popular": best / 4, "logging policy": policy})
 
-    assert told["lists"]["shelf"] == {"share@10": pytest.approx(0.5), "share@20": pytest.approx(0.5)}
-    assert told["lists"]["popular"]["margin@20"] == pytest.approx([0.25] * 3)
-    assert set(told["lists"]["logging policy"]) == {"share@10", "margin@10"}
-    assert told["best"]["value@20"] == pytest.approx(8)
+    assert value.lists["shelf"] == {"share@10": pytest.approx(0.5), "share@20": pytest.approx(0.5)}
+    assert value.lists["popular"]["margin@20"] == pytest.approx([0.25] * 3)
+    assert set(value.lists["logging policy"]) == {"share@10", "margin@10"}
+    assert value.best["value@20"] == pytest.approx(8)
 
 
 def test_a_folder_without_truth_is_refused_with_the_command_that_makes_one(tmp_path: Path):
