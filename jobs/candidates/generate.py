@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from jobs.candidates.candidate_set import Candidates, to_arrow
-from jobs.candidates.eligibility import Withheld, load_withheld
+from jobs.candidates.eligibility import Eligibility, load_eligibility
 from jobs.candidates.fusion import best_fused, listed_items
 from jobs.candidates.lists import plain_lists, scored_lists
 from jobs.candidates.sources import Sources, load_sources, score
@@ -50,7 +50,7 @@ def candidates(
     per_user: int,
     without: str | None = None,
     *,
-    withheld: Withheld | None = None,
+    eligibility: Eligibility | None = None,
 ) -> Candidates:
     """Return each user's `per_user` candidates with the highest scores by reciprocal rank fusion, or fewer.
 
@@ -59,13 +59,13 @@ def candidates(
         sources: what lists are drawn from.
         per_user: the most candidates a user may have.
         without: a source to leave out, with its scores, to measure its worth (`jobs.evaluation.ablation`).
-        withheld: items that rules withhold leave the lists before fusion, so that others take their places.
+        eligibility: a user's ineligible items leave the lists before fusion, so that others take their places.
     """
     shopper_scores = score(shoppers, sources)
     lists = plain_lists(shoppers, sources) | scored_lists(shoppers, sources, shopper_scores)
     listed = listed_items({name: ranked for name, ranked in lists.items() if name != without})
-    if withheld is not None:
-        listed = listed.where(withheld.kept(shoppers, listed.user, listed.item))
+    if eligibility is not None:
+        listed = listed.where(eligibility.is_eligible(shoppers, listed.user, listed.item))
     fused = best_fused(listed, len(sources.catalogue), per_user)
     scores = shopper_scores.at(sources, fused.user, fused.item)
     silent = {name: np.zeros_like(scores[name]) for name in SCORES_OF.get(without or "", ())}
@@ -89,12 +89,12 @@ class CandidateShard:
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
         sources = load_sources(self.lake, self.ds, self.taste_decay_days)
-        withheld = load_withheld(self.lake, self.ds, self.rules)
-        if withheld is not None:
-            sources = sources.without(withheld.from_everybody)
+        eligibility = load_eligibility(self.lake, self.ds, self.rules)
+        if eligibility is not None:
+            sources = sources.without(eligibility.blocked)
         for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue)).batches():
             awake = batch.awake(self.dormant_days)
-            of_awake = candidates(batch.where(awake), sources, self.candidates_per_user, withheld=withheld)
+            of_awake = candidates(batch.where(awake), sources, self.candidates_per_user, eligibility=eligibility)
             yield to_arrow(batch.user_id, replace(of_awake, user=np.flatnonzero(awake)[of_awake.user]))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.candidates.eligibility import withheld_of
+from jobs.candidates.eligibility import eligibility_of
 from jobs.config.rules import Rules, category_path
 from jobs.config.settings import Settings
 from jobs.intraday.overlay import write_overlay
@@ -62,7 +62,7 @@ def _withheld(rows: Sequence[Mapping[str, str]], rules: Rules) -> list[bool]:
         {name: pa.array(values, pa.string()) for name, values in {**columns, "category": category}.items()}
         | {"mean_gap_days": pa.nulls(len(rows), pa.float64())}
     )
-    withheld: list[bool] = withheld_of(item_columns, rules).from_strangers.tolist()
+    withheld: list[bool] = eligibility_of(item_columns, rules).restricted.tolist()
     return withheld
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from jobs.candidates.eligibility import load_withheld
+from jobs.candidates.eligibility import load_eligibility
 from jobs.lake.evaluations import Holdout
 from jobs.lake.filesystems import filesystem_of
 from jobs.lake.lake import Lake
@@ -96,7 +96,7 @@ def read_night(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Nig
     length = int(top_n.parameters.get("top_n", 100))
     tombstones = erased_users(landing) if landing else Tombstones()
     erased = tombstones.after(redacted_until(lake, ds)) if len(tombstones) else tombstones
-    withheld = load_withheld(lake, ds, top_n.parameters.get("rules", {}))
+    eligibility = load_eligibility(lake, ds, top_n.parameters.get("rules", {}))
     metrics: dict[str, Any] = {"holdout": {**holdout.metrics, "n_users": holdout.n_users}} if holdout else {}
     if len(tombstones):
         metrics["erasures_until"] = datetime.fromtimestamp(tombstones.newest(), UTC).isoformat(
@@ -117,5 +117,5 @@ def read_night(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Nig
         expected_users=(top_n.row_count or 0) // max(1, length),
         metrics=metrics,
         exploration=lake.arrow(EXPLORATION, ds),
-        withheld=None if withheld is None else withheld.from_strangers,
+        withheld=None if eligibility is None else eligibility.restricted,
     )

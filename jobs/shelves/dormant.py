@@ -1,11 +1,11 @@
-"""Give shoppers who have long been away a shelf that costs next to nothing; a shop says who, and which.
+"""Give dormant shoppers, who have had no event for long, a shelf that costs next to nothing.
 
->>> tiers = Tiers(dormant_days=180, dormant_shelf="fused")
->>> shelves = fused_shelves(shoppers, sources, ~shoppers.awake(tiers.dormant_days), 100)
+>>> dormancy = Dormancy(dormant_days=180, dormant_shelf="fused")
+>>> places = fused_shelves(shoppers, sources, ~shoppers.awake(dormancy.dormant_days), 100)
 
-`segment` gives them no shelf of their own: their record tells the segment alone, and the endpoint fills from that.
-`fused` lays a few lists that need no model side by side: what they bought and looked at, what is popular in their
-categories and in the shop, what trends. No score is computed for either, and no ranker is asked.
+With `segment` they have no shelf of their own: their record names their segment, and the endpoint fills from that.
+With `fused` a few lists that need no model are merged: what they bought and viewed, what is popular in their
+categories and in the shop, and what is trending. Neither computes a score or uses the ranker.
 """
 
 from dataclasses import dataclass
@@ -13,64 +13,63 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from jobs.candidates.eligibility import Withheld
+from jobs.candidates.eligibility import Eligibility
 from jobs.candidates.fusion import listed_items, reciprocal_rank_fusion
 from jobs.candidates.lists import plain_lists
 from jobs.candidates.sources import Sources
 from jobs.config.parameters import DormantShelf
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import best_in_group, rank_in_group
-
-Rows = npt.NDArray[np.int64]
+from jobs.numeric.arrays import Flags, Values, Whole, best_in_group, rank_in_group
 
 
 @dataclass(frozen=True)
-class Tiers:
-    """Who is dormant, and what they get; as it stands, nobody is."""
+class Dormancy:
+    """Who is dormant, and which shelf they get. By default nobody is."""
 
     dormant_days: int = 0
-    """More days than this without an event make a shopper dormant; 0 for nobody."""
+    """Shoppers with no event for more than this many days are dormant; 0 for nobody."""
     dormant_shelf: DormantShelf = "segment"
 
 
 @dataclass(frozen=True)
-class FusedShelves:
-    """Places on shelves, in order of (user, rank); all arrays have one length."""
+class ShelfPlaces:
+    """Places on the shelves of a batch of users, in order of (user, rank); all arrays have one length."""
 
-    user: Rows
+    user: Whole
     item: npt.NDArray[np.int32]
-    rank: Rows
+    rank: Whole
     """From 1."""
-    value: npt.NDArray[np.float64]
+    value: Values
     source: npt.NDArray[np.int8]
 
-    def beside(self, others: "FusedShelves") -> "FusedShelves":
-        """Return these and the shelves of other users as one."""
+    def merged_with(self, others: "ShelfPlaces") -> "ShelfPlaces":
+        """Return these places and those of other users, in order of (user, rank)."""
         user = np.concatenate([self.user, others.user])
         order = np.argsort(user, kind="stable")
         columns = (
             np.concatenate([getattr(self, name), getattr(others, name)])[order]
             for name in ("item", "rank", "value", "source")
         )
-        return FusedShelves(user[order], *columns)
+        return ShelfPlaces(user[order], *columns)
 
 
 def fused_shelves(
     shoppers: ShopperHistories,
     sources: Sources,
-    of: npt.NDArray[np.bool_],
-    n: int,
-    withheld: Withheld | None = None,
-) -> FusedShelves:
-    """Return the `n` items of each shopper in `of` that the plain lists rank highest (reciprocal rank fusion).
+    chosen: Flags,
+    top_n: int,
+    eligibility: Eligibility | None = None,
+) -> ShelfPlaces:
+    """Return the `top_n` items of each chosen shopper by reciprocal rank fusion of the plain lists.
 
-    The value is the sum of the reciprocal ranks, equals by item position; the source is the list of the best rank.
+    `chosen` is [n_shoppers]. The value is the sum of the reciprocal ranks, ties by item position; the source is the
+    list of the best rank.
     """
-    few = shoppers.where(of)
-    listed = listed_items(plain_lists(few, sources))
-    if withheld is not None:
-        listed = listed.where(withheld.kept(few, listed.user, listed.item))
+    chosen_shoppers = shoppers.where(chosen)
+    listed = listed_items(plain_lists(chosen_shoppers, sources))
+    if eligibility is not None:
+        listed = listed.where(eligibility.is_eligible(chosen_shoppers, listed.user, listed.item))
     fused = reciprocal_rank_fusion(listed, shoppers.n_items)
-    fused = fused.at(best_in_group(fused.user, fused.score, fused.item, n))
+    fused = fused.at(best_in_group(fused.user, fused.score, fused.item, top_n))
     rank = rank_in_group(fused.user) + 1
-    return FusedShelves(np.flatnonzero(of)[fused.user], fused.item, rank, fused.score, fused.source)
+    return ShelfPlaces(np.flatnonzero(chosen)[fused.user], fused.item, rank, fused.score, fused.source)

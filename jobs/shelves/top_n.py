@@ -1,4 +1,4 @@
-"""Build `marts/top_n` for one day: score every candidate, keep each shopper's best N, say why.
+"""Build `marts/top_n` for one day: score every candidate, keep each shopper's best N, and give the reasons.
 
 topshelf stage rank --ds 2026-01-31 --top-n 100
 """
@@ -9,63 +9,91 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from jobs.candidates.candidate_set import Candidates, from_arrow
-from jobs.candidates.eligibility import Withheld, load_withheld
+from jobs.candidates.eligibility import Eligibility, load_eligibility
 from jobs.candidates.sources import Sources, load_sources
 from jobs.config.parameters import Parameters
 from jobs.features.shoppers import ShopperHistories, load_shoppers
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
-from jobs.lake.tables import CANDIDATES, RANKER, TOP_N
-from jobs.numeric.arrays import rank_in_group
+from jobs.lake.tables import CANDIDATES, CF, CONTENT, ITEM, RANKER, TOP_N, USER, USER_ITEM
+from jobs.numeric.arrays import Values, Whole, rank_in_group
 from jobs.ranking.coarse_cut import coarse_cut, coarse_keep
 from jobs.ranking.pair_features import COARSE_FEATURES, ranking_features
 from jobs.ranking.ranker import Ranker, load_ranker
 from jobs.shelves.blend import Blend, NewItemBoost, blended
-from jobs.shelves.dormant import FusedShelves, Tiers, fused_shelves
+from jobs.shelves.dormant import Dormancy, ShelfPlaces, fused_shelves
 from jobs.shelves.reasons import reasons
 from jobs.spark.shards import map_shards
 from serving.snapshot.record import REASON_CODES, SOURCES
 
-FEATURES = ("features/item", "features/user", "features/user_item")
-INPUTS = (*FEATURES, "artifacts/cf", "artifacts/content", CANDIDATES, RANKER)
+INPUTS = (ITEM, USER, USER_ITEM, CF, CONTENT, CANDIDATES, RANKER)
 VARIANT = "base"
 BY_VALUE = Blend()
 NO_BOOST = NewItemBoost()
-EVERYBODY_AWAKE = Tiers()
+NOBODY_DORMANT = Dormancy()
+
+
+@dataclass(frozen=True)
+class ShelfPolicy:
+    """How shelves are made of scored candidates."""
+
+    top_n: int
+    blend: Blend = BY_VALUE
+    boost: NewItemBoost = NO_BOOST
+    dormancy: Dormancy = NOBODY_DORMANT
+    coarse_keep: int | None = None
+    """This many of a user's candidates reach the fine ranker; None for all."""
+
+    @classmethod
+    def from_parameters(cls, parameters: Parameters) -> "ShelfPolicy":
+        """Return the policy that a shop's parameters describe."""
+        shelves = parameters.shelves
+        return cls(
+            top_n=shelves.top_n,
+            blend=Blend(shelves.blend.mmr_lambda, shelves.blend.places, shelves.blend.max_per.caps()),
+            boost=NewItemBoost(shelves.new_items.boost, shelves.new_items.boost_days),
+            dormancy=Dormancy(shelves.dormant.after_days, shelves.dormant.shelf),
+            coarse_keep=coarse_keep(parameters),
+        )
+
+    def values(self) -> dict[str, Any]:
+        """Return the policy as a manifest lists it, under one name each."""
+        parts = asdict(self.blend) | asdict(self.boost) | asdict(self.dormancy)
+        return {"top_n": self.top_n, "coarse_keep": self.coarse_keep} | parts
 
 
 def top_n(
     shoppers: ShopperHistories,
-    found: Candidates,
+    candidates: Candidates,
     sources: Sources,
     ranker: Ranker,
     n: int,
     blend: Blend = BY_VALUE,
     boost: NewItemBoost = NO_BOOST,
     keep: int | None = None,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return (row of `found`, rank from 1, value) of each user's best `n`, in order of (user, rank).
+) -> tuple[Whole, Whole, Values]:
+    """Return (row of `candidates`, rank from 1, value) of each user's best `n`, in order of (user, rank).
 
-    Rows rank by value, the boost of new items in it, equal ones by item position, and then as `blend` orders their
-    head: the value of a row stays. With `keep`, that many of a user's candidates are chosen by the coarse cut first.
+    Rows are ordered by value, which includes the boost of new items, ties by item position. Then `blend` reorders the
+    head of each shelf; a row keeps its value. With `keep`, only that many of a user's candidates are scored:
+    the coarse cut chooses them.
     """
-    rows = np.arange(len(found.user))
+    rows = np.arange(len(candidates.user))
     if keep is not None and ranker.coarse is not None:
-        coarse = ranker.coarse_score(ranking_features(shoppers, found, sources, COARSE_FEATURES))
-        rows = coarse_cut(coarse, found.user, found.item, keep)
-    user, item = found.user[rows], found.item[rows]
-    value = ranker.value(ranking_features(shoppers, found, sources, rows=rows))
+        coarse = ranker.coarse_score(ranking_features(shoppers, candidates, sources, COARSE_FEATURES))
+        rows = coarse_cut(coarse, candidates.user, candidates.item, keep)
+    user, item = candidates.user[rows], candidates.item[rows]
+    value = ranker.value(ranking_features(shoppers, candidates, sources, rows=rows))
     value = boost.boosted(value, sources.catalogue.columns["age_days"][item])
     order = np.lexsort((item, -value, user))
     order = blended(user, item, value, order, sources.catalogue, sources.item_vectors, blend)
     rank = rank_in_group(user[order]) + 1
-    kept = rank <= n
-    return rows[order[kept]], rank[kept], value[order[kept]]
+    placed = rank <= n
+    return rows[order[placed]], rank[placed], value[order[placed]]
 
 
 @dataclass(frozen=True)
@@ -74,89 +102,90 @@ class RankShard:
 
     lake: Lake
     ds: date
-    n: int
+    policy: ShelfPolicy
     taste_decay_days: float
-    rows: int
-    """Candidates of all shards."""
-    blend: Blend
-    boost: NewItemBoost = NO_BOOST
-    tiers: Tiers = EVERYBODY_AWAKE
+    candidate_count: int = 0
+    """Most candidates of all shards together: it decides whether compiling the ranker pays."""
     rules: Mapping[str, Any] = field(default_factory=dict)
-    keep: int | None = None
-    """So many of a user's candidates reach the fine ranker; None for all."""
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
         sources = load_sources(self.lake, self.ds, self.taste_decay_days)
-        withheld = load_withheld(self.lake, self.ds, self.rules)
-        if withheld is not None:
-            sources = sources.without(withheld.from_everybody)
-        ranker = load_ranker(self.lake, self.ds, self.rows)
+        eligibility = load_eligibility(self.lake, self.ds, self.rules)
+        if eligibility is not None:
+            sources = sources.without(eligibility.blocked)
+        ranker = load_ranker(self.lake, self.ds, self.candidate_count)
         shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
-        listed = self.lake.shard(CANDIDATES, self.ds, shard)
+        stored = self.lake.shard(CANDIDATES, self.ds, shard)
         start = 0
         for batch in shoppers.batches():
-            found = from_arrow(listed.slice(start, len(batch)))
+            candidates = from_arrow(stored.slice(start, len(batch)))
             start += len(batch)
-            shelves = self.shelves(batch, found, sources, ranker, withheld)
-            yield _to_arrow(batch, shelves, sources, withheld)
+            places = self.shelves(batch, candidates, sources, ranker, eligibility)
+            yield shelf_rows(batch, places, sources, eligibility)
 
     def shelves(
-        self, batch: ShopperHistories, found: Candidates, sources: Sources, ranker: Ranker, withheld: Withheld | None
-    ) -> FusedShelves:
-        """Return the shelves of a batch of users, each as their tier has it, without what rules withhold."""
-        awake = batch.awake(self.tiers.dormant_days)
+        self,
+        batch: ShopperHistories,
+        candidates: Candidates,
+        sources: Sources,
+        ranker: Ranker,
+        eligibility: Eligibility | None,
+    ) -> ShelfPlaces:
+        """Return the shelves of a batch of users, dormant ones included, with eligible items only."""
+        policy = self.policy
+        awake = batch.awake(policy.dormancy.dormant_days)
         if not awake.all():
-            found = found.where(awake[found.user])
-        if withheld is not None:
-            found = found.where(withheld.kept(batch, found.user, found.item))
-        row, rank, value = top_n(batch, found, sources, ranker, self.n, self.blend, self.boost, self.keep)
-        ranked = FusedShelves(found.user[row], found.item[row], rank, value, found.source[row])
-        if awake.all() or self.tiers.dormant_shelf == "segment":
+            candidates = candidates.where(awake[candidates.user])
+        if eligibility is not None:
+            candidates = candidates.where(eligibility.is_eligible(batch, candidates.user, candidates.item))
+        row, rank, value = top_n(
+            batch, candidates, sources, ranker, policy.top_n, policy.blend, policy.boost, policy.coarse_keep
+        )
+        ranked = ShelfPlaces(candidates.user[row], candidates.item[row], rank, value, candidates.source[row])
+        if awake.all() or policy.dormancy.dormant_shelf == "segment":
             return ranked
-        return ranked.beside(fused_shelves(batch, sources, ~awake, self.n, withheld))
+        return ranked.merged_with(fused_shelves(batch, sources, ~awake, policy.top_n, eligibility))
 
 
-def _to_arrow(
-    batch: ShopperHistories, on: FusedShelves, sources: Sources, withheld: Withheld | None
+def shelf_rows(
+    batch: ShopperHistories, places: ShelfPlaces, sources: Sources, eligibility: Eligibility | None
 ) -> pa.RecordBatch:
-    """Return shelves as rows of the table, with a reason each that names nothing which rules withhold."""
-    code, behind = reasons(batch, sources, on.user, on.item, on.source)
-    if withheld is not None:
-        behind = np.where(withheld.of_age(batch, on.user, np.maximum(behind, 0)), behind, -1)
+    """Return the places as rows of `marts/top_n`; a reason names no item that the user is too young for."""
+    code, reason_item = reasons(batch, sources, places.user, places.item, places.source)
+    if eligibility is not None:
+        of_age = eligibility.is_of_age(batch, places.user, np.maximum(reason_item, 0))
+        reason_item = np.where(of_age, reason_item, -1)
     return pa.RecordBatch.from_pydict(
         {
-            "variant": pa.repeat(VARIANT, len(on.user)),
-            "user_id": batch.user_id.take(pa.array(on.user)),
-            "rank": pa.array(on.rank, pa.int32()),
-            "item_id": sources.catalogue.item_id.take(pa.array(on.item)),
-            "score": pa.array(on.value),
-            "source": pa.array(SOURCES).take(pa.array(on.source)),
+            "variant": pa.repeat(VARIANT, len(places.user)),
+            "user_id": batch.user_id.take(pa.array(places.user)),
+            "rank": pa.array(places.rank, pa.int32()),
+            "item_id": sources.catalogue.item_id.take(pa.array(places.item)),
+            "score": pa.array(places.value),
+            "source": pa.array(SOURCES).take(pa.array(places.source)),
             "reason_code": pa.array(REASON_CODES).take(pa.array(code)),
-            "reason_item_id": sources.catalogue.item_id.take(pa.array(behind, mask=behind < 0)),
+            "reason_item_id": sources.catalogue.item_id.take(pa.array(reason_item, mask=reason_item < 0)),
         }
     )
 
 
 def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, identity: str) -> Manifest:
-    """Build one day, unless it stands already, made of the same.
+    """Build the shelves of one day, unless they are already built from the same inputs and parameters.
+
+    `identity` is the night's run id, which the manifest keeps.
 
     Raises:
         MissingPartitionError: the day's candidates or ranker were not built.
     """
-    shelves, rules = parameters.shelves, parameters.rules
-    blend = Blend(shelves.blend.mmr_lambda, shelves.blend.places, shelves.blend.max_per.caps())
-    boost = NewItemBoost(shelves.new_items.boost, shelves.new_items.boost_days)
-    tiers = Tiers(shelves.dormant.after_days, shelves.dormant.shelf)
-    inputs, chosen = lake.fingerprints(ds, *INPUTS), {"top_n": shelves.top_n, "run_id": identity, "rules": rules}
-    keep = coarse_keep(parameters)
-    chosen |= asdict(blend) | asdict(boost) | asdict(tiers) | {"coarse_keep": keep}
+    policy = ShelfPolicy.from_parameters(parameters)
+    inputs = lake.fingerprints(ds, *INPUTS)
+    chosen = policy.values() | {"run_id": identity, "rules": parameters.rules}
 
     def write() -> Manifest:
-        rows = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates.per_user
-        load_ranker(lake, ds, rows)  # compiled here, once, and not by each worker of this machine at the same time
-        decay_days = parameters.candidates.taste_decay_days
-        shard = RankShard(lake, ds, shelves.top_n, decay_days, rows, blend, boost, tiers, rules, keep)
+        candidate_count = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates.per_user
+        load_ranker(lake, ds, candidate_count)  # compiles once, before the workers of this machine start together
+        shard = RankShard(lake, ds, policy, parameters.candidates.taste_decay_days, candidate_count, parameters.rules)
         frame = map_shards(spark, TOP_N, shard)
         return lake.write(frame, TOP_N, ds, inputs=inputs, parameters=chosen, in_shards=True)
 

@@ -18,8 +18,8 @@ from jobs.lake.lake import Lake
 from jobs.ranking.compiled_trees import compile_once
 from jobs.ranking.pair_features import ranking_features
 from jobs.ranking.ranker import ORDER, Ranker
-from jobs.shelves.dormant import Tiers
-from jobs.shelves.top_n import BY_VALUE, NO_BOOST, RankShard, _to_arrow
+from jobs.shelves.dormant import Dormancy
+from jobs.shelves.top_n import RankShard, ShelfPolicy, shelf_rows
 from serving.snapshot.record import MAX_REASON_ITEMS
 from tests.bench.bench_rank import TOP_N, USERS, shoppers, sources, trained
 from tests.bench.figures import Figure, best_of
@@ -52,27 +52,27 @@ def main() -> Sequence[Figure]:
         chosen = {"order": heads[ORDER], "order_tilt": 0.5, "compiled": compiled}
         ranker = Ranker({"purchase": heads["purchase"]}, {"purchase": 1.0}, 0.15, **chosen)
 
-        def measured(people: ShopperHistories, tiers: Tiers) -> tuple[float, float]:
+        def measured(people: ShopperHistories, dormancy: Dormancy) -> tuple[float, float]:
             """Users a second, and bytes a user."""
-            shard = RankShard(Lake("none"), date(2026, 1, 31), TOP_N, 60.0, 0, BY_VALUE, NO_BOOST, tiers)
-            awake = people.awake(tiers.dormant_days)
+            shard = RankShard(Lake("none"), date(2026, 1, 31), ShelfPolicy(TOP_N, dormancy=dormancy), 60.0)
+            awake = people.awake(dormancy.dormant_days)
 
             def shelves() -> tuple[np.ndarray, Sequence[str | None]]:
                 found = candidates(people.where(awake), drawn, per_user)
                 found = replace(found, user=np.flatnonzero(awake)[found.user])
                 on = shard.shelves(people, found, drawn, ranker, None)
-                return on.user, _to_arrow(people, on, drawn, None).column("reason_item_id").to_pylist()
+                return on.user, shelf_rows(people, on, drawn, None).column("reason_item_id").to_pylist()
 
             return USERS / best_of(3, shelves), record_bytes(*shelves())
 
-        whole, whole_bytes = measured(with_dormant(batch, 0.5), Tiers())
+        whole, whole_bytes = measured(with_dormant(batch, 0.5), Dormancy())
         figures += [
             Figure("nobody dormant", whole, "users/s a core"),
             Figure("nobody dormant: a record", whole_bytes, "bytes a user"),
         ]
         for told, share in SHARES.items():
             for shelf in get_args(DormantShelf):
-                rate, size = measured(with_dormant(batch, share), Tiers(DORMANT_DAYS, shelf))
+                rate, size = measured(with_dormant(batch, share), Dormancy(DORMANT_DAYS, shelf))
                 figures += [
                     Figure(f"{told}, {shelf}", rate, "users/s a core", whole, "nobody dormant"),
                     Figure(

@@ -17,8 +17,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from jobs.config.parameters import Parameters
+from jobs.features.catalogue import NEW_ITEM_DAYS
 from jobs.lake.contracts import SQL_ROOT, check_columns, contract, spark_schema, tables
-from jobs.shelves.fallback import NEW_ITEM_DAYS, SHELF_LENGTH
+from jobs.shelves.fallback import SHELF_LENGTH
 from jobs.spark.queries import QueryBindingError, QueryError, query, read_query
 
 STAGED = {"interactions": "staging/interactions", "items": "staging/items", "users": "staging/users"}

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.candidates.eligibility import NOBODY, Withheld, age_of, withheld_of
+from jobs.candidates.eligibility import UNREACHABLE_AGE, Eligibility, eligibility_of, first_age
 from jobs.candidates.generate import candidates
 from jobs.config.rules import Rules, checked_rules
 from jobs.features.shoppers import ShopperHistories
 from jobs.lake.lake import Lake
 from jobs.ranking.ranker import Ranker
 from jobs.shelves import exploration
-from jobs.shelves.dormant import Tiers
-from jobs.shelves.top_n import BY_VALUE, NO_BOOST, RankShard, _to_arrow
+from jobs.shelves.dormant import Dormancy
+from jobs.shelves.top_n import NO_BOOST, RankShard, ShelfPolicy, shelf_rows
 from tests.jobs.small_shop import CATEGORIES, drawn_shop, shoppers, touch
 
 DS = date(2026, 1, 31)
@@ -38,8 +38,8 @@ def items(n: int, **columns: Sequence[Any]) -> pa.Table:
     return pa.table({"item_id": [f"item-{row:04d}" for row in range(n)], **texts, "mean_gap_days": gaps})
 
 
-def of(n: int, rules: Mapping[str, Any], **columns: Sequence[Any]) -> Withheld:
-    return withheld_of(items(n, **columns), Rules.of(checked_rules(rules, "test")))
+def eligible_by(n: int, rules: Mapping[str, Any], **columns: Sequence[Any]) -> Eligibility:
+    return eligibility_of(items(n, **columns), Rules.of(checked_rules(rules, "test")))
 
 
 def people(shop: ShopperHistories, region: Sequence[Any], age_band: Sequence[Any]) -> ShopperHistories:
@@ -52,25 +52,25 @@ def people(shop: ShopperHistories, region: Sequence[Any], age_band: Sequence[Any
     [("18-24", 18), ("65+", 65), ("0-17", 0), (" 25 to 34", 25), ("18", 18), ("21_30", 21), ("18\N{EN DASH}24", 18)],
 )
 def test_an_age_band_counts_as_its_lowest_age(band: str, age: int) -> None:
-    assert age_of(band) == age
+    assert first_age(band) == age
 
 
 @pytest.mark.parametrize("band", ["<18", "under 18", "1980s", "1980-1989", "adult", "-24", "18yrs"])
 def test_a_band_without_a_lowest_age_is_an_unknown_age(band: str) -> None:
-    assert age_of(band) == 0
+    assert first_age(band) == 0
 
 
 def test_items_are_blocked_for_everybody_by_item_category_brand_and_seller() -> None:
     rules = {"blocked": {"items": ["item-0000"], "categories": ["home"], "brands": ["Acme"], "sellers": ["s-2"]}}
-    withheld = of(
+    eligibility = eligible_by(
         8,
         rules,
         category=[None, "home", "home/mugs", "homes", "garden/home", None, None, None],
         brand=[None] * 5 + ["Acme", "acme", None],
         seller_id=[None] * 7 + ["s-2"],
     )
-    assert withheld.from_everybody.tolist() == [True, True, True, False, False, True, False, True]
-    assert withheld.from_strangers.tolist() == withheld.from_everybody.tolist()
+    assert eligibility.blocked.tolist() == [True, True, True, False, False, True, False, True]
+    assert eligibility.restricted.tolist() == eligibility.blocked.tolist()
 
 
 def test_a_minimum_age_is_the_regions_own_and_the_strictest_where_the_region_is_unknown() -> None:
@@ -80,19 +80,19 @@ def test_a_minimum_age_is_the_regions_own_and_the_strictest_where_the_region_is_
             {"item": "item-0001", "least_age": 65},
         ]
     }
-    withheld = of(3, rules, category=["drinks/wine", "drinks/wine", "tea"])
+    eligibility = eligible_by(3, rules, category=["drinks/wine", "drinks/wine", "tea"])
     shop = people(
         shoppers(3, *([[]] * 7)),
         region=["US", "DE", "FR", None, "", "FR", "DE"],
         age_band=["18-24", None, "18-24", "18-24", "18-24", "13-17", "65+"],
     )
     user = np.repeat(np.arange(7), 3)
-    seen = withheld.kept(shop, user, np.tile(np.arange(3), 7)).reshape(7, 3)
+    seen = eligibility.is_eligible(shop, user, np.tile(np.arange(3), 7)).reshape(7, 3)
     assert seen[:, 0].tolist() == [False, True, True, False, False, False, True]
     assert seen[:, 1].tolist() == [False] * 6 + [True]
     assert seen[:, 2].all()
-    assert withheld.from_strangers.tolist() == [True, True, False]
-    assert not withheld.from_everybody.any()
+    assert eligibility.restricted.tolist() == [True, True, False]
+    assert not eligibility.blocked.any()
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ def test_a_minimum_age_is_the_regions_own_and_the_strictest_where_the_region_is_
 def test_what_was_just_bought_is_withheld_until_it_is_due_again(
     days_ago: int, own_gap: float, items_gap: float | None, shown: bool
 ) -> None:
-    withheld = of(2, {"just_bought": {"days": 30}}, mean_gap_days=[items_gap, None])
+    eligibility = eligible_by(2, {"just_bought": {"days": 30}}, mean_gap_days=[items_gap, None])
     bought = touch(0, bought=2, days_ago=days_ago) | {"mean_gap_days": own_gap}
     shop = shoppers(2, [bought, touch(1, viewed=3, days_ago=1)], [touch(1, bought=1, days_ago=40)])
     user, item = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    assert withheld.kept(shop, user, item).tolist() == [shown, True, True, True]
+    assert eligibility.is_eligible(shop, user, item).tolist() == [shown, True, True, True]
 
 
 names = st.lists(st.sampled_from([path for path in PATHS if path]), max_size=2)
@@ -158,7 +158,7 @@ def least_age(item: Mapping[str, Any], region: str | None, rules: Mapping[str, A
     plural = {"item": "items", "category": "categories", "brand": "brands", "seller": "sellers"}
     blocked = rules["blocked"]
     if any(is_of(kind, name) for kind, kinds in plural.items() for name in blocked[kinds]):
-        return NOBODY
+        return UNREACHABLE_AGE
     ages = [0]
     for limit in rules["age_limits"]:
         if any(kind in limit and is_of(kind, limit[kind]) for kind in plural):
@@ -181,16 +181,16 @@ def test_no_list_breaks_a_rule_and_shelves_stay_full(
     drawn_columns = {"category": PATHS, "brand": BRANDS, "seller_id": SELLERS}
     columns = {name: rng.choice(np.array(values, object), n) for name, values in drawn_columns.items()}
     table = items(n, **columns, mean_gap_days=rng.choice(np.array([None, 3.0, 40.0], object), n))
-    withheld = withheld_of(table, Rules.of(checked_rules(rules, "test")))
+    eligibility = eligibility_of(table, Rules.of(checked_rules(rules, "test")))
     rows, strangers = table.to_pylist(), [least_age(row, None, rules) > 0 for row in table.to_pylist()]
-    assert withheld.from_strangers.tolist() == strangers
+    assert eligibility.restricted.tolist() == strangers
 
-    shard = RankShard(Lake("unused"), DS, length, 60.0, 0, BY_VALUE, NO_BOOST, Tiers(dormant_days, "fused"))
-    listed = drawn.without(withheld.from_everybody)
+    shard = RankShard(Lake("unused"), DS, ShelfPolicy(length, dormancy=Dormancy(dormant_days, "fused")), 60.0)
+    listed = drawn.without(eligibility.blocked)
     # Ranking holds the rules by itself too: candidates may have been drawn under others.
-    found = candidates(shop, listed, 40, withheld=withheld if candidates_know else None)
-    on = shard.shelves(shop, found, listed, Ranker({}, {}), withheld)
-    shelves = _to_arrow(shop, on, listed, withheld).to_pylist()
+    found = candidates(shop, listed, 40, eligibility=eligibility if candidates_know else None)
+    on = shard.shelves(shop, found, listed, Ranker({}, {}), eligibility)
+    shelves = shelf_rows(shop, on, listed, eligibility).to_pylist()
     user_of, item_of = (
         {name: row for row, name in enumerate(ids.to_pylist())} for ids in (shop.user_id, table["item_id"])
     )
@@ -213,23 +213,24 @@ def test_no_list_breaks_a_rule_and_shelves_stay_full(
     for user in range(len(shop)):
         if candidates_know and (not dormant_days or shop.users["days_since_last_event"][user] <= dormant_days):
             mine = unruled.item[unruled.user == user]
-            fit = withheld.kept(shop, np.full(len(mine), user), mine).sum()
+            fit = eligibility.is_eligible(shop, np.full(len(mine), user), mine).sum()
             assert (on.user == user).sum() >= min(length, fit)
 
-    open_to_all = replace(drawn.catalogue, withheld=withheld.from_strangers)
-    pools = exploration.pool_items(open_to_all, np.zeros(n, np.int64), np.zeros(n, np.int64))
+    for_anybody = replace(drawn.catalogue, withheld=eligibility.restricted)
+    pools = exploration.pool_items(for_anybody, np.zeros(n, np.int64), np.zeros(n, np.int64))
     assert not any(strangers[position] for pool in pools for position in pool.position.tolist())
 
 
 def test_without_rules_tiers_and_boost_shelves_are_what_the_ranker_makes_of_the_candidates(lake: Lake) -> None:
     shop, drawn = drawn_shop()
     found = candidates(shop, drawn, 40)
-    plain = RankShard(lake, DS, 12, 60.0, 0, BY_VALUE).shelves(shop, found, drawn, Ranker({}, {}), None)
-    off = RankShard(lake, DS, 12, 60.0, 0, BY_VALUE, replace(NO_BOOST, new_item_boost_days=1), Tiers(10_000, "fused"))
-    nothing = of(len(drawn.catalogue), {})
-    ruled = candidates(shop, drawn.without(nothing.from_everybody), 40, withheld=nothing)
-    same = off.shelves(shop, ruled, drawn, Ranker({}, {}), nothing)
+    plain = RankShard(lake, DS, ShelfPolicy(12), 60.0).shelves(shop, found, drawn, Ranker({}, {}), None)
+    disabled = ShelfPolicy(12, boost=replace(NO_BOOST, new_item_boost_days=1), dormancy=Dormancy(10_000, "fused"))
+    off = RankShard(lake, DS, disabled, 60.0)
+    no_rules = eligible_by(len(drawn.catalogue), {})
+    ruled = candidates(shop, drawn.without(no_rules.blocked), 40, eligibility=no_rules)
+    same = off.shelves(shop, ruled, drawn, Ranker({}, {}), no_rules)
     for name in ("user", "item", "rank", "value", "source"):
         np.testing.assert_array_equal(getattr(same, name), getattr(plain, name))
-    assert _to_arrow(shop, same, drawn, nothing).equals(_to_arrow(shop, plain, drawn, None))
+    assert shelf_rows(shop, same, drawn, no_rules).equals(shelf_rows(shop, plain, drawn, None))
     assert len(plain.user) == 12 * len(shop)

@@ -169,7 +169,7 @@ def test_the_table_becomes_the_snapshots_pools_in_the_order_of_the_catalogue() -
     assert table.column_names == [column.name for column in contract("marts/exploration").stored_columns]
     pools = pools_of(table, of.item_id.to_pylist())
     assert [pool.category for pool in pools] == ["", "home", "toys"]
-    wanted = pool_items(of, *exploration._counts(of, told))
+    wanted = pool_items(of, *exploration.outcome_counts(of, told))
     for pool, want in zip(pools, wanted, strict=True):
         order = np.argsort(want.position)
         np.testing.assert_array_equal(pool.positions, want.position[order])
