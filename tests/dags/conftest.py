@@ -42,6 +42,8 @@ def dag(d):
     }
 
 print("FOUND " + json.dumps({
+    "statuses": {name: getattr(sys.modules["topshelf_job"], name) for name in ("REFUSED_STATUS", "NOT_YET_STATUS")},
+    "notices": sorted(sys.modules["topshelf_alerts"].EVENTS),
     "errors": {str(k): str(v) for k, v in bag.import_errors.items()},
     "dags": {name: dag(d) for name, d in bag.dags.items()},
     "imported": sorted({name.split(".")[0] for name in set(sys.modules) - before}),

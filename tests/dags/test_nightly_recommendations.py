@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from jinja2 import Template
 
-from jobs.commands.night import REFUSED_STATUS
+from jobs.commands.night import NOT_YET_STATUS, REFUSED_STATUS
 from jobs.night.stages import STAGES
-from tests.dags.conftest import ROOT, load
+from tests.dags.conftest import load
 
 Found = dict[str, Any]
 ON_SPARK = {stage.name for stage in STAGES if stage.spark == "always"}
@@ -66,10 +66,10 @@ def test_tasks_without_spark_name_no_stage_that_starts_it(night: dict[str, Any])
         assert ON_SPARK.isdisjoint(stages_of(night["tasks"][name]))
 
 
-def test_what_is_published_is_an_asset_and_a_refusal_is_told(night: dict[str, Any]) -> None:
+def test_what_is_published_is_an_asset_and_a_refusal_is_told(night: dict[str, Any], found: Found) -> None:
     assert night["tasks"]["publish"]["outlets"] == ["top_n_published"]
     assert night["tasks"]["publish"]["tells_of_skip"] == ["publish_refused"]
-    assert f"REFUSED_STATUS = {REFUSED_STATUS}\n" in (ROOT / "dags" / "topshelf_job.py").read_text()
+    assert found["statuses"] == {"REFUSED_STATUS": REFUSED_STATUS, "NOT_YET_STATUS": NOT_YET_STATUS}
     assert night["deadline"]
 
 

@@ -31,6 +31,7 @@ from serving.stores import open_store
 from tests.e2e.conftest import DAY, LAST_DAY, PARAMETERS, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = ("artifacts/cf", "artifacts/content", "artifacts/ranker")
 BUILT = [name for name in tables("features") + tables("marts") if name not in WINDOW_TABLES]
 
 
@@ -91,7 +92,7 @@ def test_the_same_day_gives_the_same_bytes_and_nothing_after_it_matters(shop: Sh
     lake = Lake(settings.lake)
     for table in BUILT:
         assert rows_sha256(lake, table, DAY) == rows_sha256(shop.lake, table, DAY), table
-    for artifact in ("artifacts/cf", "artifacts/ranker"):
+    for artifact in ARTIFACTS:
         assert lake.manifest(artifact, DAY).files == shop.lake.manifest(artifact, DAY).files, artifact
     assert snapshot_shards(settings.store) == snapshot_shards(shop.settings.store)
 
@@ -152,24 +153,27 @@ def test_the_next_night_of_a_week_takes_over_the_ranker_that_training_would_give
 
 
 @pytest.mark.slow
-def test_each_stage_runs_alone_from_its_command_line_and_repeats(shop: Shop, tmp_path: Path) -> None:
+def test_stages_run_one_by_one_from_their_command_lines_make_the_bytes_of_the_night(
+    shop: Shop, tmp_path: Path
+) -> None:
     settings = elsewhere(shop, tmp_path)
-    shutil.copytree(shop.settings.lake, settings.lake)
-    lake = Lake(settings.lake)
     env = environment(settings, tmp_path)
-    for stage in [stage.name for stage in STAGES]:
-        done = subprocess.run(
-            [sys.executable, "-m", "jobs", "stage", stage, "--ds", str(DAY)],
-            capture_output=True,
-            text=True,
-            env=env,
-            cwd=ROOT,
-            check=False,
-        )
+
+    def run(stage: str) -> str:
+        command = [sys.executable, "-m", "jobs", "stage", stage, "--ds", str(DAY)]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, check=False)
         assert done.returncode == 0, f"{stage}: {done.stderr[-2000:]}"
-        assert str(DAY) in done.stdout, stage
-    assert rows_sha256(lake, "marts/top_n", DAY) == rows_sha256(shop.lake, "marts/top_n", DAY)
+        return done.stdout
+
+    for stage in STAGES:
+        assert run(stage.name).startswith(f"{DAY}: {stage.name}: ")
+    lake = Lake(settings.lake)
+    for table in BUILT:
+        assert rows_sha256(lake, table, DAY) == rows_sha256(shop.lake, table, DAY), table
+    for artifact in ARTIFACTS:
+        assert lake.manifest(artifact, DAY).files == shop.lake.manifest(artifact, DAY).files, artifact
     assert snapshot_shards(settings.store) == snapshot_shards(shop.settings.store)
+    assert "kept, nothing changed" in run("candidates")
 
 
 def environment(settings: Settings, folder: Path) -> dict[str, str]:
@@ -192,17 +196,21 @@ def test_a_shop_of_two_days_and_three_shoppers_gets_its_night_too(spark: object,
 
 
 @pytest.mark.slow
-def test_a_night_killed_at_any_moment_is_finished_by_the_next_run(shop: Shop, tmp_path: Path) -> None:
+def test_a_night_killed_in_any_stage_is_finished_by_the_next_run(shop: Shop, tmp_path: Path) -> None:
     settings = elsewhere(shop, tmp_path)
     command = [sys.executable, "-m", "jobs", "nightly", "--ds", str(DAY)]
-    for after_s in (25, 45):
+    for half_built in ("staging/items", "features/user_item", "artifacts/cf", "marts/candidates"):
+        partition = Path(settings.lake) / half_built / f"ds={DAY}"
         process = subprocess.Popen(command, env=environment(settings, tmp_path), start_new_session=True, cwd=ROOT)
         try:
-            process.wait(timeout=after_s)
-        except subprocess.TimeoutExpired:
+            deadline = time.monotonic() + 600
+            while not partition.exists():
+                assert process.poll() is None, f"it ended before it began to write {half_built}"
+                assert time.monotonic() < deadline, f"it never began to write {half_built}"
+                time.sleep(0.01)
+        finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        time.sleep(0.2)
     nightly(settings, PARAMETERS, DAY)
     lake = Lake(settings.lake)
     assert rows_sha256(lake, "marts/top_n", DAY) == rows_sha256(shop.lake, "marts/top_n", DAY)
