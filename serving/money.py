@@ -1,17 +1,17 @@
-"""Prices: decimals at the edges, `price_minor` (an integer of the currency's hundredth) inside."""
+"""Prices: decimals at the edges, `price_minor` inside: an integer count of hundredths of the currency."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 MINOR_DIGITS = 2
-MAX_MINOR = 10**15  # ten thousand billion in the currency: beyond is a slip, and int64 stays safe
+MAX_MINOR = 10**15  # ten thousand billion of the currency: more is a mistake, and int64 cannot overflow below it
 
 
 class PriceError(ValueError):
-    """Text or a number that is no price."""
+    """The text or number is no price."""
 
 
 def to_minor(price: str | int | Decimal, rounding: str = ROUND_HALF_EVEN) -> int:
-    """The price in minor units. Raises PriceError for what is negative, not finite, too large or no number."""
+    """Return the price in minor units. Raises PriceError for no number, or a negative, infinite or too large one."""
     try:
         value = Decimal(price)
     except InvalidOperation as error:
@@ -22,17 +22,17 @@ def to_minor(price: str | int | Decimal, rounding: str = ROUND_HALF_EVEN) -> int
 
 
 def lowest_minor(price: str | int | Decimal) -> int:
-    """The smallest price in minor units that is not below `price`."""
+    """Return the smallest price in minor units that is not below `price`. Raises PriceError."""
     return to_minor(price, ROUND_CEILING)
 
 
 def highest_minor(price: str | int | Decimal) -> int:
-    """The largest price in minor units that is not above `price`."""
+    """Return the largest price in minor units that is not above `price`. Raises PriceError."""
     return to_minor(price, ROUND_FLOOR)
 
 
 def to_text(price_minor: int) -> str:
-    """A decimal such as `12.50`; empty for an unknown price."""
+    """Return a decimal such as `12.50`; empty for a negative, that is unknown, price."""
     if price_minor < 0:
         return ""
     return f"{price_minor // 10**MINOR_DIGITS}.{price_minor % 10**MINOR_DIGITS:0{MINOR_DIGITS}d}"

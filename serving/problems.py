@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: what, which parameter, and the remedy."""
+"""Errors as RFC 9457 problem documents: what is wrong, with which parameter, and the remedy."""
 
 import msgspec
 
@@ -32,7 +32,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 class ProblemError(Exception):
-    """An answer other than the one asked for; `remedy` says what to do."""
+    """A request that gets a problem document with this status; `remedy` says what to do."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class ProblemError(Exception):
         self.headers = headers or []
 
     def to_json(self, request_id: str | None = None) -> bytes:
+        """Return the problem document as JSON."""
         title = _TITLES.get(self.status, "Error")
-        told = (self.status, self.detail, self.remedy, self.parameter, request_id)
-        return msgspec.json.encode(Problem("about:blank", title, *told))
+        problem = Problem("about:blank", title, self.status, self.detail, self.remedy, self.parameter, request_id)
+        return msgspec.json.encode(problem)

@@ -1,29 +1,30 @@
-"""What a snapshot holds besides the users' records, as blobs: written by `jobs.publishing.publish`, read by
-`serving.shelf.snapshot`.
+"""What a snapshot holds besides the users' records, as blobs.
+
+`jobs.publishing.publish` writes them, `serving.shelf.snapshot` reads them.
 
 Positions are rows of the catalogue, which is sorted by the bytes of `item_id`. Blobs and their shapes:
 
 | blobs | what |
 | --- | --- |
 | `item_ids`, `titles` (each `.data`, `.offsets`) | strings, one an item |
-| `item_brand`, `item_seller` int32 [items] with `brands`, `sellers` (strings) | -1 for none |
-| `categories` (strings), `category_end` int32 | every path and each above it; the subtree of `i` is `i:end` |
+| `item_brand`, `item_seller` int32 [items] with `brands`, `sellers` (strings) | -1 for none; not read yet |
+| `categories` (strings), `category_end` int32 | every path and each above it; the subtree of `i` is `i:end[i]` |
 | `item_category` int32 [items] | the item's node, -1 for none |
 | `price_minor` int64, `stock` int32 [items] | as of the night, -1 for unknown |
-| `popularity` uint32 [listed] | every position that is not withheld, the most popular first |
-| `withheld` uint32, where there are any | positions that rules keep off all lists but those for users of age |
+| `popularity` uint32 [listed] | every position that is not withheld, most popular first |
+| `withheld` uint32, if any | positions that rules withhold from users not known to be of age |
 | `postings_indptr` int64 [nodes + 1], `postings` uint32 | for each node, its subtree's items, most popular first |
 | `shelves` (JSON: pairs of shelf and key), with | the fallback shelves, in the order of rank |
 | `shelf_indptr`, `shelf_positions`, `shelf_scores` | |
-| `neighbours_indptr`, `neighbours`, `neighbour_scores` | similar items, the nearest first |
-| `segments` (JSON: pairs of region and age band) | what a record's segment means; the first is none |
+| `neighbours_indptr`, `neighbours`, `neighbour_scores` | similar items, nearest first |
+| `segments` (JSON: pairs of region and age band) | the segments that records index; the first is that of none |
 | `segment_categories` (JSON: lists of paths) | the categories that the users of each segment chose |
-| `band_edges` int64 [nodes + 1, PRICE_BANDS - 1] | where a node's price bands end, the last row of all items |
+| `band_edges` int64 [nodes + 1, PRICE_BANDS - 1] | where a node's price bands end; the last row is for all items |
 | `band_indptr` int64 [(nodes + 1) * PRICE_BANDS + 1] | for each node and band its most popular items, |
 | `band_positions`, `band_ranks` uint32 | and their places in `popularity` |
-| `pools` (JSON: of each its category path, empty for all, its count of items and its prior), with | exploration |
-| `pool_positions` uint32, `pool_means` float32, `pool_new` uint8 | an item each, pool after pool |
-| `pool_draws` float32 | of each pool an array [ORDERINGS, count]: an ordering is its row, largest first |
+| `pools` (JSON: category path, empty for all items; item count; prior), with | the exploration pools |
+| `pool_positions` uint32, `pool_means` float32, `pool_new` uint8 | one entry an item, pool after pool |
+| `pool_draws` float32 | for each pool an array [ORDERINGS, count]; a row sorted descending is an ordering |
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ NO_SEGMENT: Segment = ("", "", ())
 
 
 class ContentsError(ValueError):
-    """Columns that make no snapshot."""
+    """The columns make no snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +61,37 @@ class SnapshotCatalogue:
     sellers: Sequence[str]
     price_minor: NDArray[np.int64]  # UNKNOWN for none
     stock: NDArray[np.int32]  # UNKNOWN for none
-    popularity: NDArray[np.uint32]  # positions, the most popular first; what is not among them is withheld
+    popularity: NDArray[np.uint32]  # positions, most popular first; an item that is not among them is withheld
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Items worth learning about, of one category path or (empty) of all.
+    """Items worth learning about, of one category path, or of all items where that is empty.
 
-    Row `r` of `draws` is one draw from every item's posterior, and its descending order one of the ORDERINGS that
-    requests choose from; `prior` is the Beta distribution of an item that nothing is known of yet.
+    Row `r` of `draws` holds one draw from every item's posterior. Sorted descending it is one of the ORDERINGS that
+    requests choose from. `prior` are alpha and beta of the Beta distribution of an item without any data.
     """
 
     category: str
     positions: NDArray[np.integer]  # [items]
     means: NDArray[np.floating]  # [items], the posterior mean of a click
-    new: NDArray[np.bool_]  # [items], on sale for a short while; the others are uncertain
+    new: NDArray[np.bool_]  # [items], true for recently landed items; the others are uncertain ones
     draws: NDArray[np.floating]  # [ORDERINGS, items]
     prior: tuple[float, float]
 
 
 def catalogue_blobs(catalogue: SnapshotCatalogue) -> Iterator[tuple[str, bytes]]:
-    """Yield the blobs of the items, their categories and postings. Raises ContentsError for columns out of order."""
+    """Yield the blobs of the items, their categories and postings, by name. Raises ContentsError.
+
+    Item ids must ascend, all columns have one length, and popularity names each position at most once.
+    """
     _check(catalogue)
     yield from _strings("item_ids", catalogue.item_ids)
     yield from _strings("titles", catalogue.titles)
     for name, values in (("brand", catalogue.brands), ("seller", catalogue.sellers)):
         distinct = sorted({value for value in values if value})
         yield from _strings(f"{name}s", distinct)
-        yield f"item_{name}", pack(_rows_of(values, distinct))
+        yield f"item_{name}", pack(_row_numbers(values, distinct))
     yield "price_minor", pack(np.asarray(catalogue.price_minor, np.int64))
     yield "stock", pack(np.asarray(catalogue.stock, np.int32))
     yield "popularity", pack(np.asarray(catalogue.popularity, np.uint32))
@@ -108,8 +112,8 @@ def _check(catalogue: SnapshotCatalogue) -> None:
     for name in ("titles", "categories", "brands", "sellers", "price_minor", "stock"):
         if len(getattr(catalogue, name)) != n:
             raise ContentsError(f"{name} has {len(getattr(catalogue, name))} rows, the catalogue {n}")
-    named = np.sort(catalogue.popularity)
-    if len(named) and (named[0] < 0 or named[-1] >= n or (named[1:] == named[:-1]).any()):
+    listed = np.sort(catalogue.popularity)
+    if len(listed) and (listed[0] < 0 or listed[-1] >= n or (listed[1:] == listed[:-1]).any()):
         raise ContentsError(f"popularity names a position twice, or one that is not among the {n} items")
 
 
@@ -119,7 +123,8 @@ def _strings(name: str, values: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     yield f"{name}.offsets", offsets
 
 
-def _rows_of(values: Sequence[str], distinct: Sequence[str]) -> NDArray[np.int32]:
+def _row_numbers(values: Sequence[str], distinct: Sequence[str]) -> NDArray[np.int32]:
+    """Return the row of each value in `distinct`; -1 for an empty value."""
     row = {value: number for number, value in enumerate(distinct)} | {"": -1}
     return np.fromiter((row[value] for value in values), np.int32, len(values))
 
@@ -127,43 +132,46 @@ def _rows_of(values: Sequence[str], distinct: Sequence[str]) -> NDArray[np.int32
 def _category_blobs(catalogue: SnapshotCatalogue) -> Iterator[tuple[str, bytes]]:
     paths: set[tuple[str, ...]] = set()
     for category in set(catalogue.categories) - {""}:
-        parts = tuple(category.split("/"))
-        paths.update(parts[:depth] for depth in range(1, len(parts) + 1))
-    nodes = sorted(paths)  # by component, so that children stand right after their parent
+        path = tuple(category.split("/"))
+        paths.update(path[:depth] for depth in range(1, len(path) + 1))
+    nodes = sorted(paths)  # by component, so that a subtree follows its root
     row = {path: number for number, path in enumerate(nodes)}
     parent = np.array([row.get(path[:-1], -1) for path in nodes], np.int32)
     end = np.arange(1, len(nodes) + 1, dtype=np.int32)
     for number in range(len(nodes) - 1, -1, -1):
         if parent[number] >= 0:
             end[parent[number]] = max(end[parent[number]], end[number])
-    item_category = _rows_of(catalogue.categories, ["/".join(path) for path in nodes])
+    item_category = _row_numbers(catalogue.categories, ["/".join(path) for path in nodes])
     yield from _strings("categories", ["/".join(path) for path in nodes])
     yield "category_end", pack(end)
     yield "item_category", pack(item_category)
+    # Every listed item belongs to its own node and to each node above it.
     owners, members = [np.empty(0, np.int32)], [np.empty(0, np.uint32)]
-    order = np.asarray(catalogue.popularity, np.uint32)
-    at = item_category[order] if nodes else np.full(len(order), -1, np.int32)
-    while (at >= 0).any():
-        order, at = order[at >= 0], at[at >= 0]
-        owners.append(at)
-        members.append(order)
-        at = parent[at]
+    positions = np.asarray(catalogue.popularity, np.uint32)
+    owner = item_category[positions] if nodes else np.full(len(positions), -1, np.int32)
+    while (owner >= 0).any():
+        positions, owner = positions[owner >= 0], owner[owner >= 0]
+        owners.append(owner)
+        members.append(positions)
+        owner = parent[owner]
     node, position = np.concatenate(owners), np.concatenate(members)
     rank = np.empty(len(catalogue.item_ids), np.int64)
-    rank[catalogue.popularity] = np.arange(len(catalogue.popularity))  # what is withheld is in no list and needs none
+    rank[catalogue.popularity] = np.arange(
+        len(catalogue.popularity)
+    )  # a withheld item is in no list: it needs no rank
     by_node = np.lexsort((rank[position], node))
     indptr = np.concatenate(([0], np.cumsum(np.bincount(node, minlength=len(nodes))))).astype(np.int64)
     postings = position[by_node]
     yield "postings_indptr", pack(indptr)
     yield "postings", pack(postings)
-    of_nodes = [postings[start:end] for start, end in pairwise(indptr)]
-    yield from _price_band_blobs([*of_nodes, catalogue.popularity], np.asarray(catalogue.price_minor), rank)
+    node_postings = [postings[start:end] for start, end in pairwise(indptr)]
+    yield from _price_band_blobs([*node_postings, catalogue.popularity], np.asarray(catalogue.price_minor), rank)
 
 
 def _price_band_blobs(
     postings: Sequence[NDArray[np.uint32]], price_minor: NDArray[np.int64], rank: NDArray[np.int64]
 ) -> Iterator[tuple[str, bytes]]:
-    """Cut each node's priced items into bands of about equal count, and keep the most popular of every band."""
+    """Cut each node's priced items into bands of about equal count, and keep the BAND_LENGTH most popular of each."""
     edges = np.zeros((len(postings), PRICE_BANDS - 1), np.int64)
     kept: list[NDArray[np.uint32]] = []
     for row, positions in enumerate(postings):
@@ -183,17 +191,20 @@ def _price_band_blobs(
 def shelf_blobs(
     shelves: Mapping[tuple[str, str], tuple[Sequence[int], Sequence[float]]],
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the blobs of the fallback shelves: (shelf, key) to positions and scores in the order of rank."""
+    """Yield the blobs of the fallback shelves, given positions and scores in the order of rank by (shelf, key).
+
+    Raises ContentsError for a score that is not finite.
+    """
     names = sorted(shelves)
     lengths = [len(shelves[name][0]) for name in names]
     yield "shelves", pack_json(names)
     yield "shelf_indptr", pack(np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
     for column, (blob, dtype) in enumerate((("shelf_positions", np.uint32), ("shelf_scores", np.float32))):
         parts = [np.asarray(shelves[name][column], dtype) for name in names]
-        odd = next((name for name, part in zip(names, parts, strict=True) if not np.isfinite(part).all()), None)
-        if odd is not None:
+        invalid = next((name for name, part in zip(names, parts, strict=True) if not np.isfinite(part).all()), None)
+        if invalid is not None:
             raise ContentsError(
-                f"fallback shelf {odd} has a score that is no number; run topshelf stage fallback again"
+                f"fallback shelf {invalid} has a score that is no number; run topshelf stage fallback again"
             )
         yield blob, pack(np.concatenate(parts) if parts else np.empty(0, dtype))
 
@@ -201,30 +212,33 @@ def shelf_blobs(
 def neighbour_blobs(
     indptr: NDArray[np.int64], positions: NDArray[np.integer], scores: NDArray[np.floating], n_items: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the blobs of the item neighbours (CSR over the catalogue). Raises ContentsError for a wrong shape."""
+    """Yield the blobs of the item neighbours (CSR over the catalogue). Raises ContentsError for another shape."""
     if len(indptr) != n_items + 1 or (positions.size and not 0 <= positions.min() <= positions.max() < n_items):
-        raise ContentsError(f"neighbours are of {len(indptr) - 1} items, the catalogue has {n_items}; train_cf again")
+        raise ContentsError(
+            f"neighbours are of {len(indptr) - 1} items, the catalogue has {n_items}; "
+            "run topshelf stage train_cf again"
+        )
     yield "neighbours_indptr", pack(indptr.astype(np.int64))
     yield "neighbours", pack(positions.astype(np.uint32))
     yield "neighbour_scores", pack(scores.astype(np.float32))
 
 
 def segment_blobs(segments: Sequence[Segment]) -> Iterator[tuple[str, bytes]]:
-    """Yield the segment table in two blobs. Raises ContentsError where the first is not the segment of none."""
+    """Yield the segment table in two blobs. Raises ContentsError unless the first is NO_SEGMENT."""
     if not segments or segments[0] != NO_SEGMENT:
-        raise ContentsError("a segment table begins with the segment of none")
+        raise ContentsError("the first segment must be the one without region, age band and categories")
     yield "segments", pack_json([[region, age_band] for region, age_band, _ in segments])
     yield "segment_categories", pack_json([list(chosen) for _, _, chosen in segments])
 
 
 def read_segments(pairs: Sequence[Sequence[str]], chosen: Sequence[Sequence[str]] | None) -> list[Segment]:
-    """The segments of `segment_blobs`, from its JSON; a snapshot from before there were choices has no second one."""
+    """Return the segments of `segment_blobs`, from its JSON; older snapshots have no `segment_categories` (None)."""
     choices = [()] * len(pairs) if chosen is None else chosen
     return [(region, age_band, tuple(paths)) for (region, age_band), paths in zip(pairs, choices, strict=True)]
 
 
 def pool_blobs(pools: Sequence[Pool], n_items: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the blobs of the exploration pools. Raises ContentsError for one of a wrong shape."""
+    """Yield the blobs of the exploration pools. Raises ContentsError for wrong shapes, draws or items."""
     for pool in pools:
         count, where = len(pool.positions), f"exploration pool {pool.category!r}"
         if count > MAX_POOL_ITEMS or pool.draws.shape != (ORDERINGS, count) or not np.isfinite(pool.draws).all():

@@ -1,52 +1,63 @@
-"""What a snapshot says of itself: `manifest.json` of a version, written last; a version without it is unfinished."""
+"""A version's manifest: what it holds, with checksums. It is written last; a version without it is unfinished.
+
+Here too are the errors of stores, which are the format's: every reader and writer of a snapshot meets them.
+"""
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
 
 FORMAT = 1
+_VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class StoreError(Exception):
-    """A store that cannot do what was asked; the message says what, where and the remedy."""
+    """A store failed or refused; the message says what, where and the remedy."""
 
 
 class UnknownVersionError(StoreError):
-    """A version that the store does not hold."""
+    """The store holds no version of that name."""
 
 
 class BusyVersionError(StoreError):
-    """A version that another process holds."""
+    """Another process holds the version."""
 
 
 class NewerSnapshotError(StoreError):
-    """A snapshot written by a later version than this reader knows."""
+    """The snapshot has a later format than this reader knows."""
+
+
+def check_version_name(version: str) -> None:
+    """Raise UnknownVersionError for a name that no version can have."""
+    if not _VERSION_NAME.fullmatch(version):
+        raise UnknownVersionError(f"{version!r} is no version name; see topshelf snapshots")
 
 
 class ShardReport(msgspec.Struct, frozen=True):
-    """What one shard holds: records, their bytes, and the digest of `serving.snapshot.digest.RecordDigest`."""
+    """What one shard holds."""
 
     records: int
-    bytes: int
-    sha256: str
+    bytes: int  # of the records, without their keys
+    sha256: str  # of `serving.snapshot.digest.RecordDigest`
     max_record_bytes: int = 0
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """One publish gate: `passed`, `failed` or `skipped`, and the reason in words."""
+    """The outcome of one publish gate."""
 
     name: str
-    outcome: str
-    reason: str
+    outcome: str  # passed, failed or skipped
+    reason: str  # a sentence
 
 
 class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One immutable snapshot. `hash` covers records and blobs, and neither run id nor times."""
+    """One immutable snapshot. Field names and their order are those of `manifest.json`."""
 
     format: int = FORMAT
     version: str
-    day: str  # the UTC day whose night made it, YYYY-MM-DD
+    day: str  # the UTC day of its night, YYYY-MM-DD
     run_id: str
     published_at: str = ""  # UTC, ISO 8601
     model_version: str = ""
@@ -61,26 +72,29 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     blobs: dict[str, str] = {}  # name -> sha256
     blob_bytes: int = 0
     gates: list[GateResult] = []
-    forced: str = ""  # the written reason, where a failed gate was overruled
+    forced: str = ""  # the operator's reason, where a failed gate was overruled
     metrics: dict[str, Any] = {}
 
     @property
     def record_bytes(self) -> int:
+        """The bytes of all records, without their keys."""
         return sum(shard.bytes for shard in self.shards)
 
     @property
     def hash(self) -> str:
+        """The SHA-256 over the digests of all records and blobs; run id and times do not change it."""
         parts = [f"{number}={shard.sha256}" for number, shard in enumerate(self.shards)]
         parts += [f"{name}={digest}" for name, digest in sorted(self.blobs.items())]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def to_json(self) -> bytes:
+        """Return `manifest.json`, the hash included."""
         body = msgspec.to_builtins(self) | {"hash": self.hash}
         return msgspec.json.format(msgspec.json.encode(body), indent=1)
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> "SnapshotManifest":
-        """Read a manifest. Raises StoreError for damage, NewerSnapshotError for a later format."""
+        """Read `manifest.json`. Raises StoreError for damage, NewerSnapshotError for a later format."""
         try:
             head = msgspec.json.decode(data)
             newer = head["format"] > FORMAT

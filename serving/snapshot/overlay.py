@@ -1,12 +1,12 @@
-"""The overlay: what changes within a day, as a small version of its own, bound to one base snapshot.
+"""The overlay: changes within a day, as a small version of its own, bound to one base snapshot.
 
-It lies in a store beside the base's (`overlay_url`), so it is immutable, sealed and checksummed like any version, and
-its pointer moves by compare-and-set. Its name begins with the base's; a reader passes over one of another base.
+It is kept in a store beside the base's (`overlay_url`). So it is immutable, sealed and checksummed like any version,
+and its pointer moves by compare-and-set. Its name begins with the base's; readers ignore an overlay of another base.
 
 | blob | what |
 | --- | --- |
-| `trending` (JSON: pairs of item and score) | the trending shelf, the first first; null leaves the base's |
-| `new_items` (JSON: OverlayItem) | items that the base does not have, the newest first, with their neighbours |
+| `trending` (JSON: pairs of item id and score) | the trending shelf in the order of rank; null keeps the base's |
+| `new_items` (JSON: list of OverlayItem) | items that the base lacks, newest first, with their neighbours |
 """
 
 import hashlib
@@ -24,25 +24,25 @@ _SUFFIX = "-overlay"
 
 
 class OverlayItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item that came after the night; `neighbours` are items like it and their scores, the nearest first."""
+    """An item that was landed after the night; `neighbours` are similar items and their scores, nearest first."""
 
     item_id: str
     title: str = ""
     category: str = ""
-    price_minor: int = -1  # -1 for unknown, as for the stock
-    stock: int = -1
+    price_minor: int = -1  # -1 for unknown
+    stock: int = -1  # -1 for unknown
     neighbours: list[tuple[str, float]] = []
 
 
 class OverlayContents(msgspec.Struct, frozen=True):
-    """What one overlay holds; `trending` of None leaves the base's shelf."""
+    """What one overlay holds; None as `trending` keeps the base's shelf."""
 
     trending: list[tuple[str, float]] | None = None
     new_items: list[OverlayItem] = []
 
 
 def overlay_url(store_url: str) -> str:
-    """The URL of the store that holds the overlays of a store's snapshots."""
+    """Return the URL of the store that holds the overlays of a store's snapshots."""
     parts = urlsplit(store_url)
     if parts.scheme == "lmdb":
         return f"{store_url.rstrip('/')}/overlays"
@@ -52,18 +52,18 @@ def overlay_url(store_url: str) -> str:
 
 
 def overlay_name(base: str, contents: OverlayContents) -> str:
-    """The version of an overlay: its base and a hash of what it holds, so that equal ones are one."""
+    """Return an overlay's version: its base and a hash of its contents, so equal contents are one version."""
     digest = hashlib.sha256(msgspec.json.encode(contents)).hexdigest()
     return f"{base}.{digest[:12]}"
 
 
 def is_over(overlay: str | None, base: str) -> bool:
-    """Whether an overlay of this name is bound to that base."""
+    """Return whether an overlay of this name is bound to that base."""
     return overlay is not None and overlay.rpartition(".")[0] == base
 
 
 def overlay_blobs(contents: OverlayContents) -> dict[str, bytes]:
-    """The blobs of an overlay. Raises StoreError for one that is too large."""
+    """Return the blobs of an overlay by name. Raises StoreError for more rows than an overlay may hold."""
     for name, rows, most in (
         ("trending", contents.trending or [], MAX_TRENDING),
         ("new items", contents.new_items, MAX_NEW_ITEMS),

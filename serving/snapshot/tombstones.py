@@ -1,12 +1,12 @@
-"""Erased users. A tombstone stands outside all snapshots, so it outlasts restarts, rollbacks and rebuilds.
+"""Erased users. Tombstones are kept outside all snapshots, so they outlast restarts, rollbacks and rebuilds.
 
     landing/tombstones/*.jsonl     {"user_sha256": "<hex of the id's UTF-8>", "erased_at": "2026-01-31T10:00:00.000Z"}
 
-The id itself is not kept. From `erased_at` on nothing personal from before is served for the user. Every publish
-leaves the user out whole and writes into the manifest's metrics `erasures_until`, the newest erasure that it knew of,
-until `jobs.upkeep.maintenance` has rid landing of the rows from before: `redacted_before` in
-`runs/maintenance/<day>.json` says up to which day it has. What comes later is a new user's. The newest line of a
-user counts.
+The id itself is not kept, only its hash. From `erased_at` on, nothing personal from before that moment is served for
+the user. Every publish leaves the user out whole, until `jobs.upkeep.maintenance` has removed the user's earlier rows
+from landing: `redacted_before` in `runs/maintenance/<day>.json` is the day up to which it has. A publish writes the
+newest erasure that it knew of into the manifest's metrics, as `erasures_until`. Later rows belong to a new user. Of
+several lines of one user the newest counts.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class Tombstone(msgspec.Struct, frozen=True):
 
     @property
     def at_s(self) -> float:
-        """When, in UTC seconds."""
+        """The moment of erasure, in UTC seconds. Raises ValueError for a text that is no time."""
         return datetime.fromisoformat(self.erased_at).timestamp()
 
 
@@ -35,7 +35,7 @@ _DECODER = msgspec.json.Decoder(Tombstone)
 
 
 def tombstone_line(user_id: str, now_s: float) -> bytes:
-    """The line that erases a user as of now."""
+    """Return the line, with its line end, that erases a user at `now_s` (UTC seconds)."""
     at = datetime.fromtimestamp(now_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return msgspec.json.encode(Tombstone(_digest(user_id), at)) + b"\n"
 
@@ -45,44 +45,44 @@ def _digest(user_id: str) -> str:
 
 
 class Tombstones:
-    """The erasures that a worker knows of."""
+    """A set of erasures: for each erased user the newest."""
 
     def __init__(self) -> None:
-        self._at: dict[str, float] = {}
+        self._erased_at: dict[str, float] = {}  # by the hash of the user id, in UTC seconds
 
     def __len__(self) -> int:
-        return len(self._at)
+        return len(self._erased_at)
 
     def take(self, lines: Sequence[bytes]) -> None:
         """Take in lines of the log, or of the files under landing."""
         for line in lines:
             try:
                 tombstone = _DECODER.decode(line)
-                at = tombstone.at_s
+                at_s = tombstone.at_s
             except (msgspec.MsgspecError, ValueError):
-                continue  # not acknowledged: a crash tore it
-            self._at[tombstone.user_sha256] = max(at, self._at.get(tombstone.user_sha256, 0.0))
+                continue  # a crash cut this line off; it was never acknowledged
+            self._erased_at[tombstone.user_sha256] = max(at_s, self._erased_at.get(tombstone.user_sha256, 0.0))
 
     def after(self, at_s: float) -> "Tombstones":
-        """The erasures from a moment on, in UTC seconds."""
+        """Return the erasures at or after a moment in UTC seconds."""
         later = Tombstones()
-        later._at = {user: at for user, at in self._at.items() if at >= at_s}
+        later._erased_at = {user: erased_at for user, erased_at in self._erased_at.items() if erased_at >= at_s}
         return later
 
     def newest(self) -> float:
-        """When the last user was erased, in UTC seconds; 0 where none was."""
-        return max(self._at.values(), default=0.0)
+        """Return the moment of the newest erasure in UTC seconds; 0 where there is none."""
+        return max(self._erased_at.values(), default=0.0)
 
     def digest(self) -> str:
-        """The SHA-256 of all erasures; empty where there are none."""
-        lines = [f"{user} {at}" for user, at in sorted(self._at.items())]
+        """Return the SHA-256 over all erasures as hex; empty where there are none."""
+        lines = [f"{user} {erased_at}" for user, erased_at in sorted(self._erased_at.items())]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
 
     def erased_at(self, user_id: str) -> float | None:
-        """When a user was erased, in UTC seconds, or None."""
-        return self._at.get(_digest(user_id)) if self._at else None
+        """Return the moment of a user's newest erasure in UTC seconds, or None."""
+        return self._erased_at.get(_digest(user_id)) if self._erased_at else None
 
 
 def landed_lines(landing: Path) -> list[bytes]:
-    """Every tombstone under a landing folder."""
+    """Return every tombstone line under a landing folder. Raises OSError."""
     return [line for path in sorted((landing / FOLDER).glob("*.jsonl")) for line in path.read_bytes().splitlines()]

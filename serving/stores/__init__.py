@@ -1,11 +1,13 @@
-"""Stores: where snapshots live. Every store passes one behavioural suite, `tests/serving/stores/test_stores.py`.
+"""Stores keep snapshots. Every store passes one behavioural suite, `tests/serving/stores/test_stores.py`.
 
-A store holds immutable versions and one pointer. A version is loaded beside the live one (`begin`), is there for
-readers once sealed, and goes live when the pointer moves. Which store is said by its URL:
+A store holds immutable versions and one pointer. A version is loaded beside the live one (`begin`). It can be opened
+once it is sealed, and goes live when the pointer moves. A URL names the store:
 
     lmdb://data/store                       files of one host, the default
     redis://host:6379/0?namespace=shop      one node;  redis+cluster://host:port?namespace=shop  a cluster
     dynamodb://table?endpoint=URL&namespace=shop
+
+Writes the format of `serving.snapshot`. Next: `serving.shelf` reads a version.
 """
 
 from urllib.parse import urlsplit
@@ -15,8 +17,8 @@ from serving.stores.protocols import Store
 
 
 def open_store(url: str) -> Store:
-    """The store that a URL names. Raises StoreError for a URL that names none."""
-    scheme = urlsplit(url).scheme
+    """Return the store that a URL names; it connects when first used. Raises StoreError for an unknown URL."""
+    scheme = urlsplit(url).scheme  # each store is imported only when used: their drivers are separate
     if scheme == "lmdb":
         from serving.stores.lmdb.store import LmdbStore
 

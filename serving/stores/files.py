@@ -1,4 +1,4 @@
-"""Files that last: written whole by one at a time, waited for, with errors that say what, where and the remedy.
+"""Durable files: written whole by one writer at a time, with errors that say what, where and the remedy.
 
 with locked(folder / "pointer.lock"):
     write_whole(folder / "pointer.json", data)
@@ -14,21 +14,22 @@ import lmdb
 
 from serving.snapshot.manifest import StoreError
 
-PRIVATE = 0o600  # the mode of what only the endpoint's own user may read
+PRIVATE = 0o600  # file mode: readable by the endpoint's own user only
 
 
 @contextmanager
-def told(
-    what: str, remedy: str = "free space or mend the disk, then run it again; what was live still is"
+def store_errors(
+    failure: str, remedy: str = "free space or mend the disk, then run it again; what was live is still live"
 ) -> Iterator[None]:
-    """Turn the system's errors into one that says what, where and the remedy."""
+    """Raise an error of the system or of LMDB as a StoreError that says the failure, the cause and the remedy."""
     try:
         yield
     except (OSError, lmdb.Error) as error:
-        raise StoreError(f"{what}: {error}; {remedy}") from error
+        raise StoreError(f"{failure}: {error}; {remedy}") from error
 
 
 def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -38,7 +39,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, made where there is none; others wait. The hold ends with the process, however that ends."""
+    """Hold a lock file, made where there is none; others wait. The lock ends with the process, even a killed one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE)
     try:
@@ -49,12 +50,13 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes, *, lasting: bool = True, mode: int = 0o666) -> None:
-    """Replace a file in one step: readers see the old bytes or the new ones.
+    """Replace a file in one step: readers see the old bytes or the new ones. Raises OSError.
 
-    `lasting` waits for the disk; `mode` is that of the file, less what the umask takes. One writer at a time.
+    `lasting` waits until it is on the disk. `mode` is the file's, reduced by the umask. Only one process may write a
+    path at a time.
     """
     beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)  # a dead writer's, perhaps of another mode
+    beside.unlink(missing_ok=True)  # left by a writer that died, perhaps with another mode
     beside.touch(mode)
     with beside.open("wb") as file:
         file.write(data)

@@ -3,98 +3,101 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, Self
 
-from serving.snapshot.manifest import (
-    ShardReport,
-    SnapshotManifest,
-)
+from serving.snapshot.manifest import ShardReport, SnapshotManifest
 from serving.snapshot.pointer import Pointer
 
 Batch = tuple[Sequence[bytes], Sequence[bytes]]  # keys and their records, keys ascending over a whole shard
 
 
 class Loading(Protocol):
-    """One version, held: no other process loads, promotes or removes it until the block is left.
+    """One version that this process holds: until the block ends no other process loads, promotes or removes it.
 
-    Leaving the block without `seal` keeps what is there, so that the next `begin` goes on from it.
+    Leaving the block without `seal` keeps what was written; the next `begin` continues from there. Every method
+    raises StoreError where the store fails, or where the version is sealed already.
     """
 
     @property
     def sealed(self) -> bool:
-        """Whether the version is complete; then nothing of it can be written."""
+        """Whether the version is complete. A sealed version cannot be written to."""
 
     @property
     def finished(self) -> Mapping[int, ShardReport]:
-        """Shards that an earlier attempt already loaded whole."""
+        """The shards that an earlier attempt loaded whole, with their reports."""
 
     def write_shard(self, shard: int, batches: Iterable[Batch]) -> ShardReport:
-        """Load one shard whole, in place of what was there. Raises StoreError."""
+        """Load one shard whole, in place of what was there. Raises StoreError for keys that do not ascend."""
 
     def write_blob(self, name: str, data: bytes) -> str:
-        """Load one blob, in place of what was there: its SHA-256."""
+        """Load one blob whole, in place of what was there. Return its SHA-256."""
 
     def seal(self, manifest: SnapshotManifest) -> None:
-        """Make the version complete: from now on it can be opened, and nothing of it changes."""
+        """Complete the version in one step: from now on it can be opened, and it never changes again."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
 
 
 class StoredVersion(Protocol):
-    """One sealed version, open for reading by any number of threads."""
+    """One sealed version, open for reading by any number of threads. Reads raise StoreError where the store fails."""
 
     @property
     def manifest(self) -> SnapshotManifest: ...
 
     def get(self, key: bytes) -> bytes | None:
-        """The record under a key (`serving.snapshot.record.record_key`), or None."""
+        """Return the record under a key (`serving.snapshot.record.record_key`), or None."""
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The record under each key, or None, in the order of the keys."""
+        """Return the record under each key, or None, in the order of the keys."""
 
     def look_up(self, key: bytes) -> bytes | None:
-        """What `get` does, for an answer that waits: within a short time, or a StoreError."""
+        """Return what `get` returns, within milliseconds: for an answer that waits. Raises StoreError after that."""
 
     def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
-        """Every key of a shard and its record, keys ascending."""
+        """Yield every key of a shard and its record, keys ascending."""
 
     def blob(self, name: str) -> bytes | memoryview:
-        """One blob whole. Raises StoreError where it is missing."""
+        """Return one blob whole. Raises StoreError where it is missing."""
 
     def close(self) -> None: ...
 
 
 class Store(Protocol):
-    """Versions and a pointer. Every method raises StoreError where the store cannot do it."""
+    """Versions and a pointer. Every method raises StoreError where the store fails."""
 
     url: str
 
     def begin(self, version: str, n_shards: int) -> Loading:
-        """Hold a version: to load it, to go on loading it, or, once sealed, to promote or remove it.
+        """Hold a version: to load it, to continue loading it, or, once it is sealed, to promote or remove it.
 
-        Raises BusyVersionError while another process holds it.
+        Raises BusyVersionError while another process holds it, UnknownVersionError for an invalid name.
         """
 
     def join(self, version: str, n_shards: int) -> Loading:
-        """Help to load a version that another process holds: for `finished` and `write_shard` of shards of one's own.
+        """Help to load a version that another process holds: read `finished`, and write shards that no other writes.
 
         Raises StoreError where no process holds it.
         """
 
     def versions(self) -> list[SnapshotManifest]:
-        """The manifests of all sealed versions, by day and version."""
+        """Return the manifests of all sealed versions, by day and version."""
 
     def open(self, version: str) -> StoredVersion:
-        """Raises UnknownVersionError where it is not sealed."""
+        """Open a sealed version. Raises UnknownVersionError where there is none of that name."""
 
     def delete(self, version: str) -> None:
-        """Remove a version, sealed or not; none is no error. The caller holds it and keeps to retention."""
+        """Remove a version, sealed or not; a missing one is no error.
+
+        The caller holds the version and decides which ones to keep. Readers see the whole version or none. A removal
+        that was interrupted leaves an unfinished version, which `unfinished` lists.
+        """
 
     def unfinished(self) -> list[str]:
-        """Versions that were begun, not sealed, and which no process holds now."""
+        """Return the versions that were begun, are not sealed, and are held by no process."""
 
-    def pointer(self) -> Pointer: ...
+    def pointer(self) -> Pointer:
+        """Return the pointer; an empty one where nothing was ever published."""
 
     def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
-        """Put `new` in place of `old` if that still stands, by `seq`: whether it did."""
+        """Replace the pointer in one step if its `seq` is still that of `old`. Return whether it was replaced."""
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Where a Redis is, and how to reach it: what the store, the shared logs and the shared limits read off a URL.
+"""The address of a Redis, as the store, the shared logs and the shared rate limits take it from a URL.
 
 address = redis_address("rediss+cluster://:secret@host:7000?namespace=shop")
 client = address.connect(timeout_s=0.5)
@@ -13,18 +13,18 @@ import redis.cluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-_OURS = ("namespace", "lease", "timeout", "look_up")  # the rest of a query is the driver's
+_OWN_OPTIONS = ("namespace", "lease", "timeout", "look_up")  # the driver gets the rest of the query
 
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """One URL, taken apart."""
+    """A parsed URL."""
 
-    url: str  # without what is ours in its query; the scheme as it was given
-    where: str  # host and port, fit for a log
+    url: str  # with the driver's own query options only
+    where: str  # host and port, without a password: for messages
     path: str
     namespace: str
-    seconds: dict[str, float]  # `lease`, `timeout` and `look_up`, those that were given
+    seconds: dict[str, float]  # those given of `lease`, `timeout` and `look_up`
 
     @property
     def scheme(self) -> str:
@@ -35,27 +35,27 @@ class RedisAddress:
         return self.scheme.endswith("+cluster")
 
     def connect(self, timeout_s: float, connect_timeout_s: float | None = None, *, again: bool = False) -> Any:
-        """A client, which connects when it is first used. With `again` it tries a failed command again."""
-        kind: Any = redis.cluster.RedisCluster if self.cluster else redis.Redis
-        once: dict[str, Any] = {} if again or self.cluster else {"retry": Retry(NoBackoff(), 0)}
-        return kind.from_url(
+        """Return a client that connects when first used. A single node retries failed commands only with `again`."""
+        client_class: Any = redis.cluster.RedisCluster if self.cluster else redis.Redis
+        retry: dict[str, Retry] = {} if again or self.cluster else {"retry": Retry(NoBackoff(), 0)}
+        return client_class.from_url(
             self.url.replace("+cluster://", "://", 1),
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s if connect_timeout_s is None else connect_timeout_s,
-            **once,
+            **retry,
         )
 
 
 def redis_address(url: str) -> RedisAddress:
-    """Take a URL apart. Raises ValueError where seconds are no number."""
+    """Parse a URL. Raises ValueError where seconds are no number."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
-    ours = {name: query.pop(name) for name in _OURS if name in query}
-    namespace = ours.pop("namespace", "topshelf")
+    own_options = {name: query.pop(name) for name in _OWN_OPTIONS if name in query}
+    namespace = own_options.pop("namespace", "topshelf")
     return RedisAddress(
         url=urlunsplit((*parts[:3], urlencode(query), "")),
         where=f"{parts.hostname}:{parts.port}",
         path=parts.path,
         namespace=namespace,
-        seconds={name: float(value) for name, value in ours.items()},
+        seconds={name: float(value) for name, value in own_options.items()},
     )

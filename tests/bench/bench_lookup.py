@@ -61,7 +61,7 @@ def compared(
 
 def _stored_under(store: Store) -> Callable[[str], bytes]:
     assert isinstance(store, KeyValueStore)
-    prefix = store.key(store.number(store.versions()[0].version), b"")
+    prefix = store.layout.key(store.layout.number(store.versions()[0].version), b"")
     return lambda user: prefix + hashed(user.encode())
 
 

@@ -126,7 +126,7 @@ def redis_figures(folder: Path) -> list[Figure]:
 
 def _record_key(store: Store, version: str, key: bytes) -> bytes:
     assert isinstance(store, KeyValueStore)
-    return store.key(store.number(version), hashed(key))
+    return store.layout.key(store.layout.number(version), hashed(key))
 
 
 def dynamodb_figures(folder: Path) -> list[Figure]:

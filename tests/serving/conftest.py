@@ -1,4 +1,4 @@
-"""The stores that the behavioural suite runs against: each is real, on this machine."""
+"""The stores that the behavioural suite runs against: real servers on this machine."""
 
 import uuid
 from collections.abc import Callable, Iterator

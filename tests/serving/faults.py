@@ -1,4 +1,4 @@
-"""Faults on the way to a real server: a wire that is cut or falls silent, a DynamoDB that throttles."""
+"""Faults on the way to a real server: a connection that is cut or stalls, a DynamoDB that throttles."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 
 class Wire:
-    """A TCP proxy to a port of this machine that fails after so many bytes have gone to the server."""
+    """A TCP proxy to a local port that fails after a number of bytes sent to the server."""
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
@@ -33,7 +33,7 @@ class Wire:
         self._close_all()
 
     def fail_after(self, n_bytes: float, *, silently: bool = False) -> None:
-        """Cut every connection after `n_bytes` more, or keep them open and let nothing through."""
+        """Cut every connection after `n_bytes` more; `silently` keeps them open and passes nothing on."""
         with self._lock:
             self._left, self._silent = n_bytes, silently
 
@@ -81,7 +81,7 @@ class Wire:
 
 
 class Throttle:
-    """An HTTP proxy to DynamoDB Local: refuses a share of the requests, and takes a share of the batches in part."""
+    """An HTTP proxy to DynamoDB Local: refuses a share of the requests, and takes half of a share of batch writes."""
 
     def __init__(self, to_port: int, share: float) -> None:
         self.share, self.refused, self.in_part = share, 0, 0
@@ -98,7 +98,7 @@ class Throttle:
                 owner.answer(self)
 
             def log_message(self, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
@@ -119,13 +119,13 @@ class Throttle:
                 error = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
                 self._reply(request, 400, json.dumps({"__type": error, "message": "slow down"}).encode())
                 return
-            asked = json.loads(body)
-            kept_back = {table: items[len(items) // 2 :] for table, items in asked["RequestItems"].items()}
-            asked["RequestItems"] = {t: items[: len(items) // 2] for t, items in asked["RequestItems"].items()}
-            asked["RequestItems"] = {table: items for table, items in asked["RequestItems"].items() if items}
-            body = json.dumps(asked).encode()
+            batch = json.loads(body)
+            tables = batch["RequestItems"].items()
+            kept_back = {table: items[len(items) // 2 :] for table, items in tables}
+            batch["RequestItems"] = {table: items[: len(items) // 2] for table, items in tables if len(items) > 1}
+            body = json.dumps(batch).encode()
             self.in_part += 1
-            if not asked["RequestItems"]:
+            if not batch["RequestItems"]:
                 self._reply(request, 200, json.dumps({"UnprocessedItems": kept_back}).encode())
                 return
         forward = HTTPConnection("127.0.0.1", self._to_port)

@@ -1,4 +1,4 @@
-"""Publishers in processes of their own, to be killed, and the check that a version is whole."""
+"""Publishers in their own processes, for tests that kill them, and a check that a version is complete."""
 
 import os
 import queue
@@ -13,7 +13,7 @@ from typing import Self
 from serving.snapshot.record import decode, shard_of
 from serving.stores.protocols import Store
 
-_NURSERY = """
+_FORKING_PROGRAM = """
 import os, select, sys
 from contextlib import closing
 from dataclasses import replace
@@ -39,7 +39,7 @@ print("ready", flush=True)
 children = {}
 while True:
     if select.select([sys.stdin], [], [], 0.01)[0]:
-        line = sys.stdin.readline()  # one at a time: each is answered before the next is asked for
+        line = sys.stdin.readline()  # one at a time: the next comes after the answer to this one
         if not line:
             break
         name, url, day = line.split()
@@ -57,14 +57,14 @@ while True:
 
 
 class Publishers:
-    """One process imports what publishing needs, and forks a publisher whenever one is asked for."""
+    """One process imports what publishing needs once, and forks a publisher for each `start`."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+            [sys.executable, "-c", _FORKING_PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
         )
-        self._told: dict[str, queue.Queue[int]] = {}
-        self._asking = threading.Lock()
+        self._messages: dict[str, queue.Queue[int]] = {}
+        self._request_lock = threading.Lock()
 
     def __enter__(self) -> Self:
         assert self._line() == "ready"
@@ -81,42 +81,42 @@ class Publishers:
 
     def _listen(self) -> None:
         while line := self._line():
-            what, name, number = line.split()
-            self._told[f"{what} {name}"].put(int(number))
+            event, name, number = line.split()
+            self._messages[f"{event} {name}"].put(int(number))
 
     def start(self, url: str, day: str) -> "Publisher":
         """Start publishing a night of 600 users into a store."""
         name = uuid.uuid4().hex
-        for what in ("started", "ended"):
-            self._told[f"{what} {name}"] = queue.Queue()
+        for event in ("started", "ended"):
+            self._messages[f"{event} {name}"] = queue.Queue()
         assert self._process.stdin is not None
-        with self._asking:
+        with self._request_lock:
             self._process.stdin.write(f"{name} {url} {day}\n".encode())
             self._process.stdin.flush()
-            process_id = self._told[f"started {name}"].get(timeout=60)
-        return Publisher(process_id, self._told[f"ended {name}"])
+            process_id = self._messages[f"started {name}"].get(timeout=60)
+        return Publisher(process_id, self._messages[f"ended {name}"])
 
 
 class Publisher:
-    """One publisher in a process of its own."""
+    """One publisher in its own process."""
 
     def __init__(self, process_id: int, ended: "queue.Queue[int]") -> None:
         self._process_id, self._ended = process_id, ended
 
     def wait(self) -> int:
-        """Its exit status."""
+        """Wait for its end. Return its exit status."""
         return self._ended.get(timeout=300)
 
     def kill(self) -> int:
-        """Kill it with SIGKILL, if it still runs: its exit status."""
+        """Kill it with SIGKILL if it still runs. Return its exit status."""
         with suppress(ProcessLookupError):
             os.kill(self._process_id, signal.SIGKILL)
         return self.wait()
 
 
-def whole(store: Store, of: str) -> bool:
-    """Whether every record of a version belongs to it and is whole."""
-    stored = store.open(of)
+def whole(store: Store, version: str) -> bool:
+    """Return whether a version holds as many records as users; every record must be readable and in its shard."""
+    stored = store.open(version)
     count = 0
     for shard in range(stored.manifest.n_shards):
         for key, record in stored.scan(shard):

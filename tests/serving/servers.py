@@ -1,4 +1,4 @@
-"""Real servers for the tests, on free ports of this machine: each is started once a run and ended with it."""
+"""Real servers for the tests, on free local ports: each starts once a test run and ends with it."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ INSTALL = "infra/servers.sh install"
 
 
 def free_port() -> int:
-    """A port below 50000, so that a Redis Cluster's bus (10,000 above) has one as well."""
+    """Return a free port below 50000, because a Redis Cluster's bus uses the port 10,000 above."""
     for _ in range(100):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -27,36 +27,38 @@ def free_port() -> int:
     raise RuntimeError("no free port below 50000 was found in 100 tries")
 
 
-def wait_for(ready: Callable[[], bool], what: str, process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
+def wait_for(ready: Callable[[], bool], name: str, process: subprocess.Popen[bytes], timeout_s: float = 30) -> None:
+    """Wait until `ready`; its exceptions mean not yet. Raises RuntimeError for a timeout or a process that ended."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"{what} ended with status {process.returncode} before it was ready")
+            raise RuntimeError(f"{name} ended with status {process.returncode} before it was ready")
         try:
             if ready():
                 return
-        except Exception:  # not listening yet, whatever its driver calls that
+        except Exception:  # not listening yet: each driver raises an error of its own
             time.sleep(0.05)
         time.sleep(0.02)
-    raise RuntimeError(f"{what} was not ready within {timeout_s} s")
+    raise RuntimeError(f"{name} was not ready within {timeout_s} s")
 
 
-def need(what: str | Path) -> str:
-    """The path of a tool or a file, or a visible skip; where TOPSHELF_REQUIRE_SERVERS is set, as in CI, a failure."""
-    found = what if isinstance(what, Path) and what.exists() else shutil.which(what)
-    if found is None:
+def need(tool: str | Path) -> str:
+    """Return the path of a tool or file. Without it, skip the test, or fail it if TOPSHELF_REQUIRE_SERVERS is set."""
+    path = tool if isinstance(tool, Path) and tool.exists() else shutil.which(tool)
+    if path is None:
         give_up = pytest.fail if os.environ.get("TOPSHELF_REQUIRE_SERVERS") else pytest.skip
-        give_up(f"{what} is missing: run {INSTALL}")
-    return str(found)
+        give_up(f"{tool} is missing: run {INSTALL}")
+    return str(path)
 
 
 def installed() -> Path:
-    """The folder that `infra/servers.sh install` fills."""
+    """Return the folder that `infra/servers.sh install` fills."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "topshelf"
 
 
 @contextmanager
 def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command until the block ends, then kill it; its output goes to `cwd/log`."""
     with (cwd / "log").open("ab") as log:
         process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log)
     try:
@@ -83,7 +85,7 @@ S3_KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-secret"
 
 @contextmanager
 def s3_server(folder: Path, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """VersityGW over a folder, with the bucket `topshelf`; S3_KEYS open it."""
+    """Run VersityGW over a folder, with the bucket `topshelf`, for clients with S3_KEYS."""
     tool, port = need(installed() / "bin" / f"versitygw-{VERSITYGW_VERSION}"), port or free_port()
     (folder / "buckets" / "topshelf").mkdir(parents=True, exist_ok=True)
     keys = ("--access", S3_KEYS["AWS_ACCESS_KEY_ID"], "--secret", S3_KEYS["AWS_SECRET_ACCESS_KEY"])
@@ -115,7 +117,7 @@ def redis_server(folder: Path, *options: str, port: int = 0) -> Iterator[tuple[i
 
 @contextmanager
 def redis_cluster(folder: Path) -> Iterator[int]:
-    """Three masters with all slots between them; gives one of their ports."""
+    """Run a cluster of three masters; yield the port of one."""
     import redis
 
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A shop small enough to check by hand, as the tables that one night leaves; no Spark."""
+"""The tables of one night of a shop small enough to check by hand, made without Spark."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -44,21 +44,22 @@ def items_table(n_items: int) -> pa.Table:
 
 def shelves_table(users: list[str], n_items: int, top_n: int, seed: int = 0, variant: str = "base") -> pa.Table:
     rng = np.random.default_rng(seed)
-    picks = [rng.permutation(n_items)[:top_n].tolist() for _ in users]
+    shelves = [rng.permutation(n_items)[:top_n].tolist() for _ in users]
     ids = item_ids(n_items)
-    behind = [rng.integers(-1, min(5, n_items)) for _ in range(len(users) * top_n)]
+    reason_positions = [rng.integers(-1, min(5, n_items)) for _ in range(len(users) * top_n)]
     length = min(top_n, n_items)
+    positions = [position for shelf in shelves for position in shelf]
     return pa.table(
         {
             "variant": pa.array([variant] * (len(users) * length), pa.string()),
             "user_id": pa.array([user for user in users for _ in range(length)], pa.string()),
             "rank": pa.array(list(range(1, length + 1)) * len(users), pa.int32()),
-            "item_id": pa.array([ids[position] for row in picks for position in row], pa.string()),
+            "item_id": pa.array([ids[position] for position in positions], pa.string()),
             "score": pa.array([1.0 / (rank + 1) for _ in users for rank in range(length)], pa.float64()),
-            "source": pa.array([SOURCES[p % len(SOURCES)] for row in picks for p in row], pa.string()),
-            "reason_code": pa.array([REASON_CODES[p % len(REASON_CODES)] for row in picks for p in row], pa.string()),
+            "source": pa.array([SOURCES[p % len(SOURCES)] for p in positions], pa.string()),
+            "reason_code": pa.array([REASON_CODES[p % len(REASON_CODES)] for p in positions], pa.string()),
             "reason_item_id": pa.array(
-                [None if b < 0 else ids[b] for b in behind[: len(users) * length]], pa.string()
+                [None if p < 0 else ids[p] for p in reason_positions[: len(users) * length]], pa.string()
             ),
         }
     )
@@ -76,14 +77,14 @@ def fallback_table(n_items: int) -> pa.Table:
     ):
         rows += [(shelf, key, rank, ids[p], 1.0 / rank) for rank, p in enumerate(positions, 1)]
     names = ("shelf", "shelf_key", "rank", "item_id", "score")
-    return pa.table({name: [row[at] for row in rows] for at, name in enumerate(names)})
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
 
 def exploration_table(n_items: int, seed: int = 0) -> pa.Table:
-    """Pools of all items and of home: every fourth item from the third on, half of them new; at most 200 a pool."""
+    """Return pools of all items and of `home`: every fourth item from the third on, half of them new, at most 200."""
     rng = np.random.default_rng(seed)
-    fourth = range(2, n_items, 4)
-    rows = [("", p) for p in fourth[:200]] + [("home", p) for p in fourth if p % 5 < 3][:200]
+    positions = range(2, n_items, 4)
+    rows = [("", p) for p in positions[:200]] + [("home", p) for p in positions if p % 5 < 3][:200]
     ids, count = item_ids(n_items), len(rows)
     alpha = rng.integers(1, 6, count).astype(np.float64)
     return pa.table(
@@ -117,7 +118,7 @@ def night(
     explores: bool = False,
     newcomers: Sequence[Newcomer] = (),
 ) -> NightContents:
-    """One night. `newcomers` signed up and have no shelf."""
+    """Return the contents of one night. `newcomers` signed up and have no shelf."""
     users = [f"user {number} ✓" if number % 9 == 0 else f"user-{number}" for number in range(n_users)]
     by_shard = [
         sorted((user for user in users if shard_of(user, n_shards) == shard), key=str.encode)
@@ -153,5 +154,5 @@ def night(
 
 
 def version(day: str, seed: int = 0) -> str:
-    """The version that a publish of `night(day, seed=seed)` makes."""
+    """Return the version that a publish of `night(day, seed=seed)` makes."""
     return night(day, seed=seed).version

@@ -1,1 +1,1 @@
-"""Snapshots in Redis or DynamoDB: one layout, two drivers."""
+"""Snapshots in Redis or DynamoDB: one layout of keys, two drivers."""

@@ -1,18 +1,18 @@
-"""How versions lie in a flat key-value store: the keys, the journal, and what a driver has to do.
+"""How versions lie in a flat key-value store: the keys, the journal, and what a driver does.
 
-Every key begins with the namespace. `N` is a short number given to a version when it is begun.
+Every key begins with the namespace. `N` is a short number that a version gets when it is begun.
 
 | key | value |
 | --- | --- |
 | `pointer` | the pointer, JSON |
-| `versions` | of each version its number, its count of shards and the token of its holder; the next number; JSON |
+| `versions` | for each version its number, shard count and holder's token; the next free number; JSON |
 | `N:m` | the manifest; its presence is the seal |
 | `N:f:SHARD` | the report of a shard that was loaded whole |
-| `N:k:SHARD:CHUNK` | the keys of a chunk of users, written before their records: the journal |
+| `N:k:SHARD:CHUNK` | the journal: the keys of a chunk of users, written before their records |
 | `N:b`, `N:b:NAME:CHUNK` | the blobs' sizes, JSON; their bytes |
 | `N:` and 16 bytes | one record, under the BLAKE2b hash of its key |
 
-Keys spread over all slots and partitions: none has a part that binds it to others.
+Keys spread over all slots and partitions: no part of a key keeps it beside others.
 """
 
 import hashlib
@@ -24,81 +24,95 @@ from typing import Protocol
 import msgspec
 
 from serving.snapshot.manifest import StoreError
-from serving.stores.key_value.holds import Entries, Entry
 
 LEASE_S = 10.0
-
-
-def hashed(key: bytes) -> bytes:
-    """The 16 bytes that a record is stored under."""
-    return hashlib.blake2b(key, digest_size=16).digest()
-
-
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-class KeyValues(Protocol):
-    """What a driver does. Reads see every write acknowledged before them; failures are StoreErrors."""
+class KeyValueDriver(Protocol):
+    """What a driver does. Reads see every write acknowledged before them. Every method raises StoreError."""
 
-    chunk_bytes: int  # the largest value
+    chunk_bytes: int  # the size of the largest value
 
-    def get(self, key: bytes) -> bytes | None: ...
+    def get(self, key: bytes) -> bytes | None:
+        """Return a value, or None. Waits and retries for as long as a batch job may."""
+
     def look_up(self, key: bytes) -> bytes | None:
-        """What `get` does, for an answer that waits: within a short time, or a StoreError."""
+        """Return what `get` returns, within milliseconds: for an answer that waits. Raises StoreError after that."""
 
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
-    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None: ...
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the value of each key, or None, in the order of the keys."""
+
+    def put_many(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write pairs of key and value, in any order; when it fails, some of them may be written."""
 
     def put_if(self, key: bytes, old: bytes | None, new: bytes | None) -> bool:
-        """Replace `old` (None: no value) by `new` (None: remove) in one step: whether it still stood."""
+        """Replace `old` (None: no value) by `new` (None: remove) in one step. Return whether `old` was there."""
 
     def remove_many(self, keys: Sequence[bytes], *, retired: bool = False) -> None:
-        """Remove keys at once; those of a version that left retention may last a little, for readers still on it."""
+        """Remove keys, missing ones too. `retired` keys may last a while for readers still on their version."""
 
     def close(self) -> None: ...
 
 
-def base36(number: int) -> bytes:
-    digits = ""
-    while number:
-        number, digit = divmod(number, 36)
-        digits = _DIGITS[digit] + digits
-    return digits.encode()
+class VersionEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A version's number and shard count, and its holder's token; empty for no holder."""
+
+    number: int
+    n_shards: int = 0
+    token: str = ""
+
+
+class VersionEntries(msgspec.Struct, frozen=True):
+    """The value of `versions`. It changes whole, by compare-and-set, so no version ever lacks its entry."""
+
+    next: int = 1
+    by_version: dict[str, VersionEntry] = msgspec.field(default_factory=dict, name="of")
+
+    def put(self, version: str, entry: VersionEntry) -> "VersionEntries":
+        return VersionEntries(max(self.next, entry.number + 1), self.by_version | {version: entry})
+
+    def drop(self, version: str) -> "VersionEntries":
+        return VersionEntries(self.next, {name: entry for name, entry in self.by_version.items() if name != version})
 
 
 class Layout:
-    """The keys of a namespace, and what of a version must be found by them."""
+    """The keys of one namespace, over a driver. Methods that read or write raise StoreError."""
 
-    def __init__(self, url: str, driver: KeyValues, namespace: str, lease_s: float = LEASE_S) -> None:
+    def __init__(self, url: str, driver: KeyValueDriver, namespace: str, lease_s: float = LEASE_S) -> None:
+        """Raises StoreError for an invalid namespace."""
         self.url, self.driver, self.lease_s = url, driver, lease_s
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", namespace):
             raise StoreError(f"namespace {namespace!r} in {url}: use 1 to 32 letters, digits, - and _")
         self._prefix = namespace.encode() + b":"
-        self.emptied: set[str] = set()
+        self.emptied: set[str] = set()  # versions without content: their holder removes the entry as it releases them
 
     def key(self, *parts: bytes) -> bytes:
         return self._prefix + b":".join(parts)
 
-    def entries(self) -> Entries:
-        data = self.driver.get(self.key(b"versions"))
-        return Entries() if data is None else msgspec.json.decode(data, type=Entries)
+    def entries(self) -> VersionEntries:
+        """Return the entries of all versions."""
+        return _entries(self.driver.get(self.key(b"versions")))
 
-    def change_entries(self, change: Callable[[Entries], Entries | None]) -> bool:
-        """Apply a change in one step; where it gives None, nothing is changed: whether it was."""
+    def change_entries(self, change: Callable[[VersionEntries], VersionEntries | None]) -> bool:
+        """Apply a change in one step, repeated where another process was faster. Return whether it was applied.
+
+        `change` returns None to change nothing.
+        """
         while True:
             data = self.driver.get(self.key(b"versions"))
-            new = change(Entries() if data is None else msgspec.json.decode(data, type=Entries))
-            if new is None:
+            changed = change(_entries(data))
+            if changed is None:
                 return False
-            if self.driver.put_if(self.key(b"versions"), data, msgspec.json.encode(new)):
+            if self.driver.put_if(self.key(b"versions"), data, msgspec.json.encode(changed)):
                 return True
 
     def number(self, version: str) -> bytes:
-        """The number of a version, empty for one that was never begun."""
-        return base36(self.entries().of.get(version, Entry(0)).number)
+        """Return a version's number as its keys hold it; empty for a version that was never begun."""
+        return base36(self.entries().by_version.get(version, VersionEntry(0)).number)
 
     def remove_shard(self, number: bytes, shard: int, *, retired: bool = False) -> None:
-        """Remove what its journal says was written of a shard, the journal after it."""
+        """Remove every record that the journal lists for a shard, and each part of the journal after its records."""
         name = str(shard).encode()
         for chunk in count():
             key = self.key(number, b"k", name, str(chunk).encode())
@@ -106,14 +120,34 @@ class Layout:
             if data is None:
                 break
             keys = msgspec.msgpack.decode(data, type=list[bytes])
-            self.driver.remove_many([self.key(number, hashed(owner)) for owner in keys], retired=retired)
+            self.driver.remove_many([self.key(number, hashed(record_key)) for record_key in keys], retired=retired)
             self.driver.remove_many([key], retired=retired)
         self.driver.remove_many([self.key(number, b"f", name)])
 
     def blob_sizes(self, number: bytes) -> dict[str, int]:
+        """Return the size in bytes of every blob of a version."""
         data = self.driver.get(self.key(number, b"b"))
         return {} if data is None else msgspec.json.decode(data, type=dict[str, int])
 
     def blob_keys(self, number: bytes, name: str, size: int) -> list[bytes]:
+        """Return the keys of a blob's chunks, in order."""
         chunks = range(-(-size // self.driver.chunk_bytes))
         return [self.key(number, b"b", name.encode(), str(chunk).encode()) for chunk in chunks]
+
+
+def hashed(key: bytes) -> bytes:
+    """Return the 16 bytes that a record is stored under."""
+    return hashlib.blake2b(key, digest_size=16).digest()
+
+
+def base36(number: int) -> bytes:
+    """Return a number in base 36; empty for 0."""
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return digits.encode()
+
+
+def _entries(data: bytes | None) -> VersionEntries:
+    return VersionEntries() if data is None else msgspec.json.decode(data, type=VersionEntries)

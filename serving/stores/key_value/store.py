@@ -1,81 +1,88 @@
 """Versions and a pointer over any flat key-value store: what Redis and DynamoDB share.
 
-The keys stand in `serving.stores.key_value.layout`.
+The keys are in `serving.stores.key_value.layout`.
 """
 
-import re
 import time
 
 import msgspec
 
-from serving.snapshot.manifest import SnapshotManifest, UnknownVersionError
+from serving.snapshot.manifest import SnapshotManifest, UnknownVersionError, check_version_name
 from serving.snapshot.pointer import Pointer
 from serving.stores.key_value.layout import Layout, base36
 from serving.stores.key_value.version import KeyValueLoading, KeyValueVersion
 
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+class KeyValueStore:
+    """A store (`serving.stores.protocols.Store`) over a layout and its driver."""
 
-class KeyValueStore(Layout):
-    """Versions and a pointer over a driver."""
+    def __init__(self, layout: Layout) -> None:
+        self.layout, self.url = layout, layout.url
+        self._driver = layout.driver
 
-    def begin(self, version: str, n_shards: int) -> "KeyValueLoading":
-        if not _VERSION.fullmatch(version):
-            raise UnknownVersionError(f"{version!r} is no version name; see topshelf snapshots")
-        return KeyValueLoading(self, version, n_shards)
+    def begin(self, version: str, n_shards: int) -> KeyValueLoading:
+        check_version_name(version)
+        return KeyValueLoading(self.layout, version, n_shards)
 
-    def join(self, version: str, n_shards: int) -> "KeyValueLoading":
-        return KeyValueLoading(self, version, n_shards, joins=True)
+    def join(self, version: str, n_shards: int) -> KeyValueLoading:
+        return KeyValueLoading(self.layout, version, n_shards, joins=True)
 
     def versions(self) -> list[SnapshotManifest]:
-        entries = self.entries().of
-        keys = [self.key(base36(entry.number), b"m") for entry in entries.values()]
-        found = zip(entries, self.driver.get_many(keys), strict=True)
+        entries = self.layout.entries().by_version
+        keys = [self.layout.key(base36(entry.number), b"m") for entry in entries.values()]
+        stored = zip(entries, self._driver.get_many(keys), strict=True)
         manifests = [
-            SnapshotManifest.from_json(data, f"{name} in {self.url}") for name, data in found if data is not None
+            SnapshotManifest.from_json(data, f"{name} in {self.url}") for name, data in stored if data is not None
         ]
-        return sorted(manifests, key=lambda m: (m.day, m.version))
+        return sorted(manifests, key=lambda manifest: (manifest.day, manifest.version))
 
-    def open(self, version: str) -> "KeyValueVersion":
-        number = self.number(version)
-        data = self.driver.get(self.key(number, b"m")) if number else None
+    def open(self, version: str) -> KeyValueVersion:
+        number = self.layout.number(version)
+        data = self._driver.get(self.layout.key(number, b"m")) if number else None
         if data is None:
             raise UnknownVersionError(f"{self.url} holds no version {version}; see topshelf snapshots")
-        return KeyValueVersion(self, number, SnapshotManifest.from_json(data, f"{version} in {self.url}"))
+        return KeyValueVersion(self.layout, number, SnapshotManifest.from_json(data, f"{version} in {self.url}"))
 
     def delete(self, version: str) -> None:
-        entry = self.entries().of.get(version)
+        layout, driver = self.layout, self._driver
+        entry = layout.entries().by_version.get(version)
         if entry is None:
             return
         number = base36(entry.number)
-        sealed = self.driver.get(self.key(number, b"m"))
-        if sealed is not None:  # out of sight first
-            self.driver.put_if(self.key(number, b"m"), sealed, None)
+        manifest = driver.get(layout.key(number, b"m"))
+        sealed = manifest is not None
+        if sealed:  # without its manifest nobody can open it: from here on it is unfinished
+            driver.put_if(layout.key(number, b"m"), manifest, None)
         for shard in range(entry.n_shards):
-            self.remove_shard(number, shard, retired=sealed is not None)
-        blobs = self.blob_sizes(number)
-        chunks = [key for name, size in blobs.items() for key in self.blob_keys(number, name, size)]
-        self.driver.remove_many([*chunks, self.key(number, b"b")], retired=sealed is not None)
-        self.emptied.add(version)  # its holder takes the entry away as it lets go
+            layout.remove_shard(number, shard, retired=sealed)
+        blobs = layout.blob_sizes(number)
+        chunks = [key for name, size in blobs.items() for key in layout.blob_keys(number, name, size)]
+        driver.remove_many([*chunks, layout.key(number, b"b")], retired=sealed)
+        layout.emptied.add(version)
 
     def unfinished(self) -> list[str]:
-        sealed = {m.version for m in self.versions()}
-        before = {name: entry.token for name, entry in self.entries().of.items() if name not in sealed}
-        if any(before.values()):
-            time.sleep(self.lease_s)  # a holder that lives changes its token meanwhile
-        after = self.entries().of
-        return sorted(name for name, token in before.items() if name in after and after[name].token in {"", token})
+        sealed = {manifest.version for manifest in self.versions()}
+        entries = self.layout.entries().by_version
+        tokens = {name: entry.token for name, entry in entries.items() if name not in sealed}
+        if any(tokens.values()):
+            time.sleep(self.layout.lease_s)  # a living holder changes its token meanwhile
+        after = self.layout.entries().by_version
+        return sorted(name for name, token in tokens.items() if name in after and after[name].token in {"", token})
 
     def pointer(self) -> Pointer:
-        data = self.driver.get(self.key(b"pointer"))
-        return Pointer() if data is None else msgspec.json.decode(data, type=Pointer)
+        return _pointer(self._driver.get(self.layout.key(b"pointer")))
 
     def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
-        key = self.key(b"pointer")
-        data = self.driver.get(key)
-        if (Pointer() if data is None else msgspec.json.decode(data, type=Pointer)).seq != old.seq:
+        key = self.layout.key(b"pointer")
+        data = self._driver.get(key)
+        if _pointer(data).seq != old.seq:
             return False
-        return self.driver.put_if(key, data, msgspec.json.encode(new))
+        return self._driver.put_if(key, data, msgspec.json.encode(new))
 
     def close(self) -> None:
-        self.driver.close()
+        """Close the driver's connections."""
+        self._driver.close()
+
+
+def _pointer(data: bytes | None) -> Pointer:
+    return Pointer() if data is None else msgspec.json.decode(data, type=Pointer)

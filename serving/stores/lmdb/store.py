@@ -1,18 +1,17 @@
-"""The embedded store: immutable LMDB files in a folder, opened read-only and memory-mapped by any number of workers.
+"""The embedded store: immutable LMDB files in a folder, which any number of workers map into memory read-only.
 
-    FOLDER/pointer.json                    which version is live; replaced whole under pointer.lock
-    FOLDER/versions/<version>/             manifest.json, blobs/<name>.npy, shards/<number>.mdb, files.json
-    FOLDER/loading/<version>/              the same while it is being loaded; <version>.lock is held by its loader
+    FOLDER/pointer.json                    the pointer; replaced whole under pointer.lock
+    FOLDER/versions/<version>/             manifest.json, blobs/<name>.npy, shards/<number>.mdb, files.json (sizes)
+    FOLDER/loading/<version>/              the same while it is loaded; its loader holds loading/<version>.lock
 
-A version is renamed from `loading` to `versions` in one step. Nothing in `versions` is ever written to again.
+A version is renamed from `loading` to `versions` in one step, and its files never change after that.
 """
 
 import fcntl
 import hashlib
 import os
-import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,22 +21,29 @@ import lmdb
 import msgspec
 
 from serving.snapshot.digest import RecordDigest
-from serving.snapshot.manifest import BusyVersionError, ShardReport, SnapshotManifest, StoreError, UnknownVersionError
+from serving.snapshot.manifest import (
+    BusyVersionError,
+    ShardReport,
+    SnapshotManifest,
+    StoreError,
+    UnknownVersionError,
+    check_version_name,
+)
 from serving.snapshot.pointer import Pointer
 from serving.snapshot.record import shard_of, user_of
-from serving.stores.files import locked, sync, told, write_whole
+from serving.stores.files import locked, store_errors, sync, write_whole
 from serving.stores.lmdb.version import LmdbVersion
+from serving.stores.protocols import Batch
 
-_FIRST_MAP_BYTES = 64 << 20  # doubled when full; the file itself is never larger than what is in it
+_FIRST_MAP_BYTES = 64 << 20  # doubled when full; the file is never larger than its content
 _SYNCS_AT_ONCE = 16
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_Batch = tuple[Any, Any]
 
 
 class LmdbStore:
-    """`lmdb://FOLDER`; the folder is made when something is first written."""
+    """`lmdb://FOLDER` (`serving.stores.protocols.Store`). The first write makes the folder."""
 
     def __init__(self, url: str) -> None:
+        """Raises StoreError for a URL without a folder."""
         self.url = url
         self.folder = Path(url.removeprefix("lmdb://"))
         if not url.removeprefix("lmdb://"):
@@ -53,29 +59,29 @@ class LmdbStore:
         return LmdbLoading(self.folder, version, n_shards, joins=True)
 
     def versions(self) -> list[SnapshotManifest]:
-        found = sorted((self.folder / "versions").glob("*/manifest.json"))
-        manifests = [SnapshotManifest.from_json(path.read_bytes(), str(path)) for path in found]
-        return sorted(manifests, key=lambda m: (m.day, m.version))
+        paths = sorted((self.folder / "versions").glob("*/manifest.json"))
+        manifests = [SnapshotManifest.from_json(path.read_bytes(), str(path)) for path in paths]
+        return sorted(manifests, key=lambda manifest: (manifest.day, manifest.version))
 
     def open(self, version: str) -> "LmdbVersion":
         return LmdbVersion(self._sealed(version))
 
     def delete(self, version: str) -> None:
-        with told(f"{version} in {self.url} could not be removed whole"):
+        with store_errors(f"{version} in {self.url} could not be removed whole"):
             sealed, loading = self._sealed(version), self.folder / "loading" / version
-            if sealed.exists():  # one step out of sight, then at leisure
+            if sealed.exists():  # hidden from readers in one step; removing its files may take longer
                 shutil.rmtree(loading, ignore_errors=True)
                 loading.parent.mkdir(parents=True, exist_ok=True)
                 sealed.rename(loading)
             shutil.rmtree(loading, ignore_errors=True)
 
     def unfinished(self) -> list[str]:
-        left = []
+        unfinished = []
         for path in sorted((self.folder / "loading").glob("*/")):
             with suppress(BusyVersionError):
-                os.close(_take(path.with_name(f"{path.name}.lock"), path.name))
-                left.append(path.name)
-        return left
+                os.close(_take_lock(path.with_name(f"{path.name}.lock"), path.name))
+                unfinished.append(path.name)
+        return unfinished
 
     def pointer(self) -> Pointer:
         path = self.folder / "pointer.json"
@@ -87,24 +93,29 @@ class LmdbStore:
             raise StoreError(f"{path} cannot be read: {error}; mend it, or topshelf promote VERSION") from error
 
     def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
-        with told(f"the pointer in {self.url} could not be moved"), locked(self.folder / "pointer.lock"):
+        with store_errors(f"the pointer in {self.url} could not be moved"), locked(self.folder / "pointer.lock"):
             if self.pointer().seq != old.seq:
                 return False
             write_whole(self.folder / "pointer.json", msgspec.json.encode(new))
             return True
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is held open."""
 
 
 def _checked(version: str) -> str:
-    if not _VERSION.fullmatch(version) or version.endswith(".lock"):
+    """Return the name of a version. Raises UnknownVersionError for an invalid one; a lock file's is invalid too."""
+    check_version_name(version)
+    if version.endswith(".lock"):
         raise UnknownVersionError(f"{version!r} is no version name; see topshelf snapshots")
     return version
 
 
-def _take(path: Path, version: str) -> int:
-    """Hold a lock file; the hold ends with the process, however that ends. Raises BusyVersionError."""
+def _take_lock(path: Path, version: str) -> int:
+    """Lock a file and return its descriptor. The lock ends with the process, even a killed one.
+
+    Raises BusyVersionError where another process holds it.
+    """
     while True:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         try:
@@ -115,47 +126,48 @@ def _take(path: Path, version: str) -> int:
         with suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
-        os.close(descriptor)  # its holder removed the file between our open and our lock
+        os.close(descriptor)  # its holder removed the file between the open and the lock
 
 
 def _must_be_held(path: Path, version: str) -> None:
+    """Raise StoreError where no process holds the lock."""
     with suppress(BusyVersionError):
-        os.close(_take(path, version))
-        raise StoreError(f"no process holds {version}; run the publish again, it goes on from here")
+        os.close(_take_lock(path, version))
+        raise StoreError(f"no process holds {version}; run the publish again, it continues from here")
 
 
 class LmdbLoading:
-    """A version held: being loaded into files of its own, or sealed already."""
+    """A held version (`serving.stores.protocols.Loading`): being loaded into files, or sealed already."""
 
     def __init__(self, folder: Path, version: str, n_shards: int, *, joins: bool = False) -> None:
         self._folder, self._version, self._n_shards = folder, _checked(version), n_shards
         self._path = folder / "loading" / version
         self._lock_path = folder / "loading" / f"{version}.lock"
         self.finished: dict[int, ShardReport] = {}
-        with told(f"{self._path} could not be made"):
+        with store_errors(f"{self._path} could not be made"):
             self._lock_path.parent.mkdir(parents=True, exist_ok=True)
             self._lock: int | None = None
             if joins:
                 _must_be_held(self._lock_path, version)
             else:
-                self._lock = _take(self._lock_path, version)
+                self._lock = _take_lock(self._lock_path, version)
             self.sealed = (folder / "versions" / version / "manifest.json").exists()
         for path in (self._path / "shards").glob("*.json"):
-            shard, total = path.stem.split("-of-")
-            if int(total) == n_shards:
+            shard, of_shards = path.stem.split("-of-")
+            if int(of_shards) == n_shards:
                 self.finished[int(shard)] = msgspec.json.decode(path.read_bytes(), type=ShardReport)
 
-    def _folder_of(self, kind: str) -> Path:
+    def _writable_folder(self, name: str) -> Path:
         if self.sealed:
             raise StoreError(f"{self._version} is sealed; a sealed version never changes")
-        path = self._path / kind
+        path = self._path / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def write_shard(self, shard: int, batches: Iterable[_Batch]) -> ShardReport:
-        """Append sorted keys; every full shard is synced before it counts as finished."""
-        with told(f"shard {shard} of {self._version} could not be written to {self._path}"):
-            target = self._folder_of("shards") / f"{shard:05d}.mdb"
+    def write_shard(self, shard: int, batches: Iterable[Batch]) -> ShardReport:
+        """Write a shard's file, and its report once the file is on the disk: only then it counts as finished."""
+        with store_errors(f"shard {shard} of {self._version} could not be written to {self._path}"):
+            target = self._writable_folder("shards") / f"{shard:05d}.mdb"
             report = target.with_name(f"{shard:05d}-of-{self._n_shards}.json")
             report.unlink(missing_ok=True)
             target.unlink(missing_ok=True)
@@ -164,19 +176,21 @@ class LmdbLoading:
         return result
 
     def write_blob(self, name: str, data: bytes) -> str:
-        with told(f"blob {name} of {self._version} could not be written to {self._path}"):
-            write_whole(self._folder_of("blobs") / f"{name}.npy", data, lasting=False)  # `seal` waits for all
+        with store_errors(f"blob {name} of {self._version} could not be written to {self._path}"):
+            write_whole(
+                self._writable_folder("blobs") / f"{name}.npy", data, lasting=False
+            )  # `seal` waits for all files
         return hashlib.sha256(data).hexdigest()
 
     def seal(self, manifest: SnapshotManifest) -> None:
-        with told(f"{self._version} could not be sealed in {self._path}"):
-            for report in self._folder_of("shards").glob("*.json"):
+        with store_errors(f"{self._version} could not be sealed in {self._path}"):
+            for report in self._writable_folder("shards").glob("*.json"):
                 report.unlink()
             files = sorted(path for path in self._path.glob("*/*") if path.suffix in {".mdb", ".npy"})
             sizes = {str(path.relative_to(self._path)): path.stat().st_size for path in files}
             for path in files:
                 path.chmod(0o444)
-            with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:  # a file system joins what is waited for together
+            with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:  # a file system combines waits that run side by side
                 list(pool.map(sync, [*files, *self._path.glob("*/")]))
             write_whole(self._path / "files.json", msgspec.json.encode(sizes))
             write_whole(self._path / "manifest.json", manifest.to_json())
@@ -198,7 +212,7 @@ class LmdbLoading:
             self._lock = None
 
 
-def _write_lmdb(path: Path, shard: int, n_shards: int, batches: Iterable[_Batch]) -> ShardReport:
+def _write_lmdb(path: Path, shard: int, n_shards: int, batches: Iterable[Batch]) -> ShardReport:
     digest, largest, last = RecordDigest(), 0, b""
     env = lmdb.open(
         str(path), subdir=False, map_size=_FIRST_MAP_BYTES, lock=False, sync=False, metasync=False, readahead=False
@@ -208,7 +222,7 @@ def _write_lmdb(path: Path, shard: int, n_shards: int, batches: Iterable[_Batch]
             if not keys:
                 continue
             if keys[0] <= last and last:
-                raise StoreError(f"shard {shard}: key {keys[0]!r} comes after {last!r}; shards are written sorted")
+                raise StoreError(f"shard {shard}: key {keys[0]!r} comes after {last!r}; sort them by their bytes")
             if shard_of(user_of(keys[0]), n_shards) != shard:
                 raise StoreError(f"key {keys[0]!r} does not belong to shard {shard} of {n_shards}")
             _append(env, keys, records)
@@ -220,7 +234,8 @@ def _write_lmdb(path: Path, shard: int, n_shards: int, batches: Iterable[_Batch]
     return ShardReport(digest.count, digest.bytes, digest.hexdigest(), largest)
 
 
-def _append(env: Any, keys: Any, records: Any) -> None:
+def _append(env: Any, keys: Sequence[bytes], records: Sequence[bytes]) -> None:
+    """Append keys and records in one transaction. Raises StoreError for keys that do not ascend."""
     while True:
         try:
             with env.begin(write=True) as txn:
@@ -229,7 +244,7 @@ def _append(env: Any, keys: Any, records: Any) -> None:
             env.set_mapsize(env.info()["map_size"] * 2)
             continue
         except lmdb.KeyExistsError as error:
-            raise StoreError("keys of a shard must rise, each once; sort them by their bytes") from error
+            raise StoreError("keys of a shard must ascend, each once; sort them by their bytes") from error
         if added != len(keys):
-            raise StoreError("keys of a shard must rise, each once; sort them by their bytes")
+            raise StoreError("keys of a shard must ascend, each once; sort them by their bytes")
         return

@@ -1,4 +1,4 @@
-"""A sealed version of the LMDB store, open for reading: every shard mapped, shared by a process's threads."""
+"""A sealed version of the LMDB store, open for reading. A process's threads share its mapped files."""
 
 import mmap
 import threading
@@ -11,18 +11,21 @@ import msgspec
 
 from serving.snapshot.manifest import SnapshotManifest, UnknownVersionError
 from serving.snapshot.record import shard_of, user_of
-from serving.stores.files import told
+from serving.stores.files import store_errors
 
 
 class _SharedFiles:
-    """LMDB allows a file to be open once in a process; versions opened twice share it."""
+    """The open files of this process. LMDB allows each to be open once, so a version opened twice shares them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int], tuple[Any, Any, int]] = {}
 
     def take(self, path: Path) -> tuple[Any, Callable[[], None]]:
-        """A read transaction that stays open (the file never changes), and what gives it back."""
+        """Return a read transaction on a file, and a function that gives it back.
+
+        The transaction may stay open, because the file never changes.
+        """
         stat = path.stat()
         key = (stat.st_dev, stat.st_ino)
         with self._lock:
@@ -48,9 +51,10 @@ _FILES = _SharedFiles()
 
 
 class LmdbVersion:
-    """A sealed version: every shard mapped, blobs mapped when asked for."""
+    """A sealed version (`serving.stores.protocols.StoredVersion`): all shards mapped, blobs mapped by `blob`."""
 
     def __init__(self, path: Path) -> None:
+        """Raises UnknownVersionError, and StoreError for a file that is missing or not of its sealed size."""
         self._path, self._close = path, list[Callable[[], None]]()
         try:
             data = (path / "manifest.json").read_bytes()
@@ -59,11 +63,11 @@ class LmdbVersion:
                 f"{path.parent.parent} holds no version {path.name}; see topshelf snapshots"
             ) from error
         self.manifest = SnapshotManifest.from_json(data, str(path / "manifest.json"))
-        with told(f"{path} is not whole", "promote another version and publish this night again"):
+        with store_errors(f"{path} is not complete", "promote another version and publish this night again"):
             sizes: dict[str, int] = msgspec.json.decode((path / "files.json").read_bytes(), type=dict[str, int])
             for name, size in sizes.items():
-                if (path / name).stat().st_size != size:  # reading a cut mapping would end the process
-                    raise OSError(f"{name} has {(path / name).stat().st_size} bytes and not {size}")
+                if (path / name).stat().st_size != size:  # reading beyond a cut file's end would kill the process
+                    raise OSError(f"{name} has {(path / name).stat().st_size} bytes, not {size}")
             self._txns = []
             for shard in range(self.manifest.n_shards):
                 txn, give_back = _FILES.take(path / "shards" / f"{shard:05d}.mdb")
@@ -79,17 +83,18 @@ class LmdbVersion:
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return [self.get(key) for key in keys]
 
-    look_up = get  # a mapped page: nothing to wait for
+    look_up = get  # memory is mapped: there is no network to wait for
 
     def scan(self, shard: int) -> Iterator[tuple[bytes, bytes]]:
         return iter(self._txns[shard].cursor())
 
     def blob(self, name: str) -> memoryview:
         path = self._path / "blobs" / f"{name}.npy"
-        what = f"blob {name} of {self.manifest.version} cannot be read"
-        with told(what, "publish the night again"), path.open("rb") as file:
+        failure = f"blob {name} of {self.manifest.version} cannot be read"
+        with store_errors(failure, "publish the night again"), path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
 
     def close(self) -> None:
+        """Give the files back; each is unmapped when no version in the process uses it any more."""
         while self._close:
             self._close.pop()()

@@ -18,7 +18,9 @@ from serving.shelf.item_state import LiveItems
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
 from serving.shelf.request import Policy, ShelfRequest
 from serving.shelf.snapshot import Snapshot
+from serving.snapshot.record import record_key
 from serving.stores import open_store
+from serving.stores.protocols import StoredVersion
 from tests.serving.small_shop import night
 
 N_ITEMS = 100
@@ -234,26 +236,39 @@ def test_a_stored_shelf_that_repeats_an_item_is_answered_without_the_repeat(tmp_
             assert len(set(filled.positions)) == len(filled.positions) == limit
 
 
-def test_a_record_that_was_altered_is_said_to_be_unreadable_and_the_answer_is_full(
-    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = snapshot.packed("user-3").record  # type: ignore[union-attr]
-    rng, told = np.random.default_rng(5), set()
-    for _ in range(300):
-        altered = bytearray(record)
-        for place in rng.integers(0, len(altered), 3):
-            altered[place] = rng.integers(256)
-        monkeypatch.setattr(snapshot._stored, "look_up", lambda _, data=bytes(altered): data)
-        snapshot.packed.cache_clear()
-        filled = fill_shelf(snapshot, LiveItems(snapshot), ShelfRequest(user_id="user-3", limit=30))
-        assert len(set(filled.positions)) == 30
-        assert all(
-            snapshot.reason(*why)
-            for why in zip(filled.reasons, filled.positions, filled.reason_positions, strict=True)
-        )
-        told.update(filled.degraded)
-    snapshot.packed.cache_clear()
-    assert told == {"record_unreadable", "record_newer"}
+class OneRecord:
+    """A stored version that answers every look-up with one record."""
+
+    def __init__(self, stored: StoredVersion) -> None:
+        self._stored = stored
+        self.record: bytes | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stored, name)
+
+    def look_up(self, key: bytes) -> bytes | None:
+        return self.record
+
+
+def test_an_answer_over_an_altered_record_is_full_and_marked_as_degraded(tmp_path: Path) -> None:
+    rng, degraded = np.random.default_rng(5), set()
+    with closing(open_store(f"lmdb://{tmp_path}/store")) as store:
+        publish(night(n_items=N_ITEMS, explores=True), store)
+        stored = OneRecord(store.open(str(store.pointer().live)))
+        snapshot, record = Snapshot(stored), stored.get(record_key("user-3"))
+        for number in range(300):
+            altered = bytearray(record)
+            for place in rng.integers(0, len(altered), 3):
+                altered[place] = rng.integers(256)
+            stored.record = bytes(altered)
+            filled = fill_shelf(snapshot, LiveItems(snapshot), ShelfRequest(user_id=f"user-3-{number}", limit=30))
+            assert len(set(filled.positions)) == 30
+            assert all(
+                snapshot.reason(*why)
+                for why in zip(filled.reasons, filled.positions, filled.reason_positions, strict=True)
+            )
+            degraded.update(filled.degraded)
+    assert degraded == {"record_unreadable", "record_newer"}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7])

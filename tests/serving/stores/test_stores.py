@@ -185,7 +185,7 @@ def test_a_shard_that_died_half_way_does_not_count_as_finished_and_leaves_no_sta
     assert all(stored.get(key) == few.get(key) for key in records_of(V1))
 
 
-def test_keys_that_do_not_rise_are_refused(open_any: OpenStore) -> None:
+def test_keys_that_do_not_ascend_are_refused(open_any: OpenStore) -> None:
     (first, *_) = batches(records_of(V1), 0)
     with open_any().begin(V1, N_SHARDS) as loading, pytest.raises(StoreError, match="sort"):
         loading.write_shard(0, [first, first])

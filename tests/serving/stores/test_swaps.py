@@ -15,9 +15,9 @@ from jobs.publishing import versions
 from jobs.publishing.publish import publish
 from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
-from serving.stores.key_value.dynamodb import DynamoDbKeyValues
+from serving.stores.key_value.dynamodb import DynamoDbDriver
 from serving.stores.key_value.layout import base36
-from serving.stores.key_value.redis import RedisKeyValues
+from serving.stores.key_value.redis import RedisDriver
 from serving.stores.key_value.store import KeyValueStore
 from serving.stores.lmdb.store import LmdbStore
 from serving.stores.protocols import Store
@@ -88,24 +88,25 @@ def left_over(store: Store) -> list[str]:
     if isinstance(store, LmdbStore):
         return [str(path) for path in (store.folder / "loading").iterdir()]
     assert isinstance(store, KeyValueStore)
-    known = {store.key(b"pointer"), store.key(b"versions")}
-    numbers = {store.key(base36(entry.number), b"") for entry in store.entries().of.values()}
-    prefix = store.key(b"")
+    layout = store.layout
+    known = {layout.key(b"pointer"), layout.key(b"versions")}
+    numbers = {layout.key(base36(entry.number), b"") for entry in layout.entries().by_version.values()}
+    prefix = layout.key(b"")
     keys = list(all_keys(store, prefix))
     return [repr(key) for key in keys if key not in known and not any(key.startswith(number) for number in numbers)]
 
 
 def all_keys(store: KeyValueStore, prefix: bytes) -> Iterator[bytes]:
     """Every key of a namespace that does not run out by itself."""
-    driver = store.driver
-    if isinstance(driver, RedisKeyValues):
-        with driver._client() as client:
+    driver = store.layout.driver
+    if isinstance(driver, RedisDriver):
+        with driver.client() as client:
             for key in client.scan_iter(match=prefix + b"*", count=10_000):
                 if client.ttl(key) == -1:
                     yield key
     else:
-        assert isinstance(driver, DynamoDbKeyValues)
-        with driver._client() as client:
+        assert isinstance(driver, DynamoDbDriver)
+        with driver.client() as client:
             for page in client.get_paginator("scan").paginate(TableName="topshelf", ProjectionExpression="k"):
                 yield from (
                     bytes(item["k"]["B"]) for item in page["Items"] if bytes(item["k"]["B"]).startswith(prefix)
