@@ -62,7 +62,7 @@ def kill_publishers(publishers: Publishers, url: str, chain: int) -> int:
         assert publishers.start(url, D1).wait() == 0
         takes_s = time.monotonic() - began
         if isinstance(store, KeyValueStore):
-            takes_s += 1 + store.lease_s  # the hold of one that was killed runs out first
+            takes_s += 1 + store.layout.lease_s  # the hold of one that was killed runs out first
         for _ in range(KILLS // CHAINS):
             live = str(store.pointer().live)
             tonight = days[days.index(live[:10]) + 1]
