@@ -56,12 +56,14 @@ def answers_during(server: Server, fault: Callable[[], None], seconds: float = 2
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(ASKERS)]
     for thread in threads:
         thread.start()
-    time.sleep(1)
-    fault()
-    time.sleep(seconds)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        time.sleep(1)
+        fault()
+        time.sleep(seconds)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     return sum(counts_by_asker, Counter())
 
 
@@ -86,7 +88,7 @@ def test_workers_killed_one_after_another(tmp_path: Path) -> None:
             for pid in server.workers():
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
-                assert within(10, lambda: server.has_replaced(killed))
+                assert within(60, lambda: server.has_replaced(killed))
 
         report("kill -9 of both workers, one after another", answers_during(server, kill, 3))
         assert len(killed) == 2
