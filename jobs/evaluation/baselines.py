@@ -30,7 +30,8 @@ KNN_MAX_PRODUCTS = 10**10
 ALS_FACTORS, ALS_ALPHA, ALS_REGULARIZATION, ALS_ITERATIONS = 128, 10.0, 5.0, 15
 ALS_MAX_PAIRS = 10**7
 """ALS alone takes about two minutes of a core from this many pairs of user and item."""
-_SCORES_A_BLOCK = 1 << 23
+SCORES_PER_BLOCK = 1 << 23
+"""Users are scored in blocks of about this many scores: 64 MB."""
 
 Scorer = Callable[[npt.NDArray[np.int64]], Values]
 
@@ -178,7 +179,7 @@ def _lists(
 ) -> Positions:
     seen_ordered = sparse.csr_matrix(seen[:, history.order])
     blocks = []
-    step = max(1, _SCORES_A_BLOCK // max(len(history.order), 1))
+    step = max(1, SCORES_PER_BLOCK // max(len(history.order), 1))
     for start in range(0, len(rows), step):
         block = slice(start, start + step)
         best = best_lists(scorer(rows[block]), seen_ordered[block].toarray() != 0, k)

@@ -1,4 +1,4 @@
 """The page of a night.
 
-Reads `marts/`, the ranker's manifest and the store. Writes `marts/evaluation/ds=DAY/report.html`.
+Reads `marts/`, the ranker's manifest and the store. Writes `runs/ds=DAY/report.html`.
 """

@@ -16,6 +16,7 @@ from jobs.lake.evaluations import KINDS, Holdout, KindMetrics, Metrics, Publishe
 from jobs.lake.lake import Lake
 from jobs.lake.tables import ITEM, RANKER, TOP_N, USER
 from jobs.numeric.list_metrics import K
+from jobs.ranking.ranker_metrics import RankerMetrics
 from serving.snapshot.manifest import SnapshotManifest
 from serving.stores import open_store
 
@@ -61,37 +62,6 @@ class NightNdcg:
     """The highest of the baselines, for each kind."""
 
 
-class TrainedHead(msgspec.Struct, frozen=True):
-    """What the ranker's manifest says of one head."""
-
-    label: str
-    population: str
-    examples: int
-    positives: int
-    as_of: list[date] = []
-    """Days of the training windows, newest first."""
-
-
-class RankerFacts(msgspec.Struct, frozen=True):
-    """What the ranker's manifest says of the value's formula and of its heads."""
-
-    orders_by: str
-    value: dict[str, str]
-    """The terms that are added up to the value."""
-    heads: dict[str, TrainedHead]
-    left_out: dict[str, str]
-    """Why a head was not trained, by its name."""
-    calibrated_on: str
-
-    @property
-    def trained_on(self) -> str:
-        """The training windows in words; empty without heads."""
-        days = next((head.as_of for head in self.heads.values()), [])
-        if len(days) > 1:
-            return f"{len(days)} windows, as of {max(days)} (newest) back to {min(days)}"
-        return f"one window, as of {days[0]}" if days else ""
-
-
 @dataclass(frozen=True)
 class ReportFacts:
     """What the report of one night shows; a part is None or empty if there is nothing to show."""
@@ -101,7 +71,7 @@ class ReportFacts:
     live: bool = False
     holdout: Holdout | None = None
     published: Published | None = None
-    ranker: RankerFacts | None = None
+    ranker: RankerMetrics | None = None
     nights: list[NightNdcg] = field(default_factory=list)
     shelves: list[ExampleShelf] = field(default_factory=list)
     source_share: dict[str, float] = field(default_factory=dict)
@@ -135,13 +105,22 @@ def report_facts(lake: Lake, ds: date, store_url: str) -> ReportFacts:
     )
 
 
-def _ranker(lake: Lake, ds: date) -> RankerFacts | None:
-    """Return what the night's ranker says of itself; None if there is none or an earlier version wrote it."""
+def _ranker(lake: Lake, ds: date) -> RankerMetrics | None:
+    """Return the metrics of the night's ranker; None if there is none or an earlier version wrote other fields."""
     manifest = lake.find_manifest(RANKER, ds)
     try:
-        return None if manifest is None else msgspec.convert(manifest.metrics, RankerFacts)
+        metrics = msgspec.convert(manifest.metrics, RankerMetrics) if manifest else None
     except msgspec.ValidationError:
         return None
+    return metrics if metrics and metrics.orders_by else None
+
+
+def trained_on(ranker: RankerMetrics) -> str:
+    """Return the training windows of the ranker's heads in words; empty without heads."""
+    days = next((head.as_of for head in ranker.heads.values()), [])
+    if len(days) > 1:
+        return f"{len(days)} windows, as of {max(days)} (newest) back to {min(days)}"
+    return f"one window, as of {days[0]}" if days else ""
 
 
 def _snapshot(store_url: str, ds: date) -> tuple[SnapshotManifest | None, bool]:

@@ -13,7 +13,7 @@ import jinja2
 from jobs.lake.lake import Lake
 from jobs.numeric.list_metrics import K
 from jobs.reporting.console import print_facts
-from jobs.reporting.facts import ReportFacts, report_facts, worst_gap
+from jobs.reporting.facts import ReportFacts, report_facts, trained_on, worst_gap
 from jobs.reporting.plots import alone_plot, diversity_plot, nights_plot, reliability_plot, sources_plot
 
 TEMPLATE = "report.html.jinja"
@@ -39,6 +39,7 @@ def page(facts: ReportFacts) -> str:
         facts=facts,
         holdout=facts.holdout,
         published=facts.published,
+        trained_on=trained_on(facts.ranker) if facts.ranker else "",
         plots=_plots(facts),
         k=K,
         gaps={name: worst_gap(head) for name, head in heads.items()},

@@ -164,7 +164,7 @@ def test_items_without_an_event_stand_behind_and_do_not_count_towards_the_size_o
 
 def test_blocks_of_users_make_no_difference(shop, monkeypatch):
     whole, _ = baseline_lists(*shop)
-    monkeypatch.setattr(jobs.evaluation.baselines, "_SCORES_A_BLOCK", 70)
+    monkeypatch.setattr(jobs.evaluation.baselines, "SCORES_PER_BLOCK", 70)
 
     for name, lists in baseline_lists(*shop)[0].items():
         np.testing.assert_array_equal(lists, whole[name])

@@ -23,8 +23,9 @@ from jobs.lake.evaluations import (
     SourceShares,
     UserSegment,
 )
+from jobs.ranking.ranker_metrics import HeadFacts, RankerMetrics
 from jobs.reporting.console import print_facts
-from jobs.reporting.facts import ExampleShelf, NightNdcg, RankerFacts, ReportFacts, ShelfRow, TrainedHead, worst_gap
+from jobs.reporting.facts import ExampleShelf, NightNdcg, ReportFacts, ShelfRow, worst_gap
 from jobs.reporting.plots import alone_plot, diversity_plot, nights_plot, reliability_plot, sources_plot, wilson
 from jobs.reporting.report import page
 from serving.snapshot.manifest import GateResult
@@ -96,7 +97,18 @@ NIGHTS = [
 ]
 ROW = ShelfRow(1, "Tea <b>pot</b>", "home", "4.50", score=0.12, source="als", reason="bought")
 WINDOW_DAYS = [date(2026, 1, 11), date(2025, 12, 28), date(2025, 12, 14)]
-PURCHASE = TrainedHead("bought", "candidates", examples=5_000, positives=90, as_of=WINDOW_DAYS)
+PURCHASE = HeadFacts(
+    population="candidates",
+    label="bought",
+    horizon_days=14,
+    as_of=WINDOW_DAYS,
+    examples=5_000,
+    positives=90,
+    negative_share=0.15,
+    curve=None,
+    places=[],
+    strongest_features=["als"],
+)
 FACTS = ReportFacts(
     ds=DAY,
     snapshot=Snapshot(
@@ -115,7 +127,8 @@ FACTS = ReportFacts(
     live=False,
     holdout=HOLDOUT,
     published=PUBLISHED,
-    ranker=RankerFacts(
+    ranker=RankerMetrics(
+        model_version="m1",
         orders_by="heads",
         value={"purchase": "1 x purchase", "revenue": "0.02 x purchase x spend"},
         heads={"purchase": PURCHASE},
