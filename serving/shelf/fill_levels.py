@@ -6,7 +6,7 @@ catalogue, or of the requested category, by popularity. So an answer is short on
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ _FIRST_POSTINGS = 1_024  # length of the first piece of the postings; each furth
 SOURCE = {name: code for code, name in enumerate(SOURCES)}
 REASON = {name: code for code, name in enumerate(REASON_CODES)}
 
-Positions = NDArray[np.integer[Any]]
+Positions = NDArray[np.integer]
 
 
 class Level(NamedTuple):
@@ -35,7 +35,7 @@ class Level(NamedTuple):
     source: int
     reason: int
     positions: Positions
-    scores: NDArray[np.floating[Any]] | None = None
+    scores: NDArray[np.floating] | None = None
     most: int = UNLIMITED
     chosen: NDArray[np.bool_] | None = None  # which items come from a category that the user chose
 

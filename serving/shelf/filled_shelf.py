@@ -6,8 +6,6 @@ rows = Filters(prices=(0, 1000)).eligible(snapshot, live, level.positions).nonze
 level_items(level, rows, len(rows)).move_to(filled, 20, taken)
 """
 
-from typing import Any
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +84,7 @@ class LevelItems(msgspec.Struct):
         return count
 
 
-def level_items(level: Level, rows: NDArray[np.integer[Any]], eligible: int) -> LevelItems:
+def level_items(level: Level, rows: NDArray[np.integer], eligible: int) -> LevelItems:
     """Return the named rows of a level; `eligible` is the count of its eligible items."""
     count = len(rows)
     reasons = [level.reason] * count

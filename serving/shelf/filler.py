@@ -1,7 +1,6 @@
 """Fill a shelf level by level, with the adjustments for the user's last actions (`serving.shelf.reorder`)."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,11 +112,9 @@ class ShelfFiller:
         most = 2 * self._request.limit + len(self.taken) + len(self._skipped) + len(self._steps)
         return level_items(level, self._ordered(level.positions, mask, most), int(np.count_nonzero(mask)))
 
-    def _ordered(
-        self, positions: NDArray[np.integer[Any]], mask: NDArray[np.bool_], most: int
-    ) -> NDArray[np.integer[Any]]:
+    def _ordered(self, positions: NDArray[np.integer], mask: NDArray[np.bool_], most: int) -> NDArray[np.integer]:
         """Return rows of the first `most` eligible items: without skipped ones, and with seen ones moved back."""
-        rows: NDArray[np.integer[Any]] = mask.nonzero()[0][:most]
+        rows: NDArray[np.integer] = mask.nonzero()[0][:most]
         if not self._skipped and not self._steps:
             return rows
         candidates = positions[rows].tolist()

@@ -4,7 +4,7 @@ from serving.shelf.filters import Filters
 mask = Filters(prices=(0, 1000)).eligible(snapshot, live, positions)
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -28,9 +28,7 @@ class Filters(msgspec.Struct, frozen=True, gc=False):
     prices: tuple[int, int] | None = None
     nodes: tuple[int, int] | None = None  # rows of the snapshot's `categories`
 
-    def eligible(
-        self, snapshot: Snapshot, live: LiveColumns, positions: NDArray[np.integer[Any]]
-    ) -> NDArray[np.bool_]:
+    def eligible(self, snapshot: Snapshot, live: LiveColumns, positions: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return which of these items may be shown now: [positions]. An unknown price passes no price filter."""
         mask: NDArray[np.bool_] = live.servable[positions]
         if self.prices is not None:
