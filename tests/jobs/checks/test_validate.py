@@ -194,7 +194,7 @@ def test_a_large_table_is_judged_on_spark_and_a_small_one_without_and_both_find_
 
 def test_a_small_table_that_passes_its_checks_needs_no_spark(spark, lake, monkeypatch):
     lake.write(items(spark, ("mug", 5), ("cup", 3)), ITEMS, DAY, inputs={})
-    monkeypatch.setattr(validation, "session", lambda: pytest.fail("Spark was asked for"))
+    monkeypatch.setattr(validation, "session", lambda: pytest.fail("Spark was started"))
     assert validate(lake, [ITEMS], DAY).failures == []
 
 

@@ -81,13 +81,13 @@ def test_the_four_formats_stage_the_same_rows_and_odd_ids_survive_byte_exact(lan
     land("events", f"{D4}", "a.parquet", [typed(row) for row in rows(D4)])
     run(D4)
     for day in (D1, D2, D3, D4):
-        found = staged(lake, "interactions", day)
-        assert [row["item_id"] for row in found] == ODD_IDS
-        assert [row["user_id"] for row in found] == ODD_IDS
-        assert [(row["quantity"], row["unit_price_minor"], row["value"]) for row in found] == [
+        staged_rows = staged(lake, "interactions", day)
+        assert [row["item_id"] for row in staged_rows] == ODD_IDS
+        assert [row["user_id"] for row in staged_rows] == ODD_IDS
+        assert [(row["quantity"], row["unit_price_minor"], row["value"]) for row in staged_rows] == [
             (n + 1, n * 100 + 50, n + 0.25) for n in range(len(ODD_IDS))
         ]
-        assert {row["event_date"] for row in found} == {day}
+        assert {row["event_date"] for row in staged_rows} == {day}
 
 
 def test_csv_columns_go_by_the_name_in_the_header_and_never_by_their_place(land, lake, run):
@@ -98,8 +98,10 @@ def test_csv_columns_go_by_the_name_in_the_header_and_never_by_their_place(land,
     summary = run(D1)
     assert {(row["user_id"], row["item_id"]) for row in staged(lake, "interactions")} == {("u1", "i1"), ("u2", "i2")}
     assert "events: colour in 1 of 2 files" in summary.unknown
+    assert "passed over events: colour in 1 of 2 files" in summary.lines()
     assert any("quantity" in line and line.startswith("events:") for line in summary.without)
     assert "exposures: no folder has landed" in summary.without
+    assert "without exposures: no folder has landed" in summary.lines()
 
 
 def test_csv_of_spreadsheets_and_of_windows_is_read(land, lake, run):
@@ -110,9 +112,11 @@ def test_csv_of_spreadsheets_and_of_windows_is_read(land, lake, run):
     ]
     land("events", f"{D1}", "a.csv", "\r\n".join(lines) + "\r\n")
     run(D1)
-    found = sorted((row["item_id"], row["page"], f"{row['ts']:%Y-%m-%d}") for row in staged(lake, "interactions"))
+    staged_rows = sorted(
+        (row["item_id"], row["page"], f"{row['ts']:%Y-%m-%d}") for row in staged(lake, "interactions")
+    )
     # In a file of Windows lines, a break within a field is read as a plain one.
-    assert found == [("i1", "a\nb", "2026-01-01"), ('i2 5" wide', None, "2026-01-01")]
+    assert staged_rows == [("i1", "a\nb", "2026-01-01"), ('i2 5" wide', None, "2026-01-01")]
 
 
 def test_prices_reach_minor_units_exactly_and_half_up(land, lake, run):
@@ -130,8 +134,8 @@ def test_prices_reach_minor_units_exactly_and_half_up(land, lake, run):
     land("items", f"{D1}", "b.parquet", floats)
     land("events", f"{D1}")
     run(D1)
-    found = {row["item_id"]: row["price_minor"] for row in staged(lake, "items")}
-    assert found == prices | {"float 1.005": 101, "float 0.29": 29}
+    staged_rows = {row["item_id"]: row["price_minor"] for row in staged(lake, "items")}
+    assert staged_rows == prices | {"float 1.005": 101, "float 0.29": 29}
 
 
 def test_times_with_or_without_a_zone_are_utc_to_the_microsecond(land, lake, run):
@@ -145,8 +149,8 @@ def test_times_with_or_without_a_zone_are_utc_to_the_microsecond(land, lake, run
     }  # fmt: skip
     land("events", f"{D1}", "a.csv", csv_text([event(event_id=text, ts=text) for text in texts]))
     run(D1)
-    found = {row["event_id"]: f"{row['ts']:%H:%M:%S.%f}" for row in staged(lake, "interactions")}
-    assert found == {text: (told + ".000000")[:15] for text, told in texts.items()}
+    staged_rows = {row["event_id"]: f"{row['ts']:%H:%M:%S.%f}" for row in staged(lake, "interactions")}
+    assert staged_rows == {text: (time + ".000000")[:15] for text, time in texts.items()}
 
 
 def test_parquet_times_of_every_unit_are_read_with_or_without_a_zone(land, lake, run):
@@ -156,9 +160,9 @@ def test_parquet_times_of_every_unit_are_read_with_or_without_a_zone(land, lake,
             columns = {"user_id": ["u"], "item_id": [f"{unit} {zone}"], "event_type": ["view"], "ts": times}
             land("events", f"{D1}", f"{unit}-{str(zone)[:3]}.parquet", pa.table(columns))
     run(D1)
-    found = staged(lake, "interactions")
-    assert {f"{row['ts']:%Y-%m-%d %H:%M}" for row in found} == {"2026-01-01 10:00"}
-    assert len(found) == 12
+    staged_rows = staged(lake, "interactions")
+    assert {f"{row['ts']:%Y-%m-%d %H:%M}" for row in staged_rows} == {"2026-01-01 10:00"}
+    assert len(staged_rows) == 12
 
 
 def test_parquet_columns_as_pandas_writes_them_are_taken(land, lake, run):
@@ -174,8 +178,8 @@ def test_parquet_columns_as_pandas_writes_them_are_taken(land, lake, run):
     )
     land("events", f"{D1}", "a.parquet", rows)
     run(D1)
-    found = sorted((row["user_id"], row["item_id"], row["quantity"]) for row in staged(lake, "interactions"))
-    assert found == [("17850", "i1", 2), ("17851", "i2", None)]
+    staged_rows = sorted((row["user_id"], row["item_id"], row["quantity"]) for row in staged(lake, "interactions"))
+    assert staged_rows == [("17850", "i1", 2), ("17851", "i2", None)]
 
 
 def test_paths_lists_and_flags_of_items_and_users_are_tidied(land, lake, run):
@@ -211,9 +215,9 @@ def test_exposures_keep_their_arms_and_propensity(land, lake, run):
     }  # fmt: skip
     land("exposures", f"{D1}", "a.jsonl", [shown, shown])  # a log delivered twice
     summary = run(D1)
-    (found,) = staged(lake, "exposures")
-    assert (found["arms"], found["propensity"], found["limit"]) == ([("ranker", "b")], 0.25, 20)
-    assert found["filters"] == '{"in_stock": true}'
+    (staged_rows,) = staged(lake, "exposures")
+    assert (staged_rows["arms"], staged_rows["propensity"], staged_rows["limit"]) == ([("ranker", "b")], 0.25, 20)
+    assert staged_rows["filters"] == '{"in_stock": true}'
     assert (summary.counts["exposures"].kept, summary.counts["exposures"].repeated) == (1, 1)
 
 
@@ -320,7 +324,7 @@ def test_a_folder_that_is_taken_away_again_leaves_no_rows_behind(land, landing, 
     assert lake.manifest("staging/items", D1).row_count == 0
 
 
-def test_file_names_with_spaces_and_marks_are_read_and_told(land, lake, run):
+def test_file_names_with_spaces_and_special_characters_are_read_and_kept(land, lake, run):
     name = "from till 2 [a] {x}*?, 10.30+00%25 ☕.csv"
     land("events", f"{D1}", name, csv_text([event(), event(event_type="stare")]))
     run(D1)

@@ -165,11 +165,11 @@ def test_a_day_with_too_many_bad_rows_stops_the_run_and_shows_them(land, landing
     land("events", f"{DAY}", "a.jsonl", [GOOD] * 300 + bad)
     with pytest.raises(TooManyBadRowsError) as stopped:
         run()
-    told = str(stopped.value)
-    assert "events/ds=2026-01-01: 21 of 321 rows had to be set aside, more than the allowed 5%" in told
-    assert "(20 wrong_type, 1 unknown_event_type)" in told
-    assert told.count("a.jsonl: ") == 3
-    assert "Land the day again without the fault, or raise parameters.staging.max_quarantine_share" in told
+    message = str(stopped.value)
+    assert "events/ds=2026-01-01: 21 of 321 rows had to be set aside, more than the allowed 5%" in message
+    assert "(20 wrong_type, 1 unknown_event_type)" in message
+    assert message.count("a.jsonl: ") == 3
+    assert "Land the day again without the fault, or raise parameters.staging.max_quarantine_share" in message
     assert len(rows(lake, "quarantine")) == 21
     with pytest.raises(
         MissingPartitionError, match=r"staging/interactions has no ds=2026-01-01; run topshelf stage ingest"
