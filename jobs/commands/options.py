@@ -39,14 +39,18 @@ def configuration_of(
     archive: str | None = None,
     top_n: int | None = None,
 ) -> "Configuration":
-    """Return what is in force for a command with these flags."""
+    """Return the configuration in force for a command with these flags."""
     from jobs.config.configuration import read_configuration
 
-    flags = {"--landing": landing, "--lake": lake, "--store": store, "--archive": archive, "--top-n": top_n}
-    return read_configuration(flags)
+    return read_configuration(
+        {"--landing": landing, "--lake": lake, "--store": store, "--archive": archive, "--top-n": top_n}
+    )
 
 
 def places_of(
     landing: str | None = None, lake: str | None = None, store: str | None = None, archive: str | None = None
 ) -> "Settings":
-    return configuration_of(landing, lake, store, archive).settings
+    """Return the places for a command that needs nothing else. Invalid parameters and rules do not stop it."""
+    from jobs.config.configuration import read_places
+
+    return read_places({"--landing": landing, "--lake": lake, "--store": store, "--archive": archive})

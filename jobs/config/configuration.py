@@ -11,7 +11,7 @@ TOPSHELF_PARAMETERS__RANKING__TREES for `parameters.ranking.trees`, TOPSHELF_RUL
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -112,6 +112,34 @@ def read_configuration(
         )
     path, tables = _read_file(environment)
     assignments = [*_of_file(path, tables), *_of_environment(environment), *_of_flags(flags or {})]
+    by_table = _checked(assignments)
+    rules, rules_origin = _rules(environment, path, tables)
+    return Configuration(
+        Settings.model_validate(_table(by_table, "places")),
+        Parameters.model_validate(_table(by_table, "parameters") | {"rules": rules}),
+        {assignment.key: assignment.origin for assignment in assignments} | rules_origin,
+    )
+
+
+def read_places(flags: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the places alone: a rollback must not fail because a parameter or a rule is invalid.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a place is invalid.
+    """
+    environment = os.environ if environment is None else environment
+    path, tables = _read_file(environment)
+    given = [*_of_file(path, tables), *_of_environment(environment), *_of_flags(flags or {})]
+    by_table = _checked([assignment for assignment in given if assignment.key.startswith("places.")])
+    return Settings.model_validate(_table(by_table, "places"))
+
+
+def _checked(assignments: Sequence["_Assignment"]) -> dict[str, object]:
+    """Return the values of assignments, the last of a key, nested by table.
+
+    Raises:
+        ConfigurationError: a key, type or value is wrong; all faults at once.
+    """
     values: dict[str, object] = {}
     faults: list[str] = []
     for assignment in assignments:
@@ -121,13 +149,7 @@ def read_configuration(
             faults.append(str(fault))
     if faults:
         raise ConfigurationError("\n".join(faults))
-    rules, rules_origin = _rules(environment, path, tables)
-    by_table = nested(values)
-    return Configuration(
-        Settings.model_validate(_table(by_table, "places")),
-        Parameters.model_validate(_table(by_table, "parameters") | {"rules": rules}),
-        {assignment.key: assignment.origin for assignment in assignments} | rules_origin,
-    )
+    return nested(values)
 
 
 def _read_file(environment: Mapping[str, str]) -> tuple[str, dict[str, object]]:

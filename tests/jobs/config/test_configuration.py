@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jobs.config.configuration import FLAGS, KNOWN, Configuration, ConfigurationError, read_configuration
+from jobs.config.configuration import FLAGS, KNOWN, Configuration, ConfigurationError, read_configuration, read_places
 from jobs.config.console import as_toml
 from jobs.config.fields import settings_of
 from jobs.config.parameters import EventWeights, Parameters
@@ -314,3 +314,19 @@ def test_what_is_in_force_is_printed_with_its_origin() -> None:
     assert rows["places.store"].startswith('"redis://***@host:6379/0" topshelf.toml ')
     assert "secret" not in done.stdout
     assert set(rows) == {"key", "rules.blocked.items", *KNOWN}
+
+
+def test_a_rollback_finds_its_store_though_parameters_and_rules_are_invalid() -> None:
+    Path("topshelf.toml").write_text("""
+    [places]
+    store = "lmdb://from-file"
+    [parameters.ranking]
+    trees = "many"
+    [rules]
+    blocked = 7
+    """)
+    environment = {"TOPSHELF_RULES": "missing.yaml", "TOPSHELF_ARCHIVE": "s3://bucket/shop"}
+    places = read_places({"--lake": "from-flag"}, environment)
+    assert (places.store, places.archive, places.lake) == ("lmdb://from-file", "s3://bucket/shop", "from-flag")
+    with pytest.raises(ConfigurationError, match="--store = .. is not allowed"):
+        read_places({"--store": ""}, {})
