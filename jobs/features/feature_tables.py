@@ -2,49 +2,38 @@
 
     topshelf stage features --ds 2026-01-31 --lake data/lake
 
-A row of staging counts from the day of the folder that it came in. Training frames are the features of earlier days.
+A staged row counts from the day of the landing folder that it came in. Training uses the features of earlier days.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
-from jobs.lake.manifest import Manifest, digest_of
+from jobs.lake.manifest import digest_of
 from jobs.lake.partitions import MissingPartitionError
 from jobs.lake.tables import INTERACTIONS, ITEM, ITEMS, NEWCOMER, SESSION_ITEM, USER, USER_CATEGORY, USER_ITEM, USERS
-from jobs.spark.queries import query, read_query
+from jobs.spark.queries import QueryParameter, query, read_query
 
 TABLES = (ITEM, USER, NEWCOMER, USER_ITEM, USER_CATEGORY, SESSION_ITEM)
-HISTORY = "features/user_item_history"
-_KEPT = ("items", "users", "events", "user_item_history")
-"""Views that a build holds in memory, as each is read several times and opening hundreds of days costs seconds."""
-
-
-def features(
-    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, interactions: DataFrame | None = None
-) -> dict[str, Manifest]:
-    """Build all tables of features as of `ds` and return their manifests, whatever stands already.
-
-    `interactions` is staging/interactions up to `ds` or a later day, where the caller has it at hand.
-
-    Raises:
-        MissingPartitionError: staging has no day `ds`, or a day before it was never ingested whole.
-    """
-    return _build(spark, lake, ds, parameters, TABLES, _inputs(lake, ds), interactions)
+EVENTS, HISTORY = "features/events", "features/user_item_history"
+LATEST_ITEM, LATEST_USER = "features/latest_item", "features/latest_user"
+_PERSISTED = (LATEST_USER, EVENTS, HISTORY)
+"""Queries whose rows a build keeps: each is read several times, and opening hundreds of staged days costs seconds."""
 
 
 def build_if_stale(
     spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, interactions: DataFrame | None = None
 ) -> bool:
-    """Build the tables whose inputs, weights or code have changed; tell whether there was one.
+    """Build the tables as of `ds` whose inputs, weights or code have changed; return whether there was one.
+
+    `interactions` is staging/interactions up to `ds` or a later day, if the caller has it at hand.
 
     Raises:
-        MissingPartitionError: as `features` does.
+        MissingPartitionError: staging has no day `ds`, or lacks a day between its first and `ds`.
     """
     inputs = _inputs(lake, ds)
     chosen = _table_parameters(parameters)
@@ -73,7 +62,7 @@ def _event_weights(parameters: Parameters) -> dict[str, int]:
     return parameters.features.event_weight_milli.by_event_type()
 
 
-def _table_parameters(parameters: Parameters) -> dict[str, Any]:
+def _table_parameters(parameters: Parameters) -> dict[str, dict[str, int]]:
     return {"event_weight_milli": _event_weights(parameters)}
 
 
@@ -87,16 +76,16 @@ def _inputs(lake: Lake, ds: date) -> dict[str, dict[str, str]]:
         )
     }
 
-    def of(*tables: str) -> dict[str, str]:
-        return {f"{table}/ds<={ds}": staged[f"{table}/ds<={ds}"] for table in tables}
+    def inputs_from(*tables: str) -> dict[str, str]:
+        return {key: staged[key] for key in (f"{table}/ds<={ds}" for table in tables)}
 
     return {
-        ITEM: of(INTERACTIONS, ITEMS),
-        USER: of(INTERACTIONS, USERS),
-        NEWCOMER: of(INTERACTIONS, USERS),
-        USER_ITEM: of(INTERACTIONS, ITEMS, USERS),
-        USER_CATEGORY: of(INTERACTIONS, ITEMS, USERS),
-        SESSION_ITEM: of(INTERACTIONS, ITEMS),
+        ITEM: inputs_from(INTERACTIONS, ITEMS),
+        USER: inputs_from(INTERACTIONS, USERS),
+        NEWCOMER: inputs_from(INTERACTIONS, USERS),
+        USER_ITEM: inputs_from(INTERACTIONS, ITEMS, USERS),
+        USER_CATEGORY: inputs_from(INTERACTIONS, ITEMS, USERS),
+        SESSION_ITEM: inputs_from(INTERACTIONS, ITEMS),
     }
 
 
@@ -105,45 +94,60 @@ def _build(
     lake: Lake,
     ds: date,
     parameters: Parameters,
-    wanted: Sequence[str],
+    stale: Sequence[str],
     inputs: Mapping[str, Mapping[str, str]],
     interactions: DataFrame | None,
-) -> dict[str, Manifest]:
-    """Build the wanted tables in the order of TABLES, as later ones read earlier ones."""
-    views = _views(spark, lake, ds, parameters, interactions)
-    kept = [views[view].persist(StorageLevel.MEMORY_AND_DISK) for view in _KEPT]
-    manifests = {}
+) -> None:
+    """Build the stale tables in the order of TABLES, as later ones read earlier ones."""
+    values = _query_parameters(ds, parameters)
+    views = _staged_views(spark, lake, ds, interactions)
+    persisted = []
     try:
-        for table in wanted:
-            params: dict[str, Any] = {"ds": ds}
-            if table == SESSION_ITEM:
-                weights = _event_weights(parameters)
-                params |= {f"{kind}_weight": weight for kind, weight in weights.items() if kind != "impression"}
-            frame = query(spark, table, {view: views[view] for view in read_query(table).reads}, params)
-            chosen = _table_parameters(parameters)
-            manifests[table] = lake.write(frame, table, ds, inputs=inputs[table], parameters=chosen)
-            views[table.split("/")[1]] = lake.read(spark, table, ds)
+        for name in (LATEST_ITEM, LATEST_USER, EVENTS, HISTORY):
+            frame = _run(spark, name, views, values)
+            if name in _PERSISTED:
+                persisted.append(frame.persist(StorageLevel.MEMORY_AND_DISK))
+            views[_view(name)] = frame
+        for table in TABLES:
+            if table in stale:
+                frame = _run(spark, table, views, values)
+                lake.write(frame, table, ds, inputs=inputs[table], parameters=_table_parameters(parameters))
+            views[_view(table)] = lake.read(spark, table, ds)
     finally:
-        for frame in kept:
+        for frame in persisted:
             frame.unpersist()
-    return manifests
 
 
-def _views(
-    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, interactions: DataFrame | None
-) -> dict[str, DataFrame]:
-    """Return all that a query of this layer may read as of `ds`: staging, what is derived, tables that stand."""
+def _run(
+    spark: SparkSession, name: str, views: Mapping[str, DataFrame], values: Mapping[str, QueryParameter]
+) -> DataFrame:
+    """Run a query on those of the views and values that it takes."""
+    takes = read_query(name)
+    return query(
+        spark,
+        name,
+        {view: views[view] for view in takes.reads},
+        {parameter: values[parameter] for parameter in takes.parameters},
+    )
+
+
+def _query_parameters(ds: date, parameters: Parameters) -> dict[str, QueryParameter]:
+    weights = _event_weights(parameters)
+    return {"ds": ds, **{f"weight_{event_type}_milli": weight for event_type, weight in weights.items()}}
+
+
+def _staged_views(spark: SparkSession, lake: Lake, ds: date, interactions: DataFrame | None) -> dict[str, DataFrame]:
+    """Return staging up to `ds` as views."""
 
     def staged(table: str) -> DataFrame:
         return lake.read_days(spark, table, [day for day in lake.days(table) if day <= ds])
 
-    views = {
+    return {
         "interactions": staged(INTERACTIONS) if interactions is None else interactions,
         "items": staged(ITEMS),
         "users": staged(USERS),
-        **{table.split("/")[1]: lake.read(spark, table, ds) for table in TABLES if lake.find_manifest(table, ds)},
     }
-    weights = {f"weight_{kind}_milli": weight for kind, weight in _event_weights(parameters).items()}
-    views["events"] = query(spark, "features/events", {"interactions": views["interactions"]}, {"ds": ds, **weights})
-    views["user_item_history"] = query(spark, HISTORY, {"events": views["events"]}, {})
-    return views
+
+
+def _view(name: str) -> str:
+    return name.split("/")[1]

@@ -10,7 +10,7 @@ from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import LABELS
-from jobs.spark.queries import query
+from jobs.spark.queries import QueryParameter, query
 
 
 def horizon_labels(interactions: DataFrame, item: DataFrame, ds: date, horizon_days: int) -> DataFrame:
@@ -30,7 +30,12 @@ def shown_pairs(
 ) -> DataFrame:
     """Return one row per known user and catalogue item on a shelf of the `horizon_days` up to `until`."""
     frames = {"exposures": exposures, "interactions": interactions}
-    limits = {"ds": until, "window_days": horizon_days, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
+    limits: dict[str, QueryParameter] = {
+        "ds": until,
+        "window_days": horizon_days,
+        "places": PLACES,
+        "follow_minutes": FOLLOW_MINUTES,
+    }
     followed = query(item.sparkSession, "marts/followed_exposures", frames, limits)
     return query(item.sparkSession, "marts/shown", {"followed_exposures": followed, "item": item}, {})
 

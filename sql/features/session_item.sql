@@ -1,11 +1,11 @@
--- One row per anonymous visit and product; grain: (ds, session_id, item_id). Feeds item-item neighbours only.
+-- One row per anonymous visit and item; grain: (ds, session_id, item_id). Only item-item neighbours are made of it.
 --
--- Params: :ds                  DATE  last day, inclusive
---         :click_weight        INT   weight of one click, in milli
---         :view_weight         INT   weight of one view, in milli
---         :add_to_cart_weight  INT   weight of one add to cart, in milli
---         :purchase_weight     INT   weight of one purchase, in milli
---         :rating_weight       INT   weight of one rating, in milli
+-- Params: :ds                        DATE  last day, inclusive
+--         :weight_click_milli        INT   weight of a click, thousandths of a view
+--         :weight_view_milli         INT   of a view
+--         :weight_rating_milli       INT   of a rating
+--         :weight_add_to_cart_milli  INT   of an item put into the cart
+--         :weight_purchase_milli     INT   of a purchase
 -- Reads:  interactions, item
 SELECT
   interactions.session_id,
@@ -13,14 +13,14 @@ SELECT
   item.item_pos,
   SUM(
     CASE interactions.event_type
-      WHEN 'click' THEN :click_weight
-      WHEN 'view' THEN :view_weight
-      WHEN 'add_to_cart' THEN :add_to_cart_weight
-      WHEN 'purchase' THEN :purchase_weight
-      WHEN 'rating' THEN :rating_weight
+      WHEN 'click' THEN :weight_click_milli
+      WHEN 'view' THEN :weight_view_milli
+      WHEN 'add_to_cart' THEN :weight_add_to_cart_milli
+      WHEN 'purchase' THEN :weight_purchase_milli
+      WHEN 'rating' THEN :weight_rating_milli
       ELSE 0
     END
-  ) AS weight_milli,
+  )                                           AS weight_milli,
   DATEDIFF(:ds, MAX(interactions.event_date)) AS days_since_last_event
 FROM interactions
 JOIN item ON item.item_id = interactions.item_id

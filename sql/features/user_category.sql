@@ -1,5 +1,5 @@
 -- One row per shopper and category that the shopper's items are in, as of :ds; grain: (ds, user_id, category).
--- An item in home/kitchen/mugs counts for home/kitchen/mugs, home/kitchen and home. No rows where items have no category.
+-- An item in home/kitchen/mugs counts for home/kitchen/mugs, home/kitchen and home, one without a category for none.
 --
 -- Params: :ds  DATE  the day to stand in
 -- Reads:  user_item, item
@@ -10,17 +10,21 @@ paths AS (
   WHERE ds = :ds AND category IS NOT NULL AND category <> ''
 ),
 ancestors AS (
-  SELECT category, EXPLODE(TRANSFORM(SEQUENCE(1, SIZE(steps)), depth -> ARRAY_JOIN(SLICE(steps, 1, depth), '/'))) AS ancestor
+  SELECT
+    category,
+    EXPLODE(
+      TRANSFORM(SEQUENCE(1, SIZE(steps)), depth -> ARRAY_JOIN(SLICE(steps, 1, depth), '/'))
+    ) AS ancestor
   FROM (SELECT DISTINCT category, steps FROM paths)
 ),
 leaves AS (
   SELECT
     user_item.user_id,
     paths.category,
-    SUM(user_item.weight_milli)           AS weight_milli,
-    SUM(user_item.purchase_count)         AS purchase_count,
-    SUM(user_item.event_count)            AS event_count,
-    MIN(user_item.days_since_last_event)  AS days_since_last_event
+    SUM(user_item.weight_milli)          AS weight_milli,
+    SUM(user_item.purchase_count)        AS purchase_count,
+    SUM(user_item.event_count)           AS event_count,
+    MIN(user_item.days_since_last_event) AS days_since_last_event
   FROM user_item
   LEFT JOIN paths ON paths.item_id = user_item.item_id
   WHERE user_item.ds = :ds
@@ -34,11 +38,11 @@ totals AS (
 categories AS (
   SELECT
     leaves.user_id,
-    ancestors.ancestor                    AS category,
-    SUM(leaves.weight_milli)              AS weight_milli,
-    SUM(leaves.purchase_count)            AS purchase_count,
-    SUM(leaves.event_count)               AS event_count,
-    MIN(leaves.days_since_last_event)     AS days_since_last_event
+    ancestors.ancestor                AS category,
+    SUM(leaves.weight_milli)          AS weight_milli,
+    SUM(leaves.purchase_count)        AS purchase_count,
+    SUM(leaves.event_count)           AS event_count,
+    MIN(leaves.days_since_last_event) AS days_since_last_event
   FROM leaves
   JOIN ancestors ON ancestors.category = leaves.category
   GROUP BY leaves.user_id, ancestors.ancestor

@@ -1,23 +1,10 @@
--- One row per shopper and item that the shopper did something with, as of :ds; grain: (ds, user_id, item_id).
--- Active items (those of features/item) and shoppers that are not retired only. Windows end on :ds, inclusive.
+-- One row per shopper and item that the shopper did something with, as of the day; grain: (ds, user_id, item_id).
+-- Active items (those of features/item) and shoppers that are not retired. Windows end on the day, inclusive.
 -- An impression is no event of the shopper's: it is counted, but makes no row.
--- Gaps lie between following purchase days. Their mean and deviation come from integer sums, one division each.
+-- A gap is the days from one purchase day to the next. Mean and deviation come from integer sums, one division each.
 --
--- Params: :ds  DATE  the day to stand in; what landed or happened later is not seen
--- Reads:  user_item_history, users, item
-WITH
-landed AS (
-  SELECT user_id, MAX(ds) AS last_ds
-  FROM users
-  WHERE ds <= :ds
-  GROUP BY user_id
-),
-retired AS (
-  SELECT users.user_id
-  FROM landed
-  JOIN users ON users.user_id = landed.user_id AND users.ds = landed.last_ds
-  WHERE users.ds <= :ds AND users.deleted
-)
+-- Params: none: its views hold what the day can see
+-- Reads:  user_item_history, latest_user, item
 SELECT
   p.user_id,
   p.item_id,
@@ -37,14 +24,18 @@ SELECT
   p.days_since_first_event,
   p.days_since_last_purchase,
   p.days_since_first_purchase,
-  IF(p.gap_count > 0, CAST(p.gap_days AS DOUBLE) / p.gap_count, NULL)     AS mean_gap_days,
-  IF(p.gap_count > 1,
-     SQRT(CAST(p.gap_count * p.squared_gap_days - p.gap_days * p.gap_days AS DOUBLE)) / p.gap_count,
-     NULL)                                                                AS gap_sd_days,
-  PMOD(p.last_rating_key, 1000000L) / 1000.0D                             AS rating_last,
-  ELEMENT_AT(ARRAY('click', 'view', 'rating', 'add_to_cart', 'purchase'), CAST(PMOD(p.last_event_key, 8L) AS INT))
-                                                                          AS last_event_type,
+  IF(p.gap_count > 0, CAST(p.gap_days AS DOUBLE) / p.gap_count, NULL) AS mean_gap_days,
+  IF(
+    p.gap_count > 1,
+    SQRT(CAST(p.gap_count * p.squared_gap_days - p.gap_days * p.gap_days AS DOUBLE)) / p.gap_count,
+    NULL
+  )                                                                   AS gap_sd_days,
+  PMOD(p.last_rating_key, 1000000L) / 1000.0D                         AS rating_last,
+  ELEMENT_AT(
+    ARRAY('click', 'view', 'rating', 'add_to_cart', 'purchase'),
+    CAST(PMOD(p.last_event_key, 8L) AS INT)
+  )                                                                   AS last_event_type,
   p.dwell_seconds_total
 FROM user_item_history AS p
 JOIN item ON item.item_id = p.item_id
-LEFT ANTI JOIN retired ON retired.user_id = p.user_id
+LEFT ANTI JOIN latest_user AS u ON u.user_id = p.user_id AND u.deleted

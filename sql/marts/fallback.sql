@@ -1,10 +1,10 @@
--- The shelves of whoever has none of their own, as of :ds, best first; grain: (ds, shelf, shelf_key, rank).
--- global: most weight in 30 days, then ever, then what nobody touched yet, newest first: as long as the shop allows.
--- trending: the day and the week against the rate of the 83 days before (or since the item came), in standard deviations of a
--- count. new: on sale for :new_item_days or less. region, age_band: most weight in 30 days among their shoppers.
--- category: as global, for each path and each path above it. Only items in stock, or of unknown stock.
--- An item of a least age (least_ages) stands only on shelves of age bands that begin at it or above (band_ages).
--- What is left to break is broken by item_id.
+-- The shelves for shoppers who have none of their own, as of :ds, best item first; grain: (ds, shelf, shelf_key, rank).
+-- global: most weight in 30 days, then most weight ever; items that nobody touched come last, the newest first.
+-- trending: the day and the week against the rate of the 83 days before them (or since the item came), in standard
+-- deviations of a count. new: on sale for :new_item_days or less, most weight in 7 days first.
+-- region, age_band: most weight in 30 days among their shoppers. category: as global, for each path and its ancestors.
+-- Only items in stock, or of unknown stock. An item with a minimum age (least_ages) stands only on shelves of age bands
+-- that begin at that age or above (band_ages). Remaining ties go by item_id.
 --
 -- Params: :ds             DATE  the day
 --         :shelf_length   INT   most items of a shelf
@@ -16,13 +16,13 @@ sold AS (
     item_id,
     category,
     age_days,
-    days_since_last_event IS NULL             AS untouched,
-    IF(days_since_last_event IS NULL, age_days, 0) AS untouched_age_days,
+    days_since_last_event IS NULL                                                   AS untouched,
+    IF(days_since_last_event IS NULL, age_days, 0)                                  AS untouched_age_days,
     weight_7d,
     weight_30d,
     weight_total,
-    weight_1d / 1000.0D                       AS day_weight,
-    weight_7d / 1000.0D                       AS week_weight,
+    weight_1d / 1000.0D                                                             AS day_weight,
+    weight_7d / 1000.0D                                                             AS week_weight,
     (weight_90d - weight_7d) * 7 / (1000.0D * LEAST(83, GREATEST(7, age_days - 6))) AS usual_week_weight
   FROM item
   WHERE ds = :ds AND (stock IS NULL OR stock > 0)
@@ -32,15 +32,15 @@ surges AS (
     item_id,
     week_weight,
     (week_weight - usual_week_weight) / SQRT(GREATEST(usual_week_weight, 1.0D))
-      + (day_weight - usual_week_weight / 7) / SQRT(GREATEST(usual_week_weight / 7, 1.0D)) AS surge
+    + (day_weight - usual_week_weight / 7) / SQRT(GREATEST(usual_week_weight / 7, 1.0D)) AS surge
   FROM sold
 ),
 segment_items AS (
-  SELECT user.region, user.age_band, user_item.item_id, SUM(user_item.weight_30d_milli) AS weight_30d
+  SELECT shopper.region, shopper.age_band, user_item.item_id, SUM(user_item.weight_30d_milli) AS weight_30d
   FROM user_item
-  JOIN user ON user.user_id = user_item.user_id
-  WHERE user_item.ds = :ds AND user.ds = :ds AND user_item.weight_30d_milli > 0
-  GROUP BY user.region, user.age_band, user_item.item_id
+  JOIN `user` AS shopper ON shopper.user_id = user_item.user_id
+  WHERE user_item.ds = :ds AND shopper.ds = :ds AND user_item.weight_30d_milli > 0
+  GROUP BY shopper.region, shopper.age_band, user_item.item_id
 ),
 category_items AS (
   SELECT
@@ -53,10 +53,10 @@ category_items AS (
 ),
 places AS (
   SELECT
-    'global'                                  AS shelf,
-    ''                                        AS shelf_key,
+    'global'             AS shelf,
+    ''                   AS shelf_key,
     item_id,
-    weight_30d / 1000.0D                      AS score,
+    weight_30d / 1000.0D AS score,
     weight_total,
     untouched,
     untouched_age_days
@@ -82,7 +82,13 @@ places AS (
   WHERE s.age_band <> ''
   GROUP BY s.age_band, s.item_id
   UNION ALL
-  SELECT 'category', c.path, c.item_id, sold.weight_30d / 1000.0D, sold.weight_total, sold.untouched,
+  SELECT
+    'category',
+    c.path,
+    c.item_id,
+    sold.weight_30d / 1000.0D,
+    sold.weight_total,
+    sold.untouched,
     sold.untouched_age_days
   FROM category_items AS c
   JOIN sold ON sold.item_id = c.item_id
@@ -100,7 +106,7 @@ ranked AS (
     shelf_key,
     CAST(ROW_NUMBER() OVER (
       PARTITION BY shelf, shelf_key
-      ORDER BY score DESC, weight_total DESC, untouched, untouched_age_days, item_id
+      ORDER BY score DESC, weight_total DESC, untouched ASC, untouched_age_days ASC, item_id ASC
     ) AS INT) AS rank,
     item_id,
     score

@@ -1,8 +1,8 @@
 -- What was shown where it could be seen, and whether something followed; grain: (request_id, item_id).
--- A view of a run, never written, that exploration and the labels of what was shown are made of.
--- An exposure counts in one of the first :places places of a shelf, in the :window_days days up to :ds. What follows is a
--- click, view, cart or purchase of the same item: of the same request, or, where the event names none, by the same
--- shopper within :follow_minutes minutes; then it follows the latest such exposure alone.
+-- A view of a run, never written: exploration and the labels of what was shown are made of it.
+-- An exposure counts in the first :places places of a shelf, in the :window_days days up to :ds. A click, view, cart or
+-- purchase of the same item follows it if the event names its request. An event that names none follows the latest
+-- exposure to the same shopper, if that was less than :follow_minutes minutes before.
 --
 -- Params: :ds              DATE  the day
 --         :window_days     INT   length of the window
@@ -42,6 +42,6 @@ SELECT
   s.item_id,
   s.ts,
   s.position,
-  f.request_id IS NOT NULL  AS is_followed
+  f.request_id IS NOT NULL AS is_followed
 FROM shown AS s
 LEFT JOIN followed AS f ON f.request_id = s.request_id AND f.item_id = s.item_id

@@ -1,7 +1,7 @@
 -- One row per landed exposure: clean, or with the reason it is set aside; grain: (ds, path, place of the row).
 --
--- A place on an answered shelf holds one item. A log that is delivered twice brings equal rows, which add nothing
--- (`exact_duplicate`, not kept); of rows that differ the last stands: of the file whose name sorts last, its last.
+-- A place on an answered shelf holds one item: the last row of the file whose name sorts last stands. A row equal to
+-- it, as of a log that is delivered twice, adds nothing (`exact_duplicate`, not kept); a different one is set aside.
 --
 -- Params: :ds  DATE  last landing folder, inclusive
 -- Reads:  landed
@@ -16,7 +16,7 @@ WITH judged AS (
       request_id, ts, user_id, item_id, position, slot_type, fill_level, snapshot, overlay, model_version,
       policy_version, source, arms, propensity, eligible_count, score, price_minor, page, device, location,
       `limit`, filters
-    ) AS exposure,
+    )    AS exposure,
     COALESCE(fault, CASE
       WHEN ts >= DATE_ADD(ds, 1) THEN NAMED_STRUCT('reason', 'future_timestamp', 'column_name', 'ts')
       WHEN position < 0 THEN NAMED_STRUCT('reason', 'negative_position', 'column_name', 'position')
@@ -39,7 +39,7 @@ hashed AS (
 compared AS (
   SELECT
     ds, path, raw, exposure, fault, row_sha256,
-    ROW_NUMBER() OVER last_first AS place,
+    ROW_NUMBER() OVER last_first            AS place,
     FIRST_VALUE(row_sha256) OVER last_first AS last_sha256
   FROM hashed
   WINDOW last_first AS (

@@ -1,7 +1,7 @@
 -- One row per landed event: clean, or with the reason it is set aside; grain: (ds, path, place of the row).
 --
--- An event_id counts once per event_date, and the day that brought it first keeps it. Events without an id all
--- count: a shop does sell the same line twice. Their id is a hash of the row and its ordinal among equal rows.
+-- An event_id counts once per event_date, in the folder that brought it first. Events without an id all count, as a
+-- shop may sell the same line twice. Their id is a hash of the row and its ordinal among equal rows.
 --
 -- Params: :ds  DATE  last landing folder, inclusive
 -- Reads:  landed, earlier
@@ -15,7 +15,7 @@ WITH judged AS (
       event_id, user_id, session_id, item_id, event_type, ts, CAST(ts AS DATE) AS event_date,
       value, quantity, CAST(unit_price * 100 AS BIGINT) AS unit_price_minor,
       request_id, position, page, device, location, region
-    ) AS event,
+    )    AS event,
     COALESCE(fault, CASE
       WHEN event_type NOT IN ('impression', 'click', 'view', 'add_to_cart', 'purchase', 'rating')
         THEN NAMED_STRUCT('reason', 'unknown_event_type', 'column_name', 'event_type')
@@ -36,14 +36,14 @@ hashed AS (
     COALESCE(
       raw_sha256,
       SHA2(TO_JSON(event, MAP('timestampFormat', "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")), 256)
-    ) AS row_sha256
+    )                                            AS row_sha256
   FROM judged
 ),
 numbered AS (
   SELECT
     ds, path, raw, event, fault, has_id, row_sha256,
     ROW_NUMBER() OVER (
-      -- Rows that cannot be repeats of one another are spread by their hash, lest they all meet in one task.
+      -- Rows without an id are spread by their hash; otherwise they would all meet in one task.
       PARTITION BY
         has_id,
         IF(has_id, event.event_id, row_sha256),
@@ -75,9 +75,9 @@ SELECT
   CASE
     WHEN event.event_id IS NULL THEN CONCAT(row_sha256, '#', ordinal)
     WHEN event.event_date = ds THEN event.event_id
-    -- A shop may count its ids from one every day; a late row must not meet the day's own.
+    -- A shop may number its events from one every day: a late row's id must differ from the folder day's own.
     ELSE CONCAT(event.event_id, '@', event.event_date)
-  END AS interaction_id,
+  END                                                    AS interaction_id,
   event.event_id,
   event.user_id,
   event.session_id,

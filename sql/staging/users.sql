@@ -1,6 +1,6 @@
 -- One row per landed user row: clean, or with the reason it is set aside; grain: (ds, path, place of the row).
 --
--- Of several rows for one user in a day, the last one stands: of the file whose name sorts last, its last row.
+-- Of several rows for one user in a day, the last row of the file whose name sorts last stands.
 -- A row equal to it adds nothing (`exact_duplicate`, not kept); a different one is set aside.
 --
 -- Params: :ds  DATE  last landing folder, inclusive
@@ -42,7 +42,7 @@ hashed AS (
 compared AS (
   SELECT
     ds, path, raw, shopper, fault, row_sha256,
-    ROW_NUMBER() OVER last_first AS place,
+    ROW_NUMBER() OVER last_first            AS place,
     FIRST_VALUE(row_sha256) OVER last_first AS last_sha256
   FROM hashed
   WINDOW last_first AS (
