@@ -1,7 +1,7 @@
 """The synthetic shop's products: what they are called, what they cost, when they are there.
 
-Every attribute is a function of (seed, item number), and price and stock also of the day, so a catalogue of any size
-needs no table to be looked up in and no order to be made in.
+Every attribute is a function of the seed and the item's number; price and stock also depend on the day. So a
+catalogue of any size needs no stored table, and its items can be made in any order.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from jobs.synthetic.words import BRANDS, DEPARTMENTS, LEAVES, SERIES
 
 STYLE_DIMENSIONS = 8
 LAUNCHED_BEFORE = 0.7  # share of the catalogue that is older than the first day; the rest comes day by day
-MERSENNE = 2**31 - 1  # a prime, so multiplying by it modulo any smaller size is a shuffle that can be undone
+MERSENNE = 2**31 - 1  # a prime, so multiplying by it modulo any smaller size is an invertible shuffle
 SALE_DAYS = 14
 ID_SPACE = 10**9
 ID_FACTOR, ID_SHIFT = 618_033_989, 271_828_183  # odd and no multiple of five: no two numbers share an id
@@ -24,7 +24,7 @@ ID_FACTOR, ID_SHIFT = 618_033_989, 271_828_183  # odd and no multiple of five: n
 
 @dataclass(frozen=True)
 class Shop:
-    """The whole description of a synthetic shop; equal descriptions have equal rows. Both days are counted."""
+    """The description of a synthetic shop; equal descriptions give equal rows. Both days are included."""
 
     users: int
     items: int
@@ -34,22 +34,25 @@ class Shop:
     seed: int
 
     def __post_init__(self) -> None:
-        """Refuse sizes and days that no shop can have."""
+        """Raise ShopSizeError for sizes and days that no shop can have."""
         if not 0 < self.users < ID_SPACE or not 0 < self.items < 10**8:
             raise ShopSizeError(
                 f"users={self.users} items={self.items}: give 1 to 999,999,999 users and up to 10**8 items"
             )
         if self.last_day < self.first_day or self.events_target < 0:
-            raise ShopSizeError(f"{self.first_day} to {self.last_day}, {self.events_target} events: nothing to make")
+            raise ShopSizeError(
+                f"{self.first_day} to {self.last_day}, {self.events_target} events: nothing to make; "
+                "give a last day that is not before the first, and no fewer than 0 events"
+            )
 
     @property
     def days(self) -> int:
-        """Days from the first to the last."""
+        """Number of days from the first to the last, both included."""
         return (self.last_day - self.first_day).days + 1
 
     @property
     def leaves(self) -> int:
-        """Categories in use: a tiny catalogue does not fill them all."""
+        """Number of categories in use: a tiny catalogue does not fill them all."""
         return min(len(LEAVES), self.items)
 
     def day(self, number: int) -> date:
@@ -63,10 +66,10 @@ class ShopSizeError(ValueError):
 
 @dataclass(frozen=True)
 class Items:
-    """Attributes of a run of items, one row each; days are numbered from the shop's first day.
+    """Attributes of items, one row each; days are numbered from the shop's first day.
 
-    `style` [n, 8] is what tastes are matched against; `quality` adds to everyone's utility; `price_level` is the
-    logarithm of the full price over what is usual in the category.
+    `style` [n, 8] is matched against shoppers' tastes. `quality` adds to everyone's utility. `price_level` is the
+    logarithm of the full price over the usual price of the category.
     """
 
     number: Ints
@@ -82,7 +85,7 @@ class Items:
 
 @lru_cache(maxsize=2)
 def items_of(shop: Shop) -> Items:
-    """Return the whole catalogue, about 100 bytes an item, kept for the next call."""
+    """Return the whole catalogue, about 100 bytes an item; cached."""
     return items(shop, np.arange(shop.items))
 
 
@@ -98,8 +101,8 @@ def items(shop: Shop, number: Ints) -> Items:
     # Full prices end in .49 or .99; none is free.
     full_price_minor = np.maximum(np.round(usual * np.exp(price_level) * 2), 1).astype(np.int64) * 50 - 1
     launch_day = _launch_day(shop, number)
-    leaves_at = below(4 * shop.days, seed, "retire", number)
-    retires = (uniform(seed, "retires", number) < 0.08) & (leaves_at > np.maximum(launch_day, 0) + 14)
+    retire_day = below(4 * shop.days, seed, "retire", number)
+    retires = (uniform(seed, "retires", number) < 0.08) & (retire_day > np.maximum(launch_day, 0) + 14)
     return Items(
         number=number,
         leaf=leaf,
@@ -109,12 +112,12 @@ def items(shop: Shop, number: Ints) -> Items:
         price_level=price_level,
         full_price_minor=full_price_minor,
         launch_day=launch_day,
-        retire_day=np.where(retires, leaves_at, 2**31),
+        retire_day=np.where(retires, retire_day, 2**31),
     )
 
 
 def _launch_day(shop: Shop, number: Ints) -> Ints:
-    """Days of launch: most before the first day, the rest spread evenly over the days after it."""
+    """Return days of launch: most before the first day, the rest spread evenly over the days after it."""
     turn = number * MERSENNE % shop.items
     old = int(shop.items * LAUNCHED_BEFORE)
     during = 1 + (turn - old) * (shop.days - 1) // max(shop.items - old, 1)
@@ -135,9 +138,9 @@ def price_minor(shop: Shop, number: Ints, full_price_minor: Ints, day: Ints) -> 
 
 
 def stock(shop: Shop, number: Ints, day: Ints) -> Ints:
-    """Return the pieces on hand: a delivery is sold down over 12 to 40 days; some run out days before the next one.
+    """Return the pieces on hand: a delivery sells out in 12 to 40 days; some items run out days before the next.
 
-    Stock is simulated: it follows each item's own rhythm and not the purchases that land.
+    Stock is simulated: it follows each item's own rhythm, not the purchases that land.
     """
     seed = shop.seed
     cycle = 12 + below(29, seed, "cycle", number)
@@ -150,19 +153,19 @@ def stock(shop: Shop, number: Ints, day: Ints) -> Ints:
 
 
 def is_available(shop: Shop, catalogue: Items, row: Ints, day: Ints) -> Flags:
-    """Say whether the items in those rows of `catalogue` can be bought on those days."""
+    """Return whether the items in rows `row` of `catalogue` can be bought on those days."""
     on_sale = (catalogue.launch_day[row] <= day) & (day < catalogue.retire_day[row])
     return on_sale & (stock(shop, catalogue.number[row], day) > 0)
 
 
 def item_in_leaf(shop: Shop, leaf: Ints, place: Floats) -> Ints:
-    """Return the item of a category at `place`, from 0 (its first item) to 1 (its last)."""
+    """Return the number of a category's item at `place`, from 0 (its first item) to 1 (its last)."""
     count = (shop.items - leaf + shop.leaves - 1) // shop.leaves
     return np.asarray(leaf + shop.leaves * (count * place).astype(np.int64))
 
 
 def item_ids(number: Ints) -> list[str]:
-    """Return ids that give away neither category nor age: `I271828183`."""
+    """Return item ids, which reveal neither category nor age: `I271828183`."""
     return [f"I{scrambled:09d}" for scrambled in ((number * ID_FACTOR + ID_SHIFT) % ID_SPACE).tolist()]
 
 
@@ -173,16 +176,16 @@ def user_ids(number: Ints) -> list[str]:
 
 def numbers(ids: list[str]) -> Ints:
     """Return the numbers behind ids: the inverse of `item_ids` and `user_ids`."""
-    undo = pow(ID_FACTOR, -1, ID_SPACE)
-    return np.array([(int(scrambled[1:]) - ID_SHIFT) * undo % ID_SPACE for scrambled in ids], dtype=np.int64)
+    inverse = pow(ID_FACTOR, -1, ID_SPACE)
+    return np.array([(int(scrambled[1:]) - ID_SHIFT) * inverse % ID_SPACE for scrambled in ids], dtype=np.int64)
 
 
 def titles(shop: Shop, number: Ints) -> list[str]:
-    """Return readable names, no two alike: `Cobalt Stoneware Mug`, `Cobalt Stoneware Mug, Harbour Series`."""
-    named = []
+    """Return readable titles, no two alike: `Cobalt Stoneware Mug`, `Cobalt Stoneware Mug, Harbour Series`."""
+    finished = []
     for item in number.tolist():
         leaf = LEAVES[item % shop.leaves]
-        # Neighbours in number should not be neighbours in name.
+        # Shuffled, so that items with neighbouring numbers do not get neighbouring names.
         adjectives, materials, nouns = leaf.adjectives, leaf.materials, leaf.nouns
         names = len(adjectives) * len(materials) * len(nouns)
         rest, name = divmod(item // shop.leaves, names)
@@ -192,5 +195,5 @@ def titles(shop: Shop, number: Ints) -> list[str]:
         title = f"{adjectives[adjective]} {materials[material]} {nouns[noun]}"
         edition, series = divmod(rest, len(SERIES) + 1)
         title += f", {SERIES[series - 1]} Series" if series else ""
-        named.append(f"{title} No. {edition + 1}" if edition else title)
-    return named
+        finished.append(f"{title} No. {edition + 1}" if edition else title)
+    return finished

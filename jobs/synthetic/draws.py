@@ -1,13 +1,12 @@
-"""Random draws that are functions of what they are for: no state, no order, no partition can change them.
+"""Random draws without state: each is a function of its keys, whatever the order or the partition of the work.
 
-A draw is a hash of the shop's seed, a stream's name and the numbers of what it belongs to, so two machines, or two
-ways of cutting the work, draw the same.
+A draw is a hash of the shop's seed, a stream's name and integer keys (of the user, the day, …), so every machine
+draws the same.
 
     >>> uniform(7, "price", np.arange(3))  # three numbers in [0, 1), the same everywhere
 """
 
 import hashlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,8 +26,8 @@ def bits(seed: int, stream: str, *keys: ArrayLike) -> Bits:
     Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators (OOPSLA 2014).
     """
     name = int.from_bytes(hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest(), "little")
-    state: Any = np.uint64(name)
-    with np.errstate(over="ignore"):  # wrapping around is the point
+    state: Bits | np.uint64 = np.uint64(name)
+    with np.errstate(over="ignore"):  # multiplication modulo 2**64 is meant
         for key in keys:
             state = state ^ (np.asarray(key).astype(np.int64).view(np.uint64) * GOLDEN)
             state = (state ^ (state >> np.uint64(30))) * _MIX_1
@@ -43,7 +42,7 @@ def uniform(seed: int, stream: str, *keys: ArrayLike) -> Floats:
 
 
 def below(limit: ArrayLike, seed: int, stream: str, *keys: ArrayLike) -> Ints:
-    """Return whole numbers in [0, limit), limit at most 2**31."""
+    """Return integers in [0, limit), limit at most 2**31."""
     high = bits(seed, stream, *keys) >> np.uint64(32)
     return np.asarray((high * np.asarray(limit).astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
 
@@ -51,7 +50,7 @@ def below(limit: ArrayLike, seed: int, stream: str, *keys: ArrayLike) -> Ints:
 def normal(seed: int, stream: str, *keys: ArrayLike) -> Floats:
     """Return numbers of mean 0 and variance 1 that look normal and stay within 3.5: four uniforms summed.
 
-    Sums of integers are the same on every processor; logarithms and cosines need not be.
+    Such sums are the same on every processor; logarithms and cosines need not be.
     """
     drawn = bits(seed, stream, *keys)
     total = np.zeros(drawn.shape)

@@ -1,8 +1,8 @@
-"""What the synthetic shop showed before Topshelf came: shelves of a logging policy with known propensities.
+"""What the synthetic shop showed before it used Topshelf: shelves of a logging policy with known propensities.
 
-The policy fills ten places from the top. With chance EXPLORE a place takes any item that can be bought and is not
-above it on the shelf; otherwise it takes one from the well-known items of the day, by the shopper's age band. The
-logged `propensity` is the chance of that item in that place, given the places above it.
+The policy fills ten places from the top. With probability EXPLORE a place takes any item that can be bought and is
+not above it on the shelf; otherwise it takes one of the day's well-known items, by the shopper's age band. The logged
+`propensity` is the probability of that item in that place, given the places above it.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from jobs.synthetic.words import AGE_BANDS
 PLACES = 10
 EXPLORE = 0.2
 HEAD = 8  # well-known items of each category
-UNLOGGED = 99  # a number within the day that no visit has
+UNLOGGED = 99  # the ordinal of a visit that is not logged; no real visit of a day has it
 EXAMINED = 0.12  # how fast attention falls with position: 1 / (1 + 0.12 position)
 
 
 @dataclass(frozen=True)
 class Shelves:
-    """Shelves that were shown: `session` [n] is the row of the visit; the rest is [n, PLACES].
+    """Shelves that were shown: `session` [n] is the row of the visit; the other arrays are [n, PLACES].
 
-    `explored` marks places whose item can only have come from exploration: it is not among the well-known ones.
+    `explored` marks places whose item is not well known, so that it can only have come from exploration.
     """
 
     session: Ints
@@ -39,7 +39,7 @@ class Shelves:
 
 @lru_cache(maxsize=4096)
 def head(shop: Shop, day: int, age_band: int) -> tuple[Ints, Floats]:
-    """Return the well-known items that can be bought that day (their numbers, ascending) and their shares of one."""
+    """Return the well-known items that can be bought that day: their numbers, ascending, and shares that sum to 1."""
     place = np.arange(HEAD)
     item = (np.arange(shop.leaves)[:, None] + shop.leaves * place).ravel()
     shares = crowd_shares(shop)[day]
@@ -63,25 +63,25 @@ def eligible_count(shop: Shop, day: int) -> int:
 
 
 def shelves(shop: Shop, people: Shoppers, visits: Sessions) -> Shelves:
-    """Return the shelves shown in `visits`; a day with fewer items than places shows none."""
+    """Return the shelves shown in `visits`; a day with too few items for the policy (2 * PLACES) shows none."""
     shown = np.flatnonzero(uniform(shop.seed, "shelf", *visits.keys(people)) < SHELF_SEEN)
     group = visits.day[shown] * len(AGE_BANDS) + people.age_band[visits.person[shown]]
     order = np.argsort(group, kind="stable")
     shown, group = shown[order], group[order]
-    parts = [_empty()]
+    by_group = [_empty()]
     for day_and_band in np.unique(group):
         day, age_band = divmod(int(day_and_band), len(AGE_BANDS))
         rows = shown[np.searchsorted(group, day_and_band) : np.searchsorted(group, day_and_band, side="right")]
         if eligible_count(shop, day) > 2 * PLACES:
-            parts.append(_fill(shop, tuple(key[rows] for key in visits.keys(people)), rows, day, age_band))
-    columns = zip(*((part.session, part.item, part.propensity, part.explored) for part in parts), strict=True)
+            by_group.append(_fill(shop, tuple(key[rows] for key in visits.keys(people)), rows, day, age_band))
+    columns = zip(*((part.session, part.item, part.propensity, part.explored) for part in by_group), strict=True)
     return Shelves(*(np.concatenate(column) for column in columns))
 
 
 def policy_shelves(shop: Shop, people: Shoppers, day: int) -> Ints:
     """Return a shelf that the policy could have shown each shopper that day: item numbers, [n, PLACES].
 
-    A draw of its own, of no visit that is logged. Of a day with too few items for the policy there is none: -1.
+    It is drawn anew and belongs to no logged visit. On a day with too few items for the policy all numbers are -1.
     """
     item = np.full((len(people.number), PLACES), -1, dtype=np.int64)
     if eligible_count(shop, day) > 2 * PLACES:
@@ -102,30 +102,30 @@ def _fill(shop: Shop, keys: tuple[Ints, ...], rows: Ints, day: int, age_band: in
     known, share = head(shop, day, age_band)
     item = np.full((len(rows), PLACES), -1, dtype=np.int64)
     propensity, explored = np.zeros(item.shape), np.zeros(item.shape, dtype=np.bool_)
-    used = np.zeros(len(rows))  # what the items above would have had of the well-known items' share
+    used = np.zeros(len(rows))  # share of the well-known items that already stand above
     for place in range(PLACES):
-        has_known = used < 1 - 1e-9  # a shelf that holds all well-known items can only explore
+        has_known = used < 1 - 1e-9  # once all well-known items stand on the shelf, only exploration is left
         explore = np.where(has_known, EXPLORE, 1.0)
         explores = uniform(shop.seed, "explore", *keys, np.full(len(rows), place)) < explore
         item[:, place] = _draw(shop, keys, item[:, :place], explores, day, known, share)
         at = find_sorted(known, item[:, place])
         is_known = at >= 0
-        of_known = np.where(is_known, share[at], 0.0)
-        by_chance = explore / (eligible_count(shop, day) - place)
-        by_fame = (1 - explore) * of_known / np.where(has_known, 1 - used, 1.0)
-        # The last digits of a sum may differ between processors.
-        propensity[:, place] = np.round(by_chance + by_fame, 12)
+        known_share = np.where(is_known, share[at], 0.0)
+        by_exploration = explore / (eligible_count(shop, day) - place)
+        by_fame = (1 - explore) * known_share / np.where(has_known, 1 - used, 1.0)
+        # Rounded, as the last digits of a sum may differ between processors.
+        propensity[:, place] = np.round(by_exploration + by_fame, 12)
         explored[:, place] = ~is_known
-        used += of_known
+        used += known_share
     return Shelves(rows, item, propensity, explored)
 
 
 def _draw(
     shop: Shop, keys: tuple[Ints, ...], above: Ints, explores: Flags, day: int, known: Ints, share: Floats
 ) -> Ints:
-    """Draw an item for the next place of each shelf, again as long as it is above already or cannot be bought.
+    """Draw an item for the next place of each shelf; draw again while it stands above already or cannot be bought.
 
-    Drawing again until it fits gives each remaining item its share of what remains.
+    By this rejection each remaining item keeps its share among the remaining ones.
     """
     cumulative = np.cumsum(share)
     item = np.zeros(len(above), dtype=np.int64)
@@ -143,7 +143,7 @@ def _draw(
 
 
 def clicked(shop: Shop, people: Shoppers, visits: Sessions, shown: Shelves) -> Looks:
-    """Return the items that were clicked: seen by their position, then wanted by their utility."""
+    """Return the clicked items: seen with a probability that falls with position, then wanted by utility."""
     row, place = np.nonzero(np.ones(shown.item.shape, dtype=np.bool_))
     session, item = shown.session[row], shown.item[row, place]
     keys = (*(key[session] for key in visits.keys(people)), place)

@@ -1,17 +1,16 @@
-"""The synthetic shop's rows as they land, in Arrow: from arrays of numbers to ids, titles, times and prices."""
+"""The synthetic shop's rows as they land, as Arrow batches: ids, titles, times and prices from arrays of numbers."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.synthetic.catalogue import Shop, item_ids, items, items_of, price_minor, stock, titles, user_ids
-from jobs.synthetic.draws import Ints, below, bits, uniform
+from jobs.synthetic.draws import Flags, Ints, below, bits, uniform
 from jobs.synthetic.exposures import PLACES, Shelves, clicked, eligible_count, shelves
 from jobs.synthetic.shoppers import Shoppers, shoppers
 from jobs.synthetic.visits import EVENT_TYPES, Looks, Sessions, events, looks, sessions, staple_sessions
@@ -68,15 +67,15 @@ def event_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
 
 def _event_batch(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) -> pa.RecordBatch:
     done = events(shop, people, visits, seen)
-    session, item, day = done["session"], done["item"], visits.day[done["session"]]
-    person, on_shelf = visits.person[session], done["shelf_position"] >= 0
+    session, item, day = done.session, done.item, visits.day[done.session]
+    person, on_shelf = visits.person[session], done.shelf_position >= 0
     price = price_minor(shop, item, items_of(shop).full_price_minor[item], day)
     session_id, request_id = _ids("S", shop, people, visits), _ids("R", shop, people, visits)
-    look = np.where(on_shelf, 100 + done["shelf_position"], done["look"])
+    look = np.where(on_shelf, 100 + done.shelf_position, done.look)
     event_id = pc.binary_join_element_wise(
         session_id.take(pa.array(session)),
         pa.array(look).cast(pa.string()),
-        pa.array(done["kind"]).cast(pa.string()),
+        pa.array(done.event_type).cast(pa.string()),
         ".",
     )
     region = pa.array(REGIONS).take(pa.array(people.region)).take(pa.array(person))
@@ -86,13 +85,13 @@ def _event_batch(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) ->
             _hidden(_user_ids(people).take(pa.array(person)), visits.is_anonymous[session]),
             session_id.take(pa.array(session)),
             _item_ids(shop).take(pa.array(item)),
-            pa.array(EVENT_TYPES).take(pa.array(done["kind"])),
-            _times(shop, day, done["at_s"]),
-            pa.array(done["value"], mask=done["value"] < 0),
-            pa.array(done["quantity"].astype(np.int32), mask=done["quantity"] < 0),
-            _hidden(_money(price), done["quantity"] < 0),
+            pa.array(EVENT_TYPES).take(pa.array(done.event_type)),
+            _times(shop, day, done.at_s),
+            pa.array(done.value, mask=done.value < 0),
+            pa.array(done.quantity.astype(np.int32), mask=done.quantity < 0),
+            _hidden(_money(price), done.quantity < 0),
             _hidden(request_id.take(pa.array(session)), ~on_shelf),
-            pa.array(done["shelf_position"].astype(np.int32), mask=~on_shelf),
+            pa.array(done.shelf_position.astype(np.int32), mask=~on_shelf),
             _either(on_shelf, "home", "product"),
             _devices(shop, people, visits).take(pa.array(session)),
             _hidden(_either(on_shelf, "home_top", "home_top"), ~on_shelf),
@@ -138,31 +137,33 @@ def exposure_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
 
 
 def item_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
-    """Yield the item rows that land: at launch and retirement, on a new price, an end or return of stock, a count."""
-    some = items(shop, number)
+    """Yield the item rows that land: at launch, retirement, a new price, stock out or back, and at a weekly count."""
+    attributes = items(shop, number)
     day = np.arange(shop.days)
-    numbers, full = number[:, None], some.full_price_minor[:, None]
+    numbers, full = number[:, None], attributes.full_price_minor[:, None]
     price, pieces = price_minor(shop, numbers, full, day), stock(shop, numbers, day)
     before_price, before_pieces = price_minor(shop, numbers, full, day - 1), stock(shop, numbers, day - 1)
-    listed = (some.launch_day[:, None] <= day) & (day <= some.retire_day[:, None])
-    first = np.maximum(some.launch_day, 0)[:, None] == day
-    gone = some.retire_day[:, None] == day
+    listed = (attributes.launch_day[:, None] <= day) & (day <= attributes.retire_day[:, None])
+    first = np.maximum(attributes.launch_day, 0)[:, None] == day
+    gone = attributes.retire_day[:, None] == day
     counted = (day + below(7, shop.seed, "count day", numbers)) % 7 == 0
-    told = first | gone | counted | (price != before_price) | ((pieces > 0) != (before_pieces > 0))
-    row, on_day = np.nonzero(listed & told)
-    seller = below(SELLERS, shop.seed, "seller", some.brand[row] * 4 + below(4, shop.seed, "branch", number[row]))
+    lands = first | gone | counted | (price != before_price) | ((pieces > 0) != (before_pieces > 0))
+    row, on_day = np.nonzero(listed & lands)
+    seller = below(
+        SELLERS, shop.seed, "seller", attributes.brand[row] * 4 + below(4, shop.seed, "branch", number[row])
+    )
     created_s = below(86_400, shop.seed, "created", number[row])
     at = pa.array(row)
     yield pa.RecordBatch.from_arrays(
         [
             pa.array(item_ids(number)).take(at),
             pa.array(titles(shop, number)).take(at),
-            pa.array([leaf.path for leaf in LEAVES]).take(pa.array(some.leaf)).take(at),
-            pa.array(BRANDS).take(pa.array(some.brand)).take(at),
+            pa.array([leaf.path for leaf in LEAVES]).take(pa.array(attributes.leaf)).take(at),
+            pa.array(BRANDS).take(pa.array(attributes.brand)).take(at),
             pa.array([f"seller-{n:02d}" for n in range(SELLERS)]).take(pa.array(seller)),
             _money(price[row, on_day]),
             pa.array(pieces[row, on_day].astype(np.int32)),
-            _times(shop, some.launch_day[row], created_s),
+            _times(shop, attributes.launch_day[row], created_s),
             pa.array(gone[row, on_day]),
             _days(shop, on_day),
         ],
@@ -171,20 +172,20 @@ def item_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
 
 
 def user_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
-    """Yield one row a shopper, on the day of sign-up or the first day; about half named categories then."""
+    """Yield one row a shopper, on the day of sign-up or the first day; about half of them name categories."""
     people = shoppers(shop, number)
-    kind = uniform(shop.seed, "onboarding", number)
-    wanted: list[list[str] | None] = []
-    for share, (first, second) in zip(kind.tolist(), people.favourites[:, :2].tolist(), strict=True):
+    drawn = uniform(shop.seed, "onboarding", number)
+    preferred: list[list[str] | None] = []
+    for share, (first, second) in zip(drawn.tolist(), people.favourites[:, :2].tolist(), strict=True):
         paths = [LEAVES[first].path, LEAVES[second].path.rpartition("/")[0]]
-        wanted.append(paths if share < 0.3 else paths[:1] if share < 0.55 else None)
+        preferred.append(paths if share < 0.3 else paths[:1] if share < 0.55 else None)
     yield pa.RecordBatch.from_arrays(
         [
             _user_ids(people),
             pa.array(REGIONS).take(pa.array(people.region)),
             _hidden(pa.array(AGE_BANDS).take(pa.array(people.age_band)), uniform(shop.seed, "no age", number) < 0.1),
             _times(shop, people.signup_day, below(6 * 3600, shop.seed, "signup time", number)),
-            pa.array(wanted, pa.list_(pa.string())),
+            pa.array(preferred, pa.list_(pa.string())),
             _days(shop, np.maximum(people.signup_day, 0)),
         ],
         schema=USERS,
@@ -192,7 +193,7 @@ def user_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
 
 
 def _ids(letter: str, shop: Shop, people: Shoppers, visits: Sessions) -> pa.Array:
-    """Ids of visits or their requests that do not tell whose they are."""
+    """Return ids of visits, or of their requests, which do not reveal the shopper."""
     return pa.array([f"{letter}{drawn:016x}" for drawn in bits(shop.seed, letter, *visits.keys(people)).tolist()])
 
 
@@ -210,11 +211,11 @@ def _devices(shop: Shop, people: Shoppers, visits: Sessions) -> pa.Array:
     return pa.array(DEVICES).take(pa.array(np.searchsorted((0.62, 0.92), drawn, side="right")))
 
 
-def _hidden(values: pa.Array, is_null: Any) -> pa.Array:
+def _hidden(values: pa.Array, is_null: Flags) -> pa.Array:
     return pc.if_else(pa.array(is_null), pa.scalar(None, values.type), values)
 
 
-def _either(condition: Any, yes: str, no: str) -> pa.Array:
+def _either(condition: Flags, yes: str, no: str) -> pa.Array:
     return pc.if_else(pa.array(condition), yes, no)
 
 

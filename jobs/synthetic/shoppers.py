@@ -1,13 +1,13 @@
-"""The synthetic shop's shoppers: who they are, how often they come, and the utility that everything they do follows.
+"""The synthetic shop's shoppers: who they are, how often they visit, and the utility that decides what they do.
 
-    utility = what the category is worth to the shopper (favourites, region, season)
-            + taste . style + brand + quality - price sensitivity x how far the price is from the wanted one
-            + a bonus for the few staples that the shopper buys again and again
+    utility = worth of the category to the shopper (favourites, region, season)
+            + taste . style + brand + quality - price sensitivity x distance of the price from the wanted one
+            + a bonus for the few staples that the shopper buys repeatedly
 
-    value   = 1 / (1 + exp(HURDLE - utility))     the chance that the item is bought once it is looked at
+    value   = 1 / (1 + exp(HURDLE - utility))     the probability that the item is bought once it is looked at
 
-Shoppers come in personas that share favourites and tastes, which is what collaborative filtering can find; popularity
-cannot, as nobody is average.
+Shoppers belong to personas that share favourites and tastes. Collaborative filtering can find these; popularity
+cannot, as no shopper is average.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ STAPLE_BONUS = 1.5
 STAPLES = 3
 HURDLE = 7.0
 JOINED_BEFORE = 0.75  # share of the shoppers who had signed up before the first day
-DORMANT = 0.06  # share who never come back: cold for as long as the shop looks
+DORMANT = 0.06  # share of the shoppers who never visit
 WEEK = (0.92, 0.90, 0.94, 0.98, 1.10, 1.18, 0.98)  # Monday first
 SEASON_SWING = 0.7
 
@@ -40,8 +40,9 @@ SEASON_SWING = 0.7
 class Shoppers:
     """Attributes of a batch of shoppers, one row each.
 
-    `category_worth` [n, leaves] and `brand_worth` [n, brands] are parts of the utility; `sessions_a_day` is an
-    expectation; `staples` [n, 3] holds item numbers, -1 for none; `staple_period_days` fits it.
+    `category_worth` [n, leaves] and `brand_worth` [n, brands] are terms of the utility. `sessions_a_day` is relative
+    to the mean of all shoppers. `staples` [n, 3] holds item numbers, -1 for none; `staple_period_days` [n, 3] is how
+    often each is bought.
     """
 
     number: Ints
@@ -64,10 +65,12 @@ def shoppers(shop: Shop, number: Ints) -> Shoppers:
     """Return the shoppers with those numbers (0 to shop.users - 1)."""
     seed = shop.seed
     age_band = below(len(AGE_BANDS), seed, "age band", number)
-    # Most personas belong to an age band, so that a segment says something, but not all.
-    of_age = age_band * (PERSONAS // len(AGE_BANDS)) + below(PERSONAS // len(AGE_BANDS), seed, "persona", number)
-    anyone = below(PERSONAS, seed, "any persona", number)
-    persona = np.where(uniform(seed, "typical", number) < 0.7, of_age, anyone)
+    # Most shoppers have a persona of their age band, so that segments are informative, but not all.
+    persona_of_age = age_band * (PERSONAS // len(AGE_BANDS)) + below(
+        PERSONAS // len(AGE_BANDS), seed, "persona", number
+    )
+    any_persona = below(PERSONAS, seed, "any persona", number)
+    persona = np.where(uniform(seed, "typical", number) < 0.7, persona_of_age, any_persona)
     region = below(len(REGIONS), seed, "region", number)
     favourites = _favourites(shop, number, persona)
     dimension = np.arange(STYLE_DIMENSIONS)
@@ -75,7 +78,7 @@ def shoppers(shop: Shop, number: Ints) -> Shoppers:
     taste = taste + 0.35 * normal(seed, "taste", number[:, None], dimension)
     joined = (uniform(seed, "signup", number) * shop.days).astype(np.int64)
     before = -1 - below(900, seed, "signup before", number)
-    bare = Shoppers(
+    people = Shoppers(
         number=number,
         persona=persona,
         region=region,
@@ -91,8 +94,8 @@ def shoppers(shop: Shop, number: Ints) -> Shoppers:
         staples=np.full((len(number), STAPLES), -1, dtype=np.int64),
         staple_period_days=7 + below(22, seed, "staple period", number[:, None], np.arange(STAPLES)),
     )
-    bare.staples[:] = _staples(shop, bare)
-    return bare
+    people.staples[:] = _staples(shop, people)
+    return people
 
 
 def _favourites(shop: Shop, number: Ints, persona: Ints) -> Ints:
@@ -107,7 +110,7 @@ def _category_worth(shop: Shop, favourites: Ints, region: Ints) -> Floats:
     department = np.array([DEPARTMENTS.index(leaf.path.split("/")[0]) for leaf in LEAVES])[: shop.leaves]
     worth = NEIGHBOUR_BONUS * (department == department[favourites[:, 0]][:, None]).astype(np.float64)
     row = np.arange(len(favourites))
-    for rank in reversed(range(FAVOURITES)):  # of a category that is a favourite twice, the higher rank counts
+    for rank in reversed(range(FAVOURITES)):  # if a category is a favourite twice, its higher rank counts
         worth[row, favourites[:, rank]] = FAVOURITE_BONUS[rank]
     regional = uniform(shop.seed, "regional", np.arange(len(REGIONS))[:, None], leaves) < 0.15
     return np.asarray(worth + REGION_BONUS * regional[region])
@@ -121,7 +124,7 @@ def _brand_worth(seed: int, number: Ints, persona: Ints) -> Floats:
 
 
 def _sessions_a_day(shop: Shop, number: Ints) -> Floats:
-    """Long-tailed rates of mean 1, to be scaled to the events wanted: a few come daily, most rarely."""
+    """Return long-tailed rates of mean 1, to be scaled to the events wanted: few visit daily, most rarely."""
     spread = 1.1
     rate = np.exp(spread * normal(shop.seed, "rate", number) - spread**2 / 2)
     rate[uniform(shop.seed, "dormant", number) < DORMANT] = 0.0
@@ -130,7 +133,7 @@ def _sessions_a_day(shop: Shop, number: Ints) -> Floats:
 
 @lru_cache(maxsize=2)
 def season(shop: Shop) -> Floats:
-    """Return what the day of the year adds to each category, [days, leaves], -0.7 to 0.7."""
+    """Return what the season adds to the worth of each category, [days, leaves], from -0.7 to 0.7."""
     day_of_year = np.array([shop.day(n).timetuple().tm_yday for n in range(shop.days)], dtype=np.float64)
     peak = np.array([leaf.peak_month for leaf in LEAVES])[: shop.leaves]
     phase = (day_of_year[:, None] - (peak - 0.5) * 30.4) * (2 * np.pi / 365.25)
@@ -138,7 +141,7 @@ def season(shop: Shop) -> Floats:
 
 
 def utility(shop: Shop, people: Shoppers, person: Ints, item: Ints, day: Ints) -> Floats:
-    """Return the utility of items to the shoppers in rows `person` of `people` on those days; equal shapes."""
+    """Return the utility of items to the shoppers in rows `person` of `people` on those days; all of one shape."""
     catalogue: Items = items_of(shop)
     price = price_minor(shop, item, catalogue.full_price_minor[item], day)
     level = catalogue.price_level[item] + np.log(price / catalogue.full_price_minor[item])
@@ -154,12 +157,12 @@ def utility(shop: Shop, people: Shoppers, person: Ints, item: Ints, day: Ints) -
 
 
 def value(utilities: Floats) -> Floats:
-    """Return the chance that an item of that utility is bought once it is looked at."""
+    """Return the probability that an item of that utility is bought once it is looked at."""
     return np.asarray(1.0 / (1.0 + np.exp(HURDLE - utilities)))
 
 
 def _staples(shop: Shop, people: Shoppers) -> Ints:
-    """Choose up to three items of everyday categories that suit each shopper; -1 where there are fewer."""
+    """Return up to three items of staple categories that suit each shopper, [n, 3]; -1 where there are fewer."""
     everyday = np.array([n for n in range(shop.leaves) if LEAVES[n].is_staple], dtype=np.int64)
     if not len(everyday):
         return people.staples

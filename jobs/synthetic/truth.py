@@ -1,4 +1,4 @@
-"""The true value of shelves in a synthetic shop: what no log of a real shop can tell.
+"""The true value of shelves in a synthetic shop, which no log of a real shop can show.
 
 >>> true_value(truth, ["U000000001"], [["I000000002", "I000000003"]])  # expected purchases if all is looked at
 array([0.02])
@@ -6,11 +6,11 @@ array([0.02])
 array([7.9])
 """
 
-import json
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from jobs.synthetic.catalogue import Shop, is_available, item_ids, items_of, numbers
@@ -21,26 +21,28 @@ SHOP_FILE = "shop.json"
 
 
 class NoTruthError(FileNotFoundError):
-    """There is no synthetic shop's truth in the folder."""
+    """The folder holds no synthetic shop's truth."""
 
 
 def read_shop(truth: Path) -> Shop:
-    """Return the shop whose truth lies in `truth`."""
+    """Return the shop whose truth is in the folder `truth`.
+
+    Raises:
+        NoTruthError: the folder has none.
+    """
     path = truth / SHOP_FILE
     if not path.exists():
         raise NoTruthError(f"{path} is not there; run topshelf synthetic-shop --truth {truth}")
-    told = json.loads(path.read_text())
-    first_day, last_day = date.fromisoformat(told.pop("first_day")), date.fromisoformat(told.pop("last_day"))
-    return Shop(**told, first_day=first_day, last_day=last_day)
+    return msgspec.json.decode(path.read_bytes(), type=Shop)
 
 
 def true_value(
     truth: Path, user_ids: Sequence[str], shelves: Sequence[Sequence[str]], day: date | None = None, k: int = 20
 ) -> Floats:
-    """Return for each user the expected purchases from the first `k` items of the user's shelf, all looked at.
+    """Return for each user the expected purchases from the first `k` items of the user's shelf, if all are looked at.
 
-    `shelves[i]` belongs to `user_ids[i]`. The values are those of `day`, the shop's last unless given; an item that
-    cannot be bought that day, or stands on the shelf a second time, is worth nothing.
+    `shelves[i]` belongs to `user_ids[i]`. Values are of `day`, the shop's last day unless given. An item that cannot
+    be bought that day, or that stands on the shelf a second time, is worth 0.
     """
     shop = read_shop(truth)
     people, on = shoppers(shop, user_numbers(shop, user_ids)), day_number(shop, day)
@@ -54,7 +56,10 @@ def true_value(
 def best_shelves(
     truth: Path, user_ids: Sequence[str], day: date | None = None, k: int = 20
 ) -> tuple[list[list[str]], Floats]:
-    """Return each user's best shelf, best item first, and its value: every item is looked at, so sample the users."""
+    """Return each user's best shelf, best item first, and its value.
+
+    Every item is scored for every user, so pass a sample of the users.
+    """
     shop = read_shop(truth)
     people, on = shoppers(shop, user_numbers(shop, user_ids)), day_number(shop, day)
     best, worth = best_lists(shop, people, on, k)
@@ -71,9 +76,9 @@ def list_values(shop: Shop, people: Shoppers, items: Ints, day: int) -> Floats:
 
 
 def best_lists(shop: Shop, people: Shoppers, day: int, k: int, only: Ints | None = None) -> tuple[Ints, Floats]:
-    """Return each shopper's k best items [len(people), k], best first, and their values; of `only` where it is said.
+    """Return each shopper's k best items [len(people), k], best first, and their values; among `only`, if given.
 
-    -1 and 0 where fewer can be bought. Every item is looked at for every shopper.
+    Numbers are -1 and values 0 where fewer can be bought. Scores every item for every shopper.
     """
     item = np.arange(shop.items) if only is None else only
     there = item[is_available(shop, items_of(shop), item, np.full(len(item), day))]
@@ -116,8 +121,8 @@ def item_numbers(shop: Shop, ids: Sequence[str]) -> Ints:
 
 
 def _numbers(ids: Sequence[str], limit: int, kind: str) -> Ints:
-    found = numbers(list(ids))
-    if len(found) and (found.min() < 0 or found.max() >= limit):
-        stranger = ids[int(np.argmax((found < 0) | (found >= limit)))]
+    number = numbers(list(ids))
+    if len(number) and (number.min() < 0 or number.max() >= limit):
+        stranger = ids[int(np.argmax((number < 0) | (number >= limit)))]
         raise ValueError(f"{kind} {stranger!r} is not of this synthetic shop")
-    return found
+    return number

@@ -1,14 +1,14 @@
-"""The side tables of a synthetic shop: what is true of its shoppers and items, and no shop could know.
+"""The truth tables of a synthetic shop: what is true of its shoppers and items, which no real shop could know.
 
-With them the utility of `synthetic_shoppers` can be computed without this code: category_worth[leaf] + season of the
-day and leaf + brand_worth[brand] + quality + taste . style - dearness + 1.5 for one of the staples.
+With them the utility of `jobs.synthetic.shoppers` can be computed without this code: category_worth[leaf] + season of
+the day and leaf + brand_worth[brand] + quality + taste . style - dearness + 1.5 for one of the staples.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from jobs.synthetic.catalogue import Shop, item_ids, items, user_ids
 from jobs.synthetic.draws import Ints
@@ -38,7 +38,7 @@ def user_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
     people = shoppers(shop, number)
     paths = [leaf.path for leaf in LEAVES]
     staples = [[item for item in row if item >= 0] for row in people.staples.tolist()]
-    columns: dict[str, Any] = {
+    columns: dict[str, ArrayLike] = {
         "user_id": user_ids(number),
         "persona": people.persona,
         "signup_day": people.signup_day,
@@ -56,25 +56,25 @@ def user_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
 
 def item_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
     """Yield one row an item, retired and not yet launched ones too."""
-    some = items(shop, number)
-    columns: dict[str, Any] = {
+    attributes = items(shop, number)
+    columns: dict[str, ArrayLike] = {
         "item_id": item_ids(number),
-        "leaf": some.leaf,
-        "category": [LEAVES[leaf].path for leaf in some.leaf.tolist()],
-        "brand": some.brand,
-        "style": list(some.style.astype(np.float64)),
-        "quality": some.quality,
-        "price_level": some.price_level,
-        "full_price_minor": some.full_price_minor,
-        "launch_day": some.launch_day,
-        "retire_day": some.retire_day,
+        "leaf": attributes.leaf,
+        "category": [LEAVES[leaf].path for leaf in attributes.leaf.tolist()],
+        "brand": attributes.brand,
+        "style": list(attributes.style.astype(np.float64)),
+        "quality": attributes.quality,
+        "price_level": attributes.price_level,
+        "full_price_minor": attributes.full_price_minor,
+        "launch_day": attributes.launch_day,
+        "retire_day": attributes.retire_day,
     }
     yield pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in ITEMS], schema=ITEMS)
 
 
 def seasons(shop: Shop) -> pa.Table:
     """Return what each day's season adds to each category: ds, category, season."""
-    told = season(shop)
+    added = season(shop)
     days = np.repeat(np.datetime64(shop.first_day, "D") + np.arange(shop.days), shop.leaves)
     paths = [leaf.path for leaf in LEAVES[: shop.leaves]] * shop.days
-    return pa.table({"ds": pa.array(days), "category": paths, "season": told.ravel()})
+    return pa.table({"ds": pa.array(days), "category": paths, "season": added.ravel()})

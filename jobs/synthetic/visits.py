@@ -1,13 +1,12 @@
-"""What the synthetic shop's shoppers do: visits, views, carts, purchases and ratings, batch of shoppers by batch.
+"""What the synthetic shop's shoppers do: visits, views, carts, purchases and ratings, by batches of shoppers.
 
-In a visit a shopper wanders through categories, and each time looks at the best of a handful of items there by
-utility plus noise: well-known items are met more often, but are not what suits best. Looking leads to a cart, a
-purchase and a rating with chances that rise with the utility. Items on a shelf that the shop shows (`exposures`)
-are looked at, and clicked, by position and utility.
+In a visit a shopper goes from category to category. In each, a handful of items is met, and the best by utility plus
+noise is looked at: well-known items are met more often, but suit no better. Looking leads to a cart, a purchase and a
+rating with probabilities that rise with the utility. Items on a shown shelf (`jobs.synthetic.exposures`) are seen by
+position and clicked by utility.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from jobs.synthetic.shoppers import FAVOURITE_SHARE, FAVOURITES, JOINED_BEFORE, 
 from jobs.synthetic.words import LEAVES
 
 HANDFUL = 16  # items met before one is looked at
-FAME = 3.0  # a place in the category is a uniform number to this power: the first items are met most
-CHOICE = 0.8  # how far utility, against noise, decides what is looked at
+FAME = 3.0  # place in the category = uniform number to this power, so the first items are met most
+CHOICE = 0.8  # weight of utility against noise in what is looked at
 EVENTS_A_SESSION = 5.6  # measured; turns the events wanted into sessions
 MAX_SESSIONS_A_DAY = 3.0
 MAX_VIEWS = 12
@@ -27,7 +26,7 @@ FAVOURITE_VISIT = 0.75  # chance that a category is a favourite, not what everyb
 ANONYMOUS = 0.08  # share of visits without signing in
 RATED = 0.15  # share of purchases
 SHELF_SEEN = 0.3  # share of visits that open the page with a shelf
-STAPLE_SESSION = 9  # the number of the visit in which staples are bought, beyond any other of a day
+STAPLE_SESSION = 9  # ordinal of the visit in which staples are bought, above all others of a day
 VIEW, CART, PURCHASE, RATING, CLICK = range(5)
 EVENT_TYPES = ("view", "add_to_cart", "purchase", "rating", "click")
 
@@ -43,13 +42,13 @@ class Sessions:
     is_anonymous: Flags
 
     def keys(self, people: Shoppers) -> tuple[Ints, Ints, Ints]:
-        """What a visit's draws belong to: user number, day, ordinal."""
+        """Return the keys of a visit's draws: user number, day, ordinal."""
         return people.number[self.person], self.day, self.ordinal
 
 
 @dataclass(frozen=True)
 class Looks:
-    """Items looked at, one row each. `shelf_position` is -1 for one that was found without the shelf."""
+    """Items looked at, one row each. `shelf_position` is -1 for an item that was not found on a shelf."""
 
     session: Ints
     ordinal: Ints
@@ -59,7 +58,7 @@ class Looks:
 
 
 def day_factors(shop: Shop) -> Floats:
-    """Return how busy each day is against the mean: the weekend's eve is the busiest."""
+    """Return how busy each day is, relative to the mean; by WEEK, Saturday is the busiest."""
     factor = np.array([WEEK[shop.day(n).weekday()] for n in range(shop.days)])
     return np.asarray(factor / factor.mean())
 
@@ -77,14 +76,14 @@ def sessions(shop: Shop, people: Shoppers) -> Sessions:
     person, on_day = np.repeat(person, repeats), np.repeat(on_day, repeats)
     ordinal = _ordinals(repeats)
     keys = (people.number[person], on_day, ordinal)
-    # Two numbers added: most visits come in the afternoon; all end before midnight.
+    # The mean of two uniform numbers: most visits start in the afternoon; all end before midnight.
     clock = (uniform(shop.seed, "start", *keys) + uniform(shop.seed, "start again", *keys)) / 2
     start_s = 6 * 3600 + (clock * 16.5 * 3600).astype(np.int64)
     return Sessions(person, on_day, ordinal, start_s, uniform(shop.seed, "anonymous", *keys) < ANONYMOUS)
 
 
 def staple_sessions(shop: Shop, people: Shoppers) -> tuple[Sessions, Looks]:
-    """Return the visits made only to buy staples again, on days that keep each staple's rhythm."""
+    """Return the visits made only to buy staples again, in the period of each staple, and what is looked at there."""
     day = np.arange(shop.days)
     phase = below(people.staple_period_days, shop.seed, "staple phase", people.number[:, None], np.arange(3))
     due = (day + phase[..., None]) % people.staple_period_days[..., None] == 0
@@ -99,13 +98,13 @@ def staple_sessions(shop: Shop, people: Shoppers) -> tuple[Sessions, Looks]:
     there = is_available(shop, items_of(shop), item, on_day)
     person, slot, on_day, item = person[there], slot[there], on_day[there], item[there]
     start_s = 8 * 3600 + below(12 * 3600, shop.seed, "staple start", people.number[person], on_day, slot)
-    found = Sessions(person, on_day, STAPLE_SESSION + slot, start_s, np.zeros(len(person), dtype=np.bool_))
-    none = np.full(len(person), -1, dtype=np.int64)
-    return found, Looks(np.arange(len(person)), np.zeros_like(none), item, start_s, none)
+    visits = Sessions(person, on_day, STAPLE_SESSION + slot, start_s, np.zeros(len(person), dtype=np.bool_))
+    no_shelf = np.full(len(person), -1, dtype=np.int64)
+    return visits, Looks(np.arange(len(person)), np.zeros_like(no_shelf), item, start_s, no_shelf)
 
 
 def looks(shop: Shop, people: Shoppers, visits: Sessions) -> Looks:
-    """Return what is looked at in `visits` without the shelf."""
+    """Return what is looked at in `visits` outside the shelf."""
     visit_keys = visits.keys(people)
     geometric = np.floor(-3.2 * np.log(1 - uniform(shop.seed, "views", *visit_keys))).astype(np.int64)
     count = 1 + np.minimum(geometric, MAX_VIEWS - 1)
@@ -117,25 +116,25 @@ def looks(shop: Shop, people: Shoppers, visits: Sessions) -> Looks:
     pace = 25 + below(80, shop.seed, "pace", *keys[:3], np.zeros_like(ordinal))
     start_s = visits.start_s[session] + 60 + ordinal * pace
     item = np.empty(len(session), dtype=np.int64)
-    for at in range(0, len(session), 32_768):  # the handfuls of one block fit a processor's cache
+    for at in range(0, len(session), 32_768):  # blocks whose handfuls fit a processor's cache
         block = slice(at, at + 32_768)
         block_keys = [key[block, None] for key in keys]
         item[block] = _choose(
             shop, people, visits.person[session[block]], visits.day[session[block]], leaf[block], block_keys
         )
     met = item >= 0
-    nothing = np.full(int(met.sum()), -1, dtype=np.int64)
-    return Looks(session[met], ordinal[met], item[met], start_s[met], nothing)
+    no_shelf = np.full(int(met.sum()), -1, dtype=np.int64)
+    return Looks(session[met], ordinal[met], item[met], start_s[met], no_shelf)
 
 
 def _leaf(shop: Shop, people: Shoppers, visits: Sessions, session: Ints, ordinal: Ints) -> Ints:
-    """Draw a category: a favourite by its share, or one by what everybody buys in that season."""
+    """Draw a category: one of the favourites by its share, or any by what everybody buys in that season."""
     keys = (*(key[session] for key in visits.keys(people)), ordinal)
     rank = np.searchsorted(np.cumsum(FAVOURITE_SHARE), uniform(shop.seed, "favourite visited", *keys), side="right")
     favourite = people.favourites[visits.person[session], np.minimum(rank, FAVOURITES - 1)]
     crowd = np.cumsum(crowd_shares(shop), axis=1)
     day = visits.day[session]
-    # One search for all days: each day's shares are moved up by the day's number.
+    # One search for all days: the day's number is added to each day's cumulative shares.
     flat = (crowd / crowd[:, -1:] + np.arange(shop.days)[:, None]).ravel()
     anything = np.searchsorted(flat, day + uniform(shop.seed, "category", *keys), side="right") - day * shop.leaves
     is_favourite = uniform(shop.seed, "is favourite", *keys) < FAVOURITE_VISIT
@@ -143,7 +142,7 @@ def _leaf(shop: Shop, people: Shoppers, visits: Sessions, session: Ints, ordinal
 
 
 def crowd_shares(shop: Shop) -> Floats:
-    """Return how much of everybody's attention each category has, [days, leaves], not yet adding to one."""
+    """Return the attention that each category gets from everybody, [days, leaves]; a day's values do not sum to 1."""
     liked = np.exp(0.8 * (uniform(shop.seed, "crowd", np.arange(shop.leaves)) * 4 - 2))
     everyday = np.array([1.5 if leaf.is_staple else 1.0 for leaf in LEAVES])[: shop.leaves]
     return np.asarray(liked * everyday * np.exp(season(shop)))
@@ -163,16 +162,30 @@ def _choose(shop: Shop, people: Shoppers, person: Ints, day: Ints, leaf: Ints, k
 
 
 def _ordinals(count: Ints) -> Ints:
-    """0, 1, ... within each run of the given lengths."""
+    """Return 0, 1, ... within each run of the given lengths."""
     return np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
 
 
-def events(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) -> dict[str, Any]:
-    """Return the events of the items looked at, column by column, numbers and not yet ids.
+@dataclass(frozen=True)
+class ShopEvents:
+    """Events, one row each, as numbers and not yet ids; missing numbers are -1.
 
-    Columns: session, look (ordinal), item, kind (index of EVENT_TYPES), at_s, value, quantity, shelf_position.
-    Missing numbers are -1.
+    `session` is the row of the visit, `look` the ordinal within it, `event_type` an index of EVENT_TYPES, `at_s` in
+    seconds of the day. `value` is a rating, or seconds of dwell on a view.
     """
+
+    session: Ints
+    look: Ints
+    item: Ints
+    event_type: Ints
+    at_s: Ints
+    value: Floats
+    quantity: Ints
+    shelf_position: Ints
+
+
+def events(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) -> ShopEvents:
+    """Return the events that follow from the items looked at."""
     keys = (*(key[seen.session] for key in visits.keys(people)), seen.ordinal, seen.shelf_position)
     person, day = visits.person[seen.session], visits.day[seen.session]
     worth = utility(shop, people, person, seen.item, day)
@@ -186,9 +199,9 @@ def events(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) -> dict[
     quantity = 1 + (uniform(shop.seed, "quantity", *keys) < 0.15) + 2 * (uniform(shop.seed, "many", *keys) < 0.04)
     clicked = seen.shelf_position >= 0
     everything = np.ones(len(bought), dtype=np.bool_)
-    parts = []
-    # When each thing happens, in seconds after the look began; a rating comes at the end of the evening.
-    for kind, happened, after_s, told, pieces in (
+    by_type = []
+    # `after_s` is in seconds after the look began.
+    for event_type, happened, after_s, amount, pieces in (
         (CLICK, clicked, 0, -1, -1),
         (VIEW, everything, 1, dwell_s, -1),
         (CART, carted, 14, -1, quantity),
@@ -196,15 +209,17 @@ def events(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) -> dict[
         (RATING, rated, 24, np.clip(stars, 1, 5), -1),
     ):
         rows = np.flatnonzero(happened)
-        part = {
-            "session": seen.session[rows],
-            "look": seen.ordinal[rows],
-            "item": seen.item[rows],
-            "kind": np.full(len(rows), kind),
-            "at_s": seen.start_s[rows] + after_s,
-            "value": np.broadcast_to(told, bought.shape)[rows].astype(np.float64),
-            "quantity": np.broadcast_to(pieces, bought.shape)[rows].astype(np.int64),
-            "shelf_position": seen.shelf_position[rows],
-        }
-        parts.append(part)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        by_type.append(
+            ShopEvents(
+                session=seen.session[rows],
+                look=seen.ordinal[rows],
+                item=seen.item[rows],
+                event_type=np.full(len(rows), event_type),
+                at_s=seen.start_s[rows] + after_s,
+                value=np.broadcast_to(amount, bought.shape)[rows].astype(np.float64),
+                quantity=np.broadcast_to(pieces, bought.shape)[rows].astype(np.int64),
+                shelf_position=seen.shelf_position[rows],
+            )
+        )
+    names = [column.name for column in fields(ShopEvents)]
+    return ShopEvents(**{name: np.concatenate([getattr(batch, name) for batch in by_type]) for name in names})

@@ -2,7 +2,7 @@
 
 A case gives rows by view. A view that it does not give is empty, or is built from the given ones by the query that
 builds it in a run (`events` from `interactions`, `item` from `events` and `latest_item`). Columns left out are null.
-An event without `ds` or `ts` came in on its own day, at noon; a landed row without `row_order` stands where it is given.
+An event without `ds` or `ts` came in on its own day, at noon. Landed rows stand in the order given.
 Expected rows name the grain and whatever columns the case is about.
 """
 

@@ -202,7 +202,7 @@ def test_what_the_truth_does_not_know_is_refused_by_name(made: Made, regulars: l
         true_value(made.truth, regulars[:1], [["I000000001"]])
     with pytest.raises(ValueError, match="give one from 2026-01-01 to 2026-01-30"):
         best_value(made.truth, regulars[:1], day=date(2026, 3, 1))
-    with pytest.raises(NoTruthError, match=r"shop\.json is not there; run topshelf synthetic-shop"):
+    with pytest.raises(NoTruthError, match=r"shop\.json is not there; run topshelf synthetic-shop --truth"):
         true_value(tmp_path, [], [])
 
 
