@@ -1,4 +1,4 @@
-"""Step 3, staging to features of items, shoppers and pairs, and the same as arrays.
+"""Step 3: features of items, shoppers and pairs from staging, and loading them as arrays.
 
 Reads `staging/`. Writes `features/`. Next: `jobs.models`.
 """

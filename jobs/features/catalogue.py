@@ -1,4 +1,4 @@
-"""Load the catalogue as of a day: features/item as arrays in catalogue order, and the lists drawn from it."""
+"""Load the catalogue as of a day: features/item as arrays in catalogue order, and item lists made of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,13 +14,14 @@ from jobs.lake.lake import Lake
 from jobs.numeric.arrays import rank_in_group
 
 NEW_ITEM_DAYS = 30
+"""An item is new up to this age."""
 CATEGORY_LIST = 30
-"""Popular items of a category that are known by their place."""
+"""Length of each category's list of popular items."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items in byte order of their id; `columns` holds features/item as arrays of length n_items."""
+    """Items in byte order of their id; `columns` holds the numbers and dates of features/item as arrays [n_items]."""
 
     item_id: pa.Array
     columns: dict[str, npt.NDArray[Any]]
@@ -28,9 +29,9 @@ class Catalogue:
     """Index of each item's category path, -1 for none; equal paths have equal codes."""
     category_names: tuple[str, ...]
     owners: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
-    """By `brand` and `seller_id`: each item's, as an index, -1 for none."""
+    """By `brand` and `seller_id`: index of each item's brand or seller, -1 for none."""
     withheld: npt.NDArray[np.bool_] | None = None
-    """[n_items] what a shop's rules keep off the lists below."""
+    """[n_items] items that the shop's rules keep off the lists below; None for no rules."""
 
     def groups(self, name: str) -> npt.NDArray[np.int32]:
         """Return each item's `category`, `brand` or `seller_id` as an index, -1 for none."""
@@ -45,34 +46,37 @@ class Catalogue:
 
     @cached_property
     def in_stock(self) -> npt.NDArray[np.bool_]:
-        """Which items the shop had when the day's rows landed; an unknown stock counts as some."""
+        """[n_items] items in stock when the day's rows landed, or of unknown stock."""
         stock = self.columns["stock"].astype(np.float64)
         return np.isnan(stock) | (stock > 0)
 
     @cached_property
     def listed(self) -> npt.NDArray[np.bool_]:
-        """Which items may stand on the lists below: those in stock that no rule withholds."""
+        """[n_items] items that may stand on the lists below: in stock, and not withheld by a rule."""
         return self.in_stock if self.withheld is None else self.in_stock & ~self.withheld
 
     def top(self, *by: str, keep: npt.NDArray[np.bool_] | None = None, most: int) -> npt.NDArray[np.int32]:
-        """Return positions of the `most` listed items, largest first by the named columns, ties by position.
+        """Return the positions of up to `most` listed items, largest first by the columns `by`, ties by position.
 
-        Items that are zero in the first column are left out.
+        Items with 0 in the first of these columns are left out. `keep` [n_items] restricts the items.
         """
         keys = [-np.nan_to_num(self.columns[name].astype(np.float64)) for name in by]
         order = np.lexsort([np.arange(len(self)), *reversed(keys)])
-        good = self.listed & (keys[0] < 0) & (keep if keep is not None else True)
-        return order[good[order]][:most].astype(np.int32)
+        is_kept = self.listed & (keys[0] < 0) & (keep if keep is not None else True)
+        return order[is_kept[order]][:most].astype(np.int32)
 
     @cached_property
     def by_popularity(self) -> npt.NDArray[np.int32]:
-        """All listed items, by this month's buyers, then this month's and all weight."""
+        """Listed items with purchasers in 30 days, by their number, then by weight in 30 days and in all.
+
+        If no item has a purchaser, listed items with weight in 30 days, by weight.
+        """
         first = "purchaser_count_30d" if self.columns["purchaser_count_30d"].any() else "weight_30d"
         return self.top(first, "weight_30d", "weight_total", most=len(self))
 
     @cached_property
     def trending(self) -> npt.NDArray[np.int32]:
-        """Items by their weight of the last week against what their last three months would make us expect."""
+        """Listed items whose weight in 7 days exceeds 7/90 of that in 90 days, most standard deviations first."""
         week = self.columns["weight_7d"].astype(np.float64)
         expected = self.columns["weight_90d"].astype(np.float64) * 7 / 90
         lift = (week - expected) / np.sqrt(np.maximum(expected, 1000.0))
@@ -81,7 +85,7 @@ class Catalogue:
 
     @cached_property
     def new_items(self) -> npt.NDArray[np.int32]:
-        """Items on sale for NEW_ITEM_DAYS or less, most wanted this week first, then newest."""
+        """Listed items on sale for NEW_ITEM_DAYS or less, by weight in 7 days, then newest first."""
         age = self.columns["age_days"].astype(np.float64)
         week = self.columns["weight_7d"].astype(np.float64)
         order = np.lexsort([np.arange(len(self)), age, -week])
@@ -89,7 +93,7 @@ class Catalogue:
 
     @cached_property
     def popular_in_category(self) -> npt.NDArray[np.int32]:
-        """[n_categories, CATEGORY_LIST] positions of each category's own popular items, -1 where it has fewer."""
+        """[n_categories, CATEGORY_LIST] positions of each category's most popular items, -1 where it has fewer."""
         most = CATEGORY_LIST
         lists = np.full((len(self.category_names), most), -1, dtype=np.int32)
         ordered = self.by_popularity

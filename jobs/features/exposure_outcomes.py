@@ -1,5 +1,6 @@
-"""Which exposures count, and how long what follows them may take."""
+"""Which exposures count, and within what time an event still follows from one."""
 
 PLACES = 20
-"""Places of a shelf, from the top, whose exposures count: further down few look."""
+"""Only exposures in this many places from the top of a shelf count: few shoppers look further down."""
 FOLLOW_MINUTES = 30
+"""An event that names no request follows from an exposure less than this long before."""

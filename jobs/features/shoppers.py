@@ -1,6 +1,6 @@
-"""Load the shoppers of one shard with their history, and walk them in batches of flat arrays.
+"""Load the shoppers of one shard with their histories as flat arrays, in batches.
 
-Everything downstream (candidates, ranking features, reasons) works on these arrays: no loop over users or items.
+Candidates, ranking features and reasons work on these arrays, without loops over users or items.
 """
 
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ BATCH_USERS = 512
 
 @dataclass(frozen=True)
 class ShopperHistories:
-    """Users in byte order of their id, and their user-item rows in order of (user, item position).
+    """Users in byte order of their id, and their rows of features/user_item by user, then item position.
 
-    `users` holds one array a column of features/user, `history` one a column of features/user_item;
-    `indptr[u]:indptr[u + 1]` are the history rows of user u.
+    `users` holds the columns of features/user by name, `history` those of features/user_item. The history rows of
+    user u are `indptr[u]:indptr[u + 1]`.
     """
 
     user_id: pa.Array
@@ -40,17 +40,17 @@ class ShopperHistories:
         return len(self.user_id)
 
     def matrix(self) -> sp.csr_matrix:
-        """Return users x items with the interaction values that CF is fitted to; zero-weight rows included as 0."""
+        """Return users x items with the interaction values that CF is fitted to; rows without weight are 0."""
         values = interaction_values(self.history["weight_milli"])
         cols = self.history["item_pos"].astype(np.int32)
         return sp.csr_matrix((values, cols, self.indptr), shape=(len(self), self.n_items))
 
     def history_user(self) -> npt.NDArray[np.int64]:
-        """Return the user's index of each history row."""
+        """Return the index of the user of each history row."""
         return np.repeat(np.arange(len(self)), np.diff(self.indptr))
 
     def take(self, start: int, stop: int) -> "ShopperHistories":
-        """Return the users from `start` up to `stop`."""
+        """Return the users from `start` up to, not including, `stop`."""
         low, high = self.indptr[start], self.indptr[stop]
         return ShopperHistories(
             user_id=self.user_id[start:stop],
@@ -61,7 +61,7 @@ class ShopperHistories:
         )
 
     def where(self, kept: npt.NDArray[np.bool_]) -> "ShopperHistories":
-        """Return the users that `kept` is true of."""
+        """Return the users for whom `kept` [len(self)] is true."""
         if kept.all():
             return self
         rows = kept[self.history_user()]
@@ -74,19 +74,19 @@ class ShopperHistories:
         )
 
     def awake(self, dormant_days: int) -> npt.NDArray[np.bool_]:
-        """Tell whose last event is at most `dormant_days` ago; with 0, that counts for everybody."""
+        """Return [len(self)] whose last event is at most `dormant_days` ago; with 0 days, everybody is awake."""
         if not dormant_days:
             return np.ones(len(self), dtype=np.bool_)
         return np.asarray(self.users["days_since_last_event"] <= dormant_days)
 
     def batches(self) -> Iterator["ShopperHistories"]:
-        """Walk the users, BATCH_USERS at a time; the size is fixed, as it decides the order of float sums."""
+        """Yield the users, BATCH_USERS at a time. The size is fixed, as it decides the order of float sums."""
         for start in range(0, len(self), BATCH_USERS):
             yield self.take(start, min(start + BATCH_USERS, len(self)))
 
 
 def load_shoppers(lake: Lake, ds: date, shard: int, n_items: int, only: pa.Array | None = None) -> ShopperHistories:
-    """Load one shard as of `ds`; `only` keeps the users in it.
+    """Load one shard as of `ds`; of these the users in `only`, if given.
 
     Raises:
         MissingPartitionError: the day's features were not built.
@@ -108,7 +108,7 @@ def load_shoppers(lake: Lake, ds: date, shard: int, n_items: int, only: pa.Array
 
 
 def _columns(table: pa.Table, leave: set[str]) -> dict[str, Column]:
-    """Return a table's columns as NumPy; a missing number is NaN, which makes the column float64."""
+    """Return a table's columns as NumPy arrays; missing numbers become NaN, which makes the column float64."""
     return {
         name: table[name].combine_chunks().to_numpy(zero_copy_only=False)
         for name in table.column_names

@@ -1,6 +1,6 @@
-"""Run a function over every user shard on Spark's executors; tables keyed by user lie in one file a shard.
+"""Run a function for every user shard on Spark's executors; a table that is keyed by user has one file a shard.
 
-A shard's task opens the files of that shard itself, so tables of the same users are joined without a shuffle.
+Each task opens the files of its shard itself, so tables of the same users are joined without a shuffle.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ ShardFunction = Callable[[int], Iterator[pa.RecordBatch]]
 
 
 def map_shards(spark: SparkSession, table: str, run: ShardFunction) -> DataFrame:
-    """Return a frame of `table`'s stored columns: what `run` yields for each of the user shards, in its order.
+    """Return a frame of the stored columns of `table`: the batches that `run` yields for each user shard, in order.
 
-    `run` gets the shard's number; it is sent to the executors, so it must be picklable (a frozen dataclass with
+    `run` gets the number of the shard. It is sent to the executors, so it must be picklable (a frozen dataclass with
     `__call__` over plain values).
     """
 
