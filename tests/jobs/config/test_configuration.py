@@ -328,5 +328,5 @@ def test_a_rollback_finds_its_store_though_parameters_and_rules_are_invalid() ->
     environment = {"TOPSHELF_RULES": "missing.yaml", "TOPSHELF_ARCHIVE": "s3://bucket/shop"}
     places = read_places({"--lake": "from-flag"}, environment)
     assert (places.store, places.archive, places.lake) == ("lmdb://from-file", "s3://bucket/shop", "from-flag")
-    with pytest.raises(ConfigurationError, match="--store = .. is not allowed"):
+    with pytest.raises(ConfigurationError, match=r"--store = .. is not allowed"):
         read_places({"--store": ""}, {})
