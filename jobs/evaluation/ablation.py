@@ -47,7 +47,7 @@ from jobs.training.holdout import Outcome, outcome_of
 from jobs.training.holdout_lists import HeldOutCandidates
 from jobs.training.holdout_measures import intra_list_diversity
 from jobs.training.train_heads import train
-from jobs.training.windows import read_windows
+from jobs.training.window_record import read_windows
 from serving.snapshot.record import SOURCES
 
 SEEDS = 2

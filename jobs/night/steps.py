@@ -19,7 +19,7 @@ from jobs.shelves import fallback as fallback_shelves
 from jobs.shelves import top_n
 from jobs.staging.ingest import ingest as ingest_landing
 from jobs.training import train_ranker as ranker
-from jobs.training import windows
+from jobs.training import window_record
 
 
 def tables_of_a_night() -> list[str]:
@@ -71,14 +71,14 @@ def train_towers(night: NightContext) -> str:
 
 
 def label_windows(night: NightContext) -> str:
-    found = windows.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
+    found = window_record.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
     return "as of " + ", ".join(str(window.ds) for window in found)
 
 
 def train_ranker(night: NightContext) -> str:
-    found = windows.recorded(night.lake, night.ds, night.fitted_parameters)
+    found = window_record.current_windows(night.lake, night.ds, night.fitted_parameters)
     if found is None:  # another night has built them otherwise since
-        found = windows.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
+        found = window_record.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
     return _built(
         night,
         RANKER,

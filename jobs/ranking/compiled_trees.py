@@ -1,8 +1,8 @@
 """Compile LightGBM trees to machine code, to score tens of millions of rows a night.
 
-`lleaves` predicts what LightGBM does to 1e-14 and several times as fast, once it has compiled for half a minute:
-worth it for many rows only. Compiled models lie in a private folder of the machine by the hash of their text, and are
-never taken from anywhere else.
+`lleaves` predicts the same as LightGBM to 1e-14 and several times as fast, but compiles for half a minute, which pays
+for many rows only. Compiled models are cached in a private folder of the machine by the hash of their text, and are
+never loaded from anywhere else.
 """
 
 import hashlib
@@ -18,52 +18,52 @@ import numpy as np
 import numpy.typing as npt
 
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]]
-WORTH_TREE_ROWS = 2_000_000_000
-"""Trees times rows from which compiling pays: LightGBM walks about 15 million a second, a model takes 30 s."""
+MIN_TREE_ROWS = 2_000_000_000
+"""Compiling pays from this many trees times rows: LightGBM does about 15 million a second, compiling takes 30 s."""
 
 
 class PrivateFolderError(PermissionError):
-    """The folder of compiled models could be written by somebody else."""
+    """Others may write to the folder of compiled models."""
 
 
 def pays(booster: lgb.Booster, rows: int) -> bool:
-    """Tell whether a model is to score so many rows that compiling it first is the shorter way."""
-    return int(booster.num_trees()) * rows >= WORTH_TREE_ROWS
+    """Tell whether compiling a model and scoring this many rows is faster than scoring them with LightGBM."""
+    return int(booster.num_trees()) * rows >= MIN_TREE_ROWS
 
 
 def compile_once(model: str) -> Predict:
-    """Return a LightGBM text model's prediction of [n, features] float32, on one thread.
+    """Return a function that predicts [n, features] with a LightGBM text model on one thread.
 
-    Compiled by whoever comes first; a compilation that dies leaves nothing behind.
+    The first caller on the machine compiles it. A compilation that dies leaves no compiled model behind.
 
     Raises:
-        PrivateFolderError: the folder of compiled models is not this user's alone.
+        PrivateFolderError: others may write to the folder of compiled models.
     """
     folder = _private_folder()
     name = hashlib.sha256(model.encode()).hexdigest()
     text, code = folder / f"{name}.txt", folder / f"{name}.bin"
     if not code.exists():
-        mine = folder / f"{name}.{os.getpid()}"
-        mine.with_suffix(".txt").write_text(model)
-        lleaves.Model(model_file=str(mine.with_suffix(".txt"))).compile(cache=str(mine.with_suffix(".bin")))
-        mine.with_suffix(".txt").replace(text)
-        mine.with_suffix(".bin").replace(code)
+        partial = folder / f"{name}.{os.getpid()}"
+        partial.with_suffix(".txt").write_text(model)
+        lleaves.Model(model_file=str(partial.with_suffix(".txt"))).compile(cache=str(partial.with_suffix(".bin")))
+        partial.with_suffix(".txt").replace(text)
+        partial.with_suffix(".bin").replace(code)
     compiled = lleaves.Model(model_file=str(text))
     compiled.compile(cache=str(code))
     return lambda features: np.asarray(compiled.predict(features, n_jobs=1))
 
 
 def _private_folder() -> Path:
-    """Return the folder of this user's compiled models, made if it is not there."""
+    """Return the folder of this user's compiled models; create it if it is missing."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "topshelf" / "trees"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
         folder = Path(tempfile.gettempdir()) / f"topshelf-trees-{os.getuid()}"
         folder.mkdir(exist_ok=True, mode=0o700)
-    found = folder.stat()
-    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    status = folder.stat()
+    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PrivateFolderError(
-            f"{folder} holds code that is run, and others may write to it; remove it, or make it yours alone (0700)"
+            f"{folder} holds code that is run, and others may write to it; remove it, or chmod your own to 0700"
         )
     return folder

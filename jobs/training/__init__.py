@@ -1,4 +1,4 @@
-"""Step 7, earlier days teach the ranker: windows, labels, examples, heads, and how good they were.
+"""Step 7, train the ranker on earlier days: windows, labels, examples, heads, and the night's own evaluation.
 
 Reads `staging/`, `features/` and `artifacts/` of earlier days. Writes `marts/examples` and `artifacts/ranker`.
 Next: `jobs.shelves`.

@@ -1,4 +1,4 @@
-"""Labels of a training window: what shoppers did after its day, and what they were shown."""
+"""Labels of a training window: what shoppers did in the horizon after its day, and what they were shown."""
 
 from datetime import date, timedelta
 
@@ -14,21 +14,21 @@ from jobs.spark.queries import QueryParameter, query
 
 
 def horizon_labels(interactions: DataFrame, item: DataFrame, ds: date, horizon_days: int) -> DataFrame:
-    """Return `positive_pairs` of the `horizon_days` after `ds`."""
+    """Return the `positive_pairs` of the `horizon_days` after `ds`."""
     last = ds + timedelta(days=horizon_days)
-    after = (F.col("event_date") > F.lit(ds)) & (F.col("event_date") <= F.lit(last))
-    return positive_pairs(interactions.where(after), item)
+    in_horizon = (F.col("event_date") > F.lit(ds)) & (F.col("event_date") <= F.lit(last))
+    return positive_pairs(interactions.where(in_horizon), item)
 
 
 def positive_pairs(interactions: DataFrame, item: DataFrame) -> DataFrame:
-    """Return one row per known user and catalogue item with a positive event: anything but an impression."""
+    """Return one row per known user and catalogue item with any event but an impression."""
     return query(interactions.sparkSession, "marts/labels", {"acts": interactions, "item": item}, {})
 
 
 def shown_pairs(
     exposures: DataFrame, interactions: DataFrame, item: DataFrame, until: date, horizon_days: int
 ) -> DataFrame:
-    """Return one row per known user and catalogue item on a shelf of the `horizon_days` up to `until`."""
+    """Return one row per known user and catalogue item that was on a shelf in the `horizon_days` up to `until`."""
     frames = {"exposures": exposures, "interactions": interactions}
     limits: dict[str, QueryParameter] = {
         "ds": until,
@@ -40,8 +40,8 @@ def shown_pairs(
     return query(item.sparkSession, "marts/shown", {"followed_exposures": followed, "item": item}, {})
 
 
-def sampled(labels: DataFrame, max_users: int) -> DataFrame:
-    """Keep at most about `max_users` users, chosen by a hash of their id, so that the choice repeats."""
+def sample_users(labels: DataFrame, max_users: int) -> DataFrame:
+    """Return the labels of about `max_users` users at most. A hash of the id chooses them, so the choice repeats."""
     users = labels.select("user_id").distinct().count()
     if users <= max_users:
         return labels
@@ -52,7 +52,7 @@ def write_labels(lake: Lake, labels: DataFrame, ds: date, parameters: Parameters
     """Write `marts/labels` for one as-of day."""
     chosen = label_parameters(parameters)
     return lake.write(
-        sampled(labels, parameters.training.windows.max_users), LABELS, ds, inputs=inputs, parameters=chosen
+        sample_users(labels, parameters.training.windows.max_users), LABELS, ds, inputs=inputs, parameters=chosen
     )
 
 

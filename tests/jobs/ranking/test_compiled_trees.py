@@ -49,11 +49,11 @@ def test_a_model_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_folder_that_others_may_write_to_is_refused(cache: Path) -> None:
     cache.mkdir(parents=True)
     cache.chmod(0o777)
-    with pytest.raises(PrivateFolderError, match="others may write to it; remove it, or make it yours alone"):
+    with pytest.raises(PrivateFolderError, match="others may write to it; remove it, or chmod your own to 0700"):
         compile_once(trained("binary")[0].model_to_string())
 
 
 def test_compiling_pays_for_many_rows_only() -> None:
     booster, _ = trained("binary")
     assert not pays(booster, 1_000)
-    assert pays(booster, compiled_trees.WORTH_TREE_ROWS)
+    assert pays(booster, compiled_trees.MIN_TREE_ROWS)

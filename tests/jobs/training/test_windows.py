@@ -1,15 +1,11 @@
-"""Which earlier days teach the ranker."""
+"""Which earlier days the ranker is trained on."""
 
 from datetime import date, timedelta
-from types import SimpleNamespace
-from typing import Any
-
-import pytest
 
 from jobs.config.calendar import window_days
 from jobs.config.parameters import Parameters
-from jobs.training import windows as label_windows
-from jobs.training.windows import build
+from jobs.lake.lake import Lake
+from jobs.training.windows import choose_windows
 
 FIRST = date(2026, 1, 1)
 CHOSEN = Parameters().with_values(
@@ -35,36 +31,40 @@ def test_older_windows_follow_back_to_back_while_there_is_history_before_them() 
     assert window_days(young, date(2026, 4, 20), CHOSEN) == []
 
 
-@pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return what builds the windows of a night when each holds so many labels: which train, and which calibrate."""
+def trained_and_calibrating(labels_each: int, **values: object) -> tuple[int, int]:
+    """How many windows train and how many calibrate, if each window has this many labels."""
+    limits = {"training.windows.max_count": 5, "training.windows.enough_labels": 50}
+    parameters = CHOSEN.with_values(limits | values)
+    days = window_days(FIRST, date(2026, 5, 3), parameters)
+    built: list[date] = []
 
-    def windows(labels_each: int, **more: object) -> tuple[int, int]:
-        frame = SimpleNamespace(unpersist=lambda: None, persist=lambda _: frame)
-        monkeypatch.setattr(label_windows, "visible", lambda *_: frame)
-        monkeypatch.setattr(label_windows, "build_window", lambda *_: SimpleNamespace(row_count=labels_each))
-        lake: Any = SimpleNamespace(manifest=lambda *_: None, days=lambda _: [FIRST])
-        limits = {"training.windows.max_count": 5, "training.windows.enough_labels": 50}
-        chosen = CHOSEN.with_values(limits | more)
-        found = build(None, lake, date(2026, 5, 3), chosen)  # type: ignore[arg-type]
-        assert [window.ds for window in found] == sorted({window.ds for window in found}, reverse=True)
-        assert not any(window.calibrates for window in found[:-1])
-        return sum(not window.calibrates for window in found), sum(window.calibrates for window in found)
+    def build_and_count(day: date) -> int:
+        built.append(day)
+        return labels_each
 
-    return windows
+    windows = choose_windows(Lake("unused"), days, build_and_count, parameters)
+    assert [window.ds for window in windows] == built == sorted(built, reverse=True)
+    assert not any(window.calibrates for window in windows[:-1])
+    return sum(not window.calibrates for window in windows), sum(window.calibrates for window in windows)
 
 
-def test_one_window_more_than_hold_enough_labels_calibrates(built: Any) -> None:
-    assert built(60) == (2, 1)  # two, so that one can judge
-    assert built(20) == (3, 1)
+def test_one_window_more_than_hold_enough_labels_calibrates() -> None:
+    assert trained_and_calibrating(60) == (2, 1)  # two, so that one can evaluate the other
+    assert trained_and_calibrating(20) == (3, 1)
 
 
-def test_where_labels_are_few_the_oldest_window_calibrates_once_three_are_left_to_learn_from(built: Any) -> None:
-    assert built(1) == (4, 1)
-    assert built(1, **{"training.windows.min_history_days": 65}) == (3, 1)
-    assert built(1, **{"training.windows.min_history_days": 75}) == (3, 0)
+def test_with_few_labels_the_oldest_window_calibrates_if_three_are_left_to_train_on() -> None:
+    assert trained_and_calibrating(1) == (4, 1)
+    assert trained_and_calibrating(1, **{"training.windows.min_history_days": 65}) == (3, 1)
+    assert trained_and_calibrating(1, **{"training.windows.min_history_days": 75}) == (3, 0)
 
 
-def test_without_calibration_all_windows_train_and_none_is_built_for_it(built: Any) -> None:
-    assert built(60, **{"ranking.calibration": "none"}) == (2, 0)
-    assert built(1, **{"ranking.calibration": "none"}) == (5, 0)
+def test_without_calibration_all_windows_train_and_none_is_built_for_it() -> None:
+    assert trained_and_calibrating(60, **{"ranking.calibration": "none"}) == (2, 0)
+    assert trained_and_calibrating(1, **{"ranking.calibration": "none"}) == (5, 0)
+
+
+def test_windows_without_a_label_are_not_used() -> None:
+    limits = CHOSEN.with_values({"training.windows.max_count": 5})
+    assert choose_windows(Lake("unused"), [date(2026, 4, 19)], lambda _: 0, limits) == []
+    assert choose_windows(Lake("unused"), [], lambda _: 1, limits) == []
