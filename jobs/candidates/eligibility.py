@@ -16,7 +16,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +115,7 @@ def eligibility_of(items: pa.Table, rules: Rules) -> Eligibility:
     return Eligibility(min_age, regions, rules.just_bought_days, gaps)
 
 
-def load_eligibility(lake: Lake, ds: date, rules: Mapping[str, Any]) -> Eligibility | None:
+def load_eligibility(lake: Lake, ds: date, rules: Mapping[str, object]) -> Eligibility | None:
     """Return what the parameter `rules` allows of the catalogue as of `ds`; None without rules: everything.
 
     Raises:

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import lightgbm as lgb
-import numpy as np
-import numpy.typing as npt
 
 from jobs.config.parameters import Parameters
+from jobs.numeric.arrays import Column, Floats, Values, Whole
 from jobs.ranking.pair_features import CATEGORICAL_FEATURES
 
 MIN_LEAF_EXAMPLES = 50
@@ -26,15 +24,15 @@ class TreeShape:
 
 
 def fit_trees(
-    features: npt.NDArray[np.float32],
-    label: npt.NDArray[Any],
+    features: Floats,
+    label: Column,
     names: Sequence[str],
     objective: Mapping[str, str | int],
     shape: TreeShape,
     parameters: Parameters,
     *,
-    group: npt.NDArray[np.int64] | None = None,
-    start: npt.NDArray[np.float64] | None = None,
+    group: Whole | None = None,
+    start: Values | None = None,
 ) -> lgb.Booster:
     """Fit trees to [n, len(names)] features.
 

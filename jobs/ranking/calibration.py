@@ -8,8 +8,6 @@ examples are older, from another season, and the level of sales is better known 
 trained on (docs/quality.md has the figures).
 """
 
-from typing import Any
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +15,7 @@ from scipy.optimize import brentq, isotonic_regression, minimize
 from scipy.special import expit, logit
 
 from jobs.config.parameters import CalibrationMethod
-from jobs.numeric.arrays import Values
+from jobs.numeric.arrays import Column, Values
 
 MIN_POSITIVES = 500
 """No curve is fitted to fewer positive (or negative) examples: it would follow chance (docs/quality.md)."""
@@ -25,9 +23,6 @@ MIN_PROBABILITY = 1e-7
 """Probabilities are clipped to this distance from 0 and 1, so that log-odds are finite."""
 MIN_SLOPE = 0.01
 """Platt's line has at least this slope, so that the curve is increasing even for a head that predicts nothing."""
-
-Outcomes = npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]
-"""1 where it happened, 0 where it did not."""
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -52,13 +47,16 @@ class Curve(msgspec.Struct, frozen=True):
         return np.asarray(np.interp(inside, self.x, self.y) + self.slope * (z - inside))
 
 
-def log_odds(predicted: npt.NDArray[np.floating[Any]]) -> Values:
+def log_odds(predicted: npt.NDArray[np.floating]) -> Values:
     """Return ln(p / (1 - p)), finite for 0 and 1 too."""
     return np.asarray(logit(np.clip(predicted.astype(np.float64), MIN_PROBABILITY, 1 - MIN_PROBABILITY)))
 
 
-def fit_curve(method: CalibrationMethod, predicted: Values, happened: Outcomes) -> Curve | None:
-    """Return the curve from predictions to outcomes; None for the method `none` or with too few examples."""
+def fit_curve(method: CalibrationMethod, predicted: Values, happened: Column) -> Curve | None:
+    """Return the curve from predictions to outcomes; None for the method `none` or with too few examples.
+
+    `happened` is 1 where it happened and 0 where it did not.
+    """
     enough = min(int(happened.sum()), int(len(happened) - happened.sum())) >= MIN_POSITIVES
     if method == "none" or not enough:
         return None
@@ -73,7 +71,7 @@ def with_same_sum(curve: Curve, predicted: Values) -> Curve:
     return msgspec.structs.replace(curve, y=tuple(y + shift for y in curve.y))
 
 
-def platt_curve(predicted: Values, happened: Outcomes) -> Curve:
+def platt_curve(predicted: Values, happened: Column) -> Curve:
     """Return the maximum-likelihood line on log-odds (Platt, Probabilistic outputs for SVMs, 1999)."""
     z, y = log_odds(predicted), happened.astype(np.float64)
     middle, spread = z.mean(), max(z.std(), 1e-9)
@@ -88,7 +86,7 @@ def platt_curve(predicted: Values, happened: Outcomes) -> Curve:
     return Curve((float(middle),), (float(intercept),), max(float(slope / spread), MIN_SLOPE))
 
 
-def isotonic_curve(predicted: Values, happened: Outcomes) -> Curve:
+def isotonic_curve(predicted: Values, happened: Column) -> Curve:
     """Return the increasing least-squares curve (Zadrozny and Elkan, KDD 2002), as lines through its steps' middles.
 
     Steps would tie items that the head distinguishes; lines between their middles keep its order.

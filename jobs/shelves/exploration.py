@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -188,7 +187,7 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     return lake.build_if_stale(EXPLORATION, ds, inputs, chosen, write)
 
 
-def _catalogue_for_anybody(lake: Lake, ds: date, rules: Mapping[str, Any]) -> Catalogue:
+def _catalogue_for_anybody(lake: Lake, ds: date, rules: Mapping[str, object]) -> Catalogue:
     """Return the catalogue without restricted items in its lists: a pool is made for no particular shopper."""
     catalogue, eligibility = load_catalogue(lake, ds), load_eligibility(lake, ds, rules)
     return catalogue if eligibility is None else replace(catalogue, withheld=eligibility.restricted)

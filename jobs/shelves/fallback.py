@@ -6,7 +6,6 @@ topshelf stage fallback --ds 2026-01-31
 from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +68,7 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     return lake.build_if_stale(FALLBACK, ds, inputs, chosen, write)
 
 
-def minimum_ages(lake: Lake, ds: date, rules: Mapping[str, Any]) -> dict[str, int]:
+def minimum_ages(lake: Lake, ds: date, rules: Mapping[str, object]) -> dict[str, int]:
     """Return the minimum age, in years, of each item that has one.
 
     It is the highest of all regions: no fallback shelf is for both an age band and a region.

@@ -6,7 +6,6 @@ topshelf stage rank --ds 2026-01-31 --top-n 100
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +59,7 @@ class ShelfPolicy:
             coarse_keep=coarse_keep(parameters),
         )
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """Return the policy as a manifest lists it, under one name each."""
         parts = asdict(self.blend) | asdict(self.boost) | asdict(self.dormancy)
         return {"top_n": self.top_n, "coarse_keep": self.coarse_keep} | parts
@@ -106,7 +105,7 @@ class RankShard:
     taste_decay_days: float
     candidate_count: int = 0
     """Most candidates of all shards together: it decides whether compiling the ranker pays."""
-    rules: Mapping[str, Any] = field(default_factory=dict)
+    rules: Mapping[str, object] = field(default_factory=dict)
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""

@@ -10,7 +10,6 @@ ranker on the newest window, which the shadow was not trained on.
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -141,7 +140,7 @@ def _has_shown(window: Window, facts: Sequence[str]) -> bool:
     return "place" in facts and window.lake.find_manifest(SHOWN, window.ds) is not None
 
 
-def _day_of_same_ranker(lake: Lake, ds: date, inputs: Mapping[str, str], chosen: Mapping[str, Any]) -> date | None:
+def _day_of_same_ranker(lake: Lake, ds: date, inputs: Mapping[str, str], chosen: Mapping[str, object]) -> date | None:
     """Return an earlier day whose ranker was trained on the same inputs; training again would give the same bytes."""
     for day in (ds - timedelta(days=ago) for ago in range(1, REUSE_DAYS + 1)):
         if not lake.why_stale(RANKER, day, inputs, chosen) and Holdout.read(lake, day):
@@ -150,7 +149,7 @@ def _day_of_same_ranker(lake: Lake, ds: date, inputs: Mapping[str, str], chosen:
 
 
 def _copy_ranker(
-    lake: Lake, source: date, ds: date, inputs: Mapping[str, str], chosen: Mapping[str, Any]
+    lake: Lake, source: date, ds: date, inputs: Mapping[str, str], chosen: Mapping[str, object]
 ) -> Manifest:
     """Write the ranker of `source` and its evaluation as those of `ds`."""
     manifest = lake.manifest(RANKER, source)
@@ -163,7 +162,7 @@ def _copy_ranker(
     )
 
 
-def ranker_parameters(parameters: Parameters) -> dict[str, Any]:
+def ranker_parameters(parameters: Parameters) -> dict[str, object]:
     """Return the parameters that shape the ranker."""
     ranking, keep = parameters.ranking, coarse_keep(parameters)
     return {

@@ -35,14 +35,14 @@ def test_each_users_best_are_kept_in_order_and_ties_go_to_the_first_item(
     assert rows.tolist() == wanted
 
 
-def test_the_cut_leaves_at_least_twice_the_shelf_and_is_none_where_nothing_would_be_cut() -> None:
+def test_the_cut_keeps_at_least_twice_the_shelf_and_is_none_if_nothing_would_be_cut() -> None:
     assert coarse_keep(Parameters()) == 200
     assert coarse_keep(Parameters().with_values({"shelves.top_n": 150})) == 300
     assert coarse_keep(Parameters().with_values({"shelves.top_n": 300})) is None
     assert coarse_keep(Parameters().with_values({"ranking.coarse_keep": 400})) is None
 
 
-def test_the_trees_know_again_what_the_ranker_that_taught_them_places() -> None:
+def test_the_trees_recover_what_the_fine_ranker_places() -> None:
     shop, drawn = drawn_shop()
     found = candidates(shop, drawn, 50)
     features = ranking_features(shop, found, drawn)

@@ -33,7 +33,7 @@ def facts(**columns: list[Any]) -> dict[str, np.ndarray]:
     return {name: np.array(columns.get(name, [0, 0, 0, 0])) for name in names}
 
 
-def test_only_heads_that_a_weight_asks_for_are_trained_and_only_their_facts_are_read() -> None:
+def test_weights_decide_which_heads_are_trained_and_which_facts_are_read() -> None:
     assert required_heads(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
     assert required_facts(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
     assert required_heads({"revenue": 0.01, "click": 0.0}) == ["purchase", "spend"]
@@ -46,7 +46,7 @@ def test_every_term_has_a_weight_in_the_configuration() -> None:
     assert list(HeadWeights.model_fields) == list(TERMS)
 
 
-def test_a_click_is_a_click_or_a_view_and_a_purchase_given_one_is_asked_of_those_alone() -> None:
+def test_a_click_is_a_click_or_view_and_purchase_given_click_learns_from_clicked_items_alone() -> None:
     given = facts(view_count=[2, 0, 1, 0], purchase=[1, 1, 0, 0])
     definition = LabelDefinition.of_shop(given, ALL)
     click, bought = (
@@ -58,7 +58,7 @@ def test_a_click_is_a_click_or_a_view_and_a_purchase_given_one_is_asked_of_those
     assert (bought.rows.tolist(), bought.label.tolist()) == ([0, 2], [1, 0])
 
 
-def test_clicks_are_learned_of_what_was_shown_where_shelves_brought_enough_of_them() -> None:
+def test_clicks_are_learned_from_exposures_if_shelves_brought_enough_clicks() -> None:
     n = MIN_SHOWN_CLICKS
     given = {name: np.repeat(column, n) for name, column in facts(place=[0, 1, 3, 3], followed=[0, 1, 0, 0]).items()}
     definition = LabelDefinition.of_shop(given, ALL)
@@ -71,7 +71,7 @@ def test_clicks_are_learned_of_what_was_shown_where_shelves_brought_enough_of_th
     assert head_examples("click", less, LabelDefinition.of_shop(less, ALL)).population == "candidates"
 
 
-def test_long_engagement_is_a_long_view_or_where_no_view_tells_a_cart_or_two_views() -> None:
+def test_engagement_is_a_long_view_or_without_durations_a_cart_or_two_views() -> None:
     timed = facts(dwell_s=[30.0, 29.9, 0, 400], cart_count=[0, 1, 1, 0])
     assert head_examples("engagement", timed, LabelDefinition.of_shop(timed, ALL)).label.tolist() == [1, 0, 0, 1]
     untimed = facts(view_count=[2, 1, 1, 0], cart_count=[0, 0, 1, 0])
@@ -80,7 +80,7 @@ def test_long_engagement_is_a_long_view_or_where_no_view_tells_a_cart_or_two_vie
     assert "no view tells" in taught.description
 
 
-def test_money_is_learned_of_purchases_in_whole_units_and_a_wholesaler_s_is_cut() -> None:
+def test_spend_is_learned_from_purchases_in_currency_units_and_capped() -> None:
     paid = np.full(1_000, 250)
     paid[0], paid[1:6] = 90_000_000, 0
     given = {"purchase": np.ones(1_000), "interaction": np.ones(1_000), "revenue_minor": paid}
@@ -90,7 +90,7 @@ def test_money_is_learned_of_purchases_in_whole_units_and_a_wholesaler_s_is_cut(
     assert taught.label.max() == pytest.approx(2.5)
 
 
-def test_a_shop_of_purchases_without_prices_has_its_purchase_head_and_says_what_it_does_without() -> None:
+def test_a_shop_with_purchases_alone_has_a_purchase_head_and_says_why_the_others_are_left_out() -> None:
     given = examples()
     bare = {name: np.zeros(len(given.user), np.int64) for name in required_facts(EVERYTHING)}
     alone = replace(
@@ -115,7 +115,7 @@ def test_a_head_that_could_only_say_yes_is_left_out() -> None:
     )
 
 
-def test_the_value_is_the_sum_of_weights_times_products_and_what_costs_more_is_worth_more() -> None:
+def test_the_value_is_the_weighted_sum_of_products_and_dearer_items_are_worth_more() -> None:
     given = with_views(examples(n_users=600))
     dear = given.features[:, 0] = np.random.default_rng(2).integers(0, 2, len(given.user))
     paid = (given.labels["purchase"] * (100 + 900 * dear)).astype(np.int64)
@@ -136,7 +136,7 @@ def test_the_value_is_the_sum_of_weights_times_products_and_what_costs_more_is_w
     assert p["spend"][dear == 0].mean() == pytest.approx(1, rel=0.15)
 
 
-def test_shoppers_who_calibrate_teach_no_probability_and_are_the_same_in_every_window() -> None:
+def test_reserved_shoppers_train_no_head_and_are_the_same_in_every_window() -> None:
     one, other = examples(n_users=1_000), examples(n_users=150, seed=4)
     assert calibration_split([other], SMALL) == ([other], [])  # a tenth of so few would not tell anything
     learned, apart = calibration_split([one, other], SMALL)
@@ -150,7 +150,7 @@ def test_shoppers_who_calibrate_teach_no_probability_and_are_the_same_in_every_w
     assert calibration_split([one], SMALL, other) == ([one], [other])
 
 
-def test_heads_are_calibrated_on_the_window_apart_and_learn_nothing_of_it() -> None:
+def test_heads_are_calibrated_on_the_calibration_window_and_not_trained_on_it() -> None:
     given, apart = examples(n_users=400, telling=3.0), examples(n_users=400, seed=9, telling=3.0)
     few = SMALL.with_values({"ranking.trees": 40, "ranking.head_weight": NOTHING | {"purchase": 1.0}})
     ranker, bare = train([given], few, apart), train([given], few.with_values({"ranking.calibration": "none"}))

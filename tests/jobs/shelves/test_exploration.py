@@ -121,7 +121,7 @@ def test_before_any_exposure_every_item_has_the_prior_and_the_most_wanted_come_f
     np.testing.assert_allclose(pools[0].alpha + pools[0].beta, PRIOR_EXPOSURES)
 
 
-def test_new_and_uncertain_items_have_places_of_their_own_and_what_is_out_of_stock_has_none() -> None:
+def test_new_and_uncertain_items_have_separate_places_and_items_out_of_stock_have_none() -> None:
     age = [5 if number < 150 else 31 for number in range(300)]
     age[0] = 30
     stock = [0.0 if number in (1, 200) else 3.0 for number in range(300)]

@@ -98,7 +98,7 @@ def test_what_was_shown_counts_by_the_first_time_and_what_followed_that(spark: S
     assert {(row.item_pos, row.position, row.followed) for row in rows} == {(0, 0, True), (1, 1, False)}
 
 
-def test_labels_find_their_candidates_and_what_nothing_is_known_of_is_nought() -> None:
+def test_labels_join_their_candidates_and_unknown_facts_are_zero() -> None:
     labels = pa.table(
         {
             "user_id": ["v", "u", "stranger"],
@@ -124,7 +124,7 @@ def test_labels_find_their_candidates_and_what_nothing_is_known_of_is_nought() -
     assert all(column.to_pylist() == [0] * 4 for column in nothing.values())
 
 
-def test_examples_come_in_the_order_of_their_contract_by_which_spark_takes_them(lake: Lake) -> None:
+def test_examples_have_the_column_order_of_their_contract(lake: Lake) -> None:
     shop, of = drawn_shop()
     lay_shop(lake, DS, shop, of.catalogue)
     one, other = shop.user_id[1].as_py(), shop.user_id[2].as_py()
@@ -139,7 +139,7 @@ def test_examples_come_in_the_order_of_their_contract_by_which_spark_takes_them(
     assert told["purchase"].to_pylist() == [int(user_id == one) for user_id in told["user_id"].to_pylist()]
 
 
-def test_examples_tell_the_place_of_what_was_shown_where_that_is_asked_for(lake: Lake) -> None:
+def test_examples_have_the_place_of_what_was_shown_if_that_fact_is_required(lake: Lake) -> None:
     rows = {column.name: [0, 0, 0] for column in contract("marts/examples").stored_columns}
     rows |= {"user_id": ["u", "u", "v"], "item_pos": [4, 7, 4], "features": [[0.0] * len(FEATURES)] * 3}
     lay(lake, "marts/examples", DS, table("marts/examples", rows))

@@ -76,7 +76,7 @@ def test_probabilities_learned_from_a_share_of_the_negatives_give_back_the_base_
 
 
 @pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
-def test_what_is_learned_from_holds_every_positive_and_that_share_of_the_others(share: float) -> None:
+def test_sampled_rows_hold_every_positive_and_the_share_of_the_others(share: float) -> None:
     windows = [examples(seed=1), examples(n_users=90, seed=2)]
     learned = sample_rows(windows, share, 1)
     for name in ("purchase", "interaction"):
@@ -91,7 +91,7 @@ def test_what_is_learned_from_holds_every_positive_and_that_share_of_the_others(
     assert learned.in_sample[~positive].all()
 
 
-def test_examples_keep_their_rows_together_and_the_shoppers_of_two_windows_are_not_mixed_up() -> None:
+def test_sampled_rows_keep_their_columns_together_and_the_shoppers_of_two_windows_apart() -> None:
     windows = [examples(seed=1), examples(n_users=90, seed=2)]
     learned = sample_rows(windows, 1.0, 1)
     np.testing.assert_array_equal(learned.features, np.concatenate([window.features for window in windows]))
