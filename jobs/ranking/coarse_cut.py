@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.config.parameters import Parameters
-from jobs.numeric.arrays import Floats, Values, Whole, rank_by_order, rank_in_group
+from jobs.numeric.arrays import Floats, Values, Whole, best_in_group, rank_by_order
 from jobs.ranking.boosting import TreeShape, fit_trees
 from jobs.ranking.pair_features import COARSE_FEATURES, FEATURES
 
@@ -37,8 +37,7 @@ def coarse_cut(score: Values, user: Whole, item: npt.NDArray[np.int32], keep: in
 
     `user` ascends.
     """
-    order = np.lexsort((item, -score, user))
-    return np.sort(order[rank_in_group(user[order]) < keep])
+    return np.sort(best_in_group(user, score, item, keep))
 
 
 def train_coarse_cut(features: Floats, user: Whole, value: Values, parameters: Parameters) -> lgb.Booster:

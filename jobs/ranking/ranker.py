@@ -11,7 +11,7 @@ import lightgbm as lgb
 import msgspec
 import numpy as np
 
-from jobs.candidates.fusion import RRF_K
+from jobs.candidates.fusion import RRF_K, reciprocal_rank
 from jobs.lake.lake import Lake
 from jobs.lake.tables import RANKER
 from jobs.numeric.arrays import Floats, Values
@@ -119,7 +119,7 @@ def rank_fusion(features: Floats) -> Values:
     """Return the sum of each row's reciprocal ranks by RANKED, plus 1 / RRF_K for each source that brought it."""
     votes = features[:, FEATURES.index("votes")].astype(np.float64)
     ranks = [features[:, FEATURES.index(f"{source}_rank")] for source in RANKED]
-    return votes / RRF_K + sum(1.0 / (RRF_K + 1.0 + rank.astype(np.float64)) for rank in ranks)
+    return votes / RRF_K + sum(reciprocal_rank(rank.astype(np.float64)) for rank in ranks)
 
 
 def available_terms(weights: Mapping[str, float], heads: Mapping[str, lgb.Booster]) -> dict[str, float]:
