@@ -37,7 +37,7 @@ SCORES_OF = {
 """The scores that are left out with their source; the others belong to no source."""
 
 
-class CandidateParameters(TypedDict):
+class GenerationParameters(TypedDict):
     """The parameters that shape candidates, of the night and of training examples."""
 
     candidates_per_user: int
@@ -98,7 +98,7 @@ class CandidateShard:
             yield to_arrow(batch.user_id, replace(of_awake, user=np.flatnonzero(awake)[of_awake.user]))
 
 
-def candidate_parameters(parameters: Parameters) -> CandidateParameters:
+def candidate_parameters(parameters: Parameters) -> GenerationParameters:
     """Return the parameters that shape candidates; a user has at least as many as the shelf is long."""
     return {
         "candidates_per_user": max(parameters.candidates.per_user, parameters.shelves.top_n),

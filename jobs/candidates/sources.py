@@ -119,7 +119,7 @@ def load_sources(lake: Lake, ds: date, taste_decay_days: float, cf: str = CF) ->
             name: _load_neighbours(lake, ds, cf if artifact == CF else artifact, name, len(catalogue))
             for name, artifact in NEIGHBOURS.items()
         },
-        cf=CfParameters(**lake.manifest(cf, ds).parameters),
+        cf=lake.manifest(cf, ds).parameters_as(CfParameters),
         taste_decay_days=taste_decay_days,
         towers=towers,
         indexes=indexes,

@@ -25,6 +25,7 @@ from jobs.lake.tables import CONTENT, ITEM, TOP_N
 from jobs.landing.recent import recent_rows
 from jobs.models.content import tf_idf, words_of
 from jobs.models.nearest_items import nearest
+from jobs.publishing.night_contents import TopNParameters
 from serving.snapshot.overlay import MAX_NEW_ITEMS, OverlayItem
 from serving.stores import open_store
 
@@ -137,7 +138,7 @@ def bring_in(settings: Settings, today: date) -> str:
     items = lake.arrow(ITEM, day, ["item_pos", "item_id", "title", "category", "brand", "price_minor"])
     items = items.sort_by("item_pos")
     ids = items["item_id"].to_pylist()
-    rules = Rules.of(lake.manifest(TOP_N, day).parameters.get("rules", {}))
+    rules = Rules.of(lake.manifest(TOP_N, day).parameters_as(TopNParameters).rules)
     fresh = new_products(rows, set(ids), rules)
     vectors = lake.array(CONTENT, day, "item_vectors")
     texts = [items[name].fill_null("").to_pylist() for name in ("title", "category", "brand")]

@@ -7,7 +7,7 @@ is rewritten, and comes back last.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -25,8 +25,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """SHA-256 of each file, by its name within the folder."""
     inputs: dict[str, str] = msgspec.field(default_factory=dict)
     """Fingerprint of each input, by `<table>/ds=<day>`."""
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
-    metrics: dict[str, Any] = msgspec.field(default_factory=dict)
+    parameters: dict[str, object] = msgspec.field(default_factory=dict)
+    metrics: dict[str, object] = msgspec.field(default_factory=dict)
     code: str = ""
     """Digest of the code that built it: `jobs.lake.code_version`."""
 
@@ -44,6 +44,14 @@ class Manifest(msgspec.Struct, frozen=True):
     def from_json(cls, text: str | bytes) -> "Manifest":
         """Read what `to_json` wrote; a key that this version does not know is left out."""
         return msgspec.json.decode(text, type=cls)
+
+    def parameters_as(self, record: type[Facts]) -> Facts:
+        """Return the parameters as a struct; those that it does not name are left out.
+
+        Raises:
+            msgspec.ValidationError: they are not of that shape.
+        """
+        return msgspec.convert(self.parameters, record, strict=False)
 
     def metrics_as(self, facts: type[Facts]) -> Facts:
         """Return the metrics as a struct.

@@ -148,7 +148,7 @@ def _frequent_names(column: pa.ChunkedArray) -> list[str]:
 
 
 @dataclass(frozen=True)
-class TrainingRows:
+class TowerRows:
     """Every discovery as a row: its history, its chance to be drawn, and the correction for popular items."""
 
     start: Whole
@@ -159,7 +159,7 @@ class TrainingRows:
     """[n_items]: logarithm of the chance that a drawn row's target is the item."""
 
 
-def training_rows(discoveries: Discoveries, n_items: int, parameters: TowerParameters) -> TrainingRows:
+def training_rows(discoveries: Discoveries, n_items: int, parameters: TowerParameters) -> TowerRows:
     """Return every discovery as a row. Pairs stand latest first, so earlier days stand behind the row's own day."""
     user, first = discoveries.user, discoveries.first
     day = user * (int(first.max()) + 2) + first.astype(np.int64)
@@ -169,7 +169,7 @@ def training_rows(discoveries: Discoveries, n_items: int, parameters: TowerParam
     chance = weight / weight.sum()
     drawn = np.bincount(discoveries.item, chance, minlength=n_items)
     log_drawn = np.log(np.maximum(drawn, 1e-12)).astype(np.float32)
-    return TrainingRows(end_of_day, discoveries.indptr[user + 1], chance, log_drawn)
+    return TowerRows(end_of_day, discoveries.indptr[user + 1], chance, log_drawn)
 
 
 def batches(data: TrainingData, parameters: TowerParameters, size: int) -> "Iterator[Batch]":

@@ -14,6 +14,7 @@ from jobs.models import train_towers as towers
 from jobs.night.context import NightContext, NightResult
 from jobs.publishing.publish import build as publish_night
 from jobs.publishing.publish import executors
+from jobs.ranking.ranker_metrics import RankerMetrics
 from jobs.shelves import exploration as pools
 from jobs.shelves import fallback as fallback_shelves
 from jobs.shelves import top_n
@@ -83,14 +84,13 @@ def train_ranker(night: NightContext) -> str:
         night,
         RANKER,
         lambda: ranker.build(night.lake, night.ds, found, night.parameters),
-        lambda built: (
-            ", ".join(
-                f"{head} ({facts['positives']:,} of {facts['examples']:,})"
-                for head, facts in built.metrics["heads"].items()
-            )
-            or str(built.metrics["orders_by"])
-        ),
+        lambda built: _heads(built.metrics_as(RankerMetrics)),
     )
+
+
+def _heads(metrics: RankerMetrics) -> str:
+    heads = (f"{head} ({facts.positives:,} of {facts.examples:,})" for head, facts in metrics.heads.items())
+    return ", ".join(heads) or metrics.orders_by
 
 
 def candidates(night: NightContext) -> str:

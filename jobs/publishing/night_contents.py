@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -25,6 +26,14 @@ SHELF_TEXTS = ["variant", "user_id", "item_id", "source", "reason_code", "reason
 USER_COLUMNS = ("user_id", "region", "age_band", "preferred_categories")
 ITEM_COLUMNS = ("item_pos", "item_id", "title", "category", "brand", "seller_id", "price_minor", "stock")
 POLICY_VERSION = "ranked-fill-1"
+
+
+class TopNParameters(msgspec.Struct, frozen=True):
+    """What the manifest of marts/top_n says of how it was made, as far as a snapshot needs it."""
+
+    top_n: int = 100
+    run_id: str = ""
+    rules: dict[str, object] = {}
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,10 @@ def read_night(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Nig
     def neighbour_array(name: str) -> NDArray[Any]:
         return lake.array(CF, ds, f"item_item_{name}")
 
-    length = int(top_n.parameters.get("top_n", 100))
+    chosen = top_n.parameters_as(TopNParameters)
     tombstones = erased_users(landing) if landing else Tombstones()
     erased = tombstones.after(redacted_until(lake, ds)) if len(tombstones) else tombstones
-    eligibility = load_eligibility(lake, ds, top_n.parameters.get("rules", {}))
+    eligibility = load_eligibility(lake, ds, chosen.rules)
     metrics: dict[str, Any] = {"holdout": {**holdout.metrics, "n_users": holdout.n_users}} if holdout else {}
     if len(tombstones):
         metrics["erasures_until"] = datetime.fromtimestamp(tombstones.newest(), UTC).isoformat(
@@ -104,17 +113,17 @@ def read_night(lake: Lake, ds: date, run_id: str = "", landing: str = "") -> Nig
         )
     return NightContents(
         ds=ds,
-        run_id=run_id or top_n.parameters.get("run_id") or own_id,
+        run_id=run_id or chosen.run_id or own_id,
         items=lake.arrow(ITEM, ds, [*ITEM_COLUMNS, *POPULARITY]),
         fallback=lake.arrow(FALLBACK, ds, ["shelf", "shelf_key", "rank", "item_id", "score"]),
         neighbours=(neighbour_array("indptr"), neighbour_array("indices"), neighbour_array("data")),
         shelves=lambda shard: without(lake.shard(TOP_N, ds, shard, SHELF_COLUMNS, SHELF_TEXTS), erased),
         users=lambda shard: without(users(shard), erased),
         n_shards=SHARDS,
-        top_n=length,
+        top_n=chosen.top_n,
         model_version=str((ranker.parameters | ranker.metrics).get("model_version", "")) if ranker else "",
         policy_version=POLICY_VERSION,
-        expected_users=(top_n.row_count or 0) // max(1, length),
+        expected_users=(top_n.row_count or 0) // max(1, chosen.top_n),
         metrics=metrics,
         exploration=lake.arrow(EXPLORATION, ds),
         withheld=None if eligibility is None else eligibility.restricted,

@@ -52,7 +52,7 @@ LIMITS = GateLimits()
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishOutcome:
     """The outcome of a publish: the manifest, whether the snapshot went live, and why or why not."""
 
     manifest: SnapshotManifest
@@ -70,7 +70,7 @@ def publish(
     now: str = "",
     archive: Archive | None = None,
     load: Load = in_this_process,
-) -> Published:
+) -> PublishOutcome:
     """Load the night's snapshot beside the live one, judge and verify it, move the pointer, remove old versions.
 
     With an archive, the snapshot is copied there whether it went live or not, and then the pointer.
@@ -99,7 +99,7 @@ def publish(
                 archive.put(stored)
             archive.follow(store.pointer())
     sweep(store, keep)
-    return Published(manifest, live, reason)
+    return PublishOutcome(manifest, live, reason)
 
 
 def _load(
@@ -162,7 +162,7 @@ def build(
     archive_url: str = "",
     landing: str = "",
     spark: SparkSession | None = None,
-) -> Published:
+) -> PublishOutcome:
     """Publish one night of the lake into a store; with an archive, copy the snapshot and the artifacts there.
 
     With a Spark session, its executors load the shards in parallel.

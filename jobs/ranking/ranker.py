@@ -127,6 +127,14 @@ def available_terms(weights: Mapping[str, float], heads: Mapping[str, lgb.Booste
     return {term: float(weights[term]) for term in TERMS if weights.get(term) and set(TERMS[term]) <= set(heads)}
 
 
+class FittedParameters(msgspec.Struct, frozen=True):
+    """The parameters that a ranker was fitted with, as far as scoring needs them."""
+
+    head_weight: dict[str, float]
+    negative_share: float
+    order_tilt: float
+
+
 def load_ranker(lake: Lake, ds: date, rows: int = 0) -> Ranker:
     """Load the ranker of one night from its text models; they are compiled if that pays for scoring `rows` rows.
 
@@ -134,17 +142,17 @@ def load_ranker(lake: Lake, ds: date, rows: int = 0) -> Ranker:
         MissingPartitionError: it was not trained.
     """
     manifest = lake.manifest(RANKER, ds)
-    parameters, head_facts = manifest.parameters, msgspec.convert(manifest.metrics, RankerMetrics).heads
+    fitted, head_facts = manifest.parameters_as(FittedParameters), manifest.metrics_as(RankerMetrics).heads
     models = {name.removesuffix(".txt"): lake.text(RANKER, ds, name) for name in manifest.files}
     boosters = {name: lgb.Booster(model_str=model) for name, model in models.items()}
     compiled = {name: compile_once(models[name]) for name in boosters if pays(boosters[name], rows)}
     order, coarse = boosters.pop(ORDER, None), boosters.pop(COARSE, None)
     return Ranker(
         boosters,
-        available_terms(parameters["head_weight"], boosters),
-        float(parameters["negative_share"]),
+        available_terms(fitted.head_weight, boosters),
+        fitted.negative_share,
         order,
-        float(parameters["order_tilt"]),
+        fitted.order_tilt,
         coarse,
         compiled,
         frozenset(name for name, facts in head_facts.items() if facts.negative_share == 1),

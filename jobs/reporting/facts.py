@@ -30,7 +30,7 @@ METRIC = f"ndcg@{K}"
 
 
 @dataclass(frozen=True)
-class ShelfRow:
+class ExampleRow:
     """One place of an example shelf as a person reads it."""
 
     rank: int
@@ -47,7 +47,7 @@ class ExampleShelf:
     """A shopper's shelf as a person reads it."""
 
     heading: str
-    rows: list[ShelfRow]
+    rows: list[ExampleRow]
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,11 @@ def _examples(lake: Lake, ds: date, shelves: pa.Table) -> list[ExampleShelf]:
     return examples
 
 
-def _with_titles(rows: pa.Table, items: pa.Table) -> list[ShelfRow]:
+def _with_titles(rows: pa.Table, items: pa.Table) -> list[ExampleRow]:
     position = pc.index_in(rows["item_id"], value_set=items["item_id"].combine_chunks())
     shelf_items = items.take(position).to_pylist()
     return [
-        ShelfRow(
+        ExampleRow(
             rank=row["rank"],
             title=item["title"] or row["item_id"],
             category=item["category"] or "",

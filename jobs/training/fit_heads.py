@@ -13,7 +13,7 @@ from jobs.ranking.heads import BASE_FACTS, SPEND, HeadExamples
 from jobs.ranking.pair_features import FEATURES
 from jobs.training.examples import Examples
 from jobs.training.position_bias import fit_place_effects, place_intercepts
-from jobs.training.sampling import TrainingRows, sample_rows
+from jobs.training.sampling import SampledRows, sample_rows
 
 BINARY = {"objective": "binary"}
 GAMMA = {"objective": "gamma"}
@@ -25,7 +25,7 @@ ORDER_EXAMPLES = 1_000_000
 
 
 def fit_head(
-    name: str, rows: TrainingRows, examples: HeadExamples, parameters: Parameters
+    name: str, rows: SampledRows, examples: HeadExamples, parameters: Parameters
 ) -> tuple[lgb.Booster, Values | None]:
     """Return one head's trees, and the effects of places where it is trained on shelves."""
     if examples.rows is None:

@@ -60,7 +60,7 @@ def examples_of_users(examples: Examples, users: Flags) -> Examples:
 
 
 @dataclass(frozen=True)
-class TrainingRows:
+class SampledRows:
     """What heads are trained on, window after window: every positive example, and a sample of the others."""
 
     features: Floats
@@ -71,7 +71,7 @@ class TrainingRows:
     """Number of the user within all windows, ascending; a user of two windows has two numbers."""
 
 
-def sample_rows(windows: Sequence[Examples], share: float, seed: int) -> TrainingRows:
+def sample_rows(windows: Sequence[Examples], share: float, seed: int) -> SampledRows:
     """Return all positive examples of the windows and a random `share` of all examples.
 
     Most examples are negatives outside the sample, which are never copied.
@@ -82,7 +82,7 @@ def sample_rows(windows: Sequence[Examples], share: float, seed: int) -> Trainin
     rows = [np.flatnonzero(sampled | positive) for sampled, positive in zip(in_sample, is_positive, strict=True)]
     users_before = np.cumsum([0, *(len(window.user_id) for window in windows)])
     chosen = list(zip(windows, rows, strict=True))
-    return TrainingRows(
+    return SampledRows(
         features=np.concatenate([window.features[at] for window, at in chosen]),
         labels={
             name: np.concatenate([window.labels[name][at] for window, at in chosen]) for name in windows[0].labels

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from jobs.publishing.gates import GateLimits
-from jobs.publishing.publish import Published, publish
+from jobs.publishing.publish import PublishOutcome, publish
 from serving.stores.protocols import Store
 from tests.serving.small_shop import night, version
 
 D1, D2, D3 = "2026-01-01", "2026-01-02", "2026-01-03"
 
 
-def gates_of(done: Published) -> dict[str, str]:
+def gates_of(done: PublishOutcome) -> dict[str, str]:
     return {gate.name: gate.outcome for gate in done.manifest.gates}
 
 

@@ -25,7 +25,7 @@ from jobs.lake.evaluations import (
 )
 from jobs.ranking.ranker_metrics import HeadFacts, RankerMetrics
 from jobs.reporting.console import print_facts
-from jobs.reporting.facts import ExampleShelf, NightNdcg, ReportFacts, ShelfRow, worst_gap
+from jobs.reporting.facts import ExampleRow, ExampleShelf, NightNdcg, ReportFacts, worst_gap
 from jobs.reporting.plots import alone_plot, diversity_plot, nights_plot, reliability_plot, sources_plot, wilson
 from jobs.reporting.report import page
 from serving.snapshot.manifest import GateResult
@@ -95,7 +95,7 @@ NIGHTS = [
     NightNdcg(date(2026, 1, 30), holdout={"all": 0.30, "new": 0.14}, holdout_popular={"all": 0.1, "new": 0.1}),
     NightNdcg(date(2026, 1, 31), published={"all": 0.29, "new": 0.13}, published_best={"all": 0.2, "new": 0.1}),
 ]
-ROW = ShelfRow(1, "Tea <b>pot</b>", "home", "4.50", score=0.12, source="als", reason="bought")
+ROW = ExampleRow(1, "Tea <b>pot</b>", "home", "4.50", score=0.12, source="als", reason="bought")
 WINDOW_DAYS = [date(2026, 1, 11), date(2025, 12, 28), date(2025, 12, 14)]
 PURCHASE = HeadFacts(
     population="candidates",
