@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,11 @@ class Alone:
     @classmethod
     def beside(cls, settings: Settings, folder: Path) -> "Alone":
         """Nights of the same landing, kept below `folder`."""
-        return cls(replace(settings, lake=str(folder / "alone" / "lake"), store=f"lmdb://{folder}/alone/store"))
+        return cls(
+            settings.model_copy(
+                update={"lake": str(folder / "alone" / "lake"), "store": f"lmdb://{folder}/alone/store"}
+            )
+        )
 
     def run(self, day: date) -> None:
         self.nights[day] = nightly(self.settings, PARAMETERS, day)

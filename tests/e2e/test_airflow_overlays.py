@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def opened(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("TOPSHELF_EXPLORE_SHARE", "0")  # a slot of chance could show what has yet to trend
     store = tmp_path / "store"
     shutil.copytree(shop.settings.store.removeprefix("lmdb://"), store)
-    settings = replace(shop.settings, landing=str(tmp_path / "landing"), store=f"lmdb://{store}")
+    settings = shop.settings.model_copy(update={"landing": str(tmp_path / "landing"), "store": f"lmdb://{store}"})
     Path(settings.landing).mkdir()
     with endpoint(settings) as address:
         yield Open(settings, address)
