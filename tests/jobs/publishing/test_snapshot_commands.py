@@ -64,7 +64,7 @@ def test_rollback_promote_pin_and_unpin_say_what_is_live(topshelf: Command, url:
     assert f"{version(D1)} is live again in place of {version(D2)}" in topshelf("rollback").output
     assert live(url) == version(D1)
     assert topshelf("promote", version(D3)).output == f"{version(D3)} is live\n"
-    assert "pinned: nights go on" in topshelf("pin", version(D2)).output
+    assert "pinned: nights still publish" in topshelf("pin", version(D2)).output
     refused = topshelf("promote", version(D1))
     assert "topshelf unpin" in str(refused.exception)
     assert live(url) == version(D2)
