@@ -3,7 +3,7 @@
     query(spark, "features/newcomer", {"latest_user": users, "user_item_history": history}, {"ds": date(2026, 1, 31)})
 
 A query is one SELECT. Its header names what it takes: `-- Params: :ds DATE …`, and `-- Reads: interactions, users`.
-sqlglot reads what the statement uses, 1 to 20 ms a query, once for each text.
+sqlglot finds what the statement uses. That takes about 20 ms a query, once a process, and 0.6 s to import sqlglot.
 """
 
 import re
