@@ -1,6 +1,6 @@
 """Run a query of `sql/`: bind its views and named parameters, and check them against its header comment.
 
-    query(spark, "features/newcomer", {"latest_user": users, "user_item_history": history}, {"ds": date(2026, 1, 31)})
+    query(spark, "features/latest_user", {"users": users}, {"ds": date(2026, 1, 31)})
 
 A query is one SELECT. Its header names what it takes: `-- Params: :ds DATE …`, and `-- Reads: interactions, users`.
 sqlglot finds what the statement uses. That takes about 20 ms a query, once a process, and 0.6 s to import sqlglot.
