@@ -111,7 +111,7 @@ def read_configuration(
             "TOPSHELF_CONFIG names: `topshelf config --toml` prints one with every key"
         )
     path, tables = _read_file(environment)
-    assignments = [*_of_file(path, tables), *_of_environment(environment), *_of_flags(flags or {})]
+    assignments = _assignments(path, tables, environment, flags)
     by_table = _checked(assignments)
     rules, rules_origin = _rules(environment, path, tables)
     return Configuration(
@@ -128,13 +128,12 @@ def read_places(flags: Mapping[str, object] | None = None, environment: Mapping[
         ConfigurationError: the file cannot be read, or a place is invalid.
     """
     environment = os.environ if environment is None else environment
-    path, tables = _read_file(environment)
-    given = [*_of_file(path, tables), *_of_environment(environment), *_of_flags(flags or {})]
-    by_table = _checked([assignment for assignment in given if assignment.key.startswith("places.")])
+    assignments = _assignments(*_read_file(environment), environment, flags)
+    by_table = _checked([assignment for assignment in assignments if assignment.key.startswith("places.")])
     return Settings.model_validate(_table(by_table, "places"))
 
 
-def _checked(assignments: Sequence["_Assignment"]) -> dict[str, object]:
+def _checked(assignments: Sequence[_Assignment]) -> dict[str, object]:
     """Return the values of assignments, the last of a key, nested by table.
 
     Raises:
@@ -175,6 +174,13 @@ def _read_file(environment: Mapping[str, str]) -> tuple[str, dict[str, object]]:
         ) from error
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
+
+
+def _assignments(
+    path: str, tables: Mapping[str, object], environment: Mapping[str, str], flags: Mapping[str, object] | None
+) -> list[_Assignment]:
+    """Return what the file, the environment and the flags give, in this order: the last of a key wins."""
+    return [*_of_file(path, tables), *_of_environment(environment), *_of_flags(flags or {})]
 
 
 def _of_file(path: str, tables: Mapping[str, object]) -> Iterator[_Assignment]:

@@ -5,7 +5,8 @@
 
 What counts is read from the sources: every module of `jobs` and `serving` that the builder imports, directly or not,
 at its top or within a function; the queries that these modules run; and the versions of the libraries that compute.
-Of a module its syntax tree counts, so that a changed comment or docstring is no new version.
+Of a module its syntax tree counts, and of a query all but its lines of comment: a changed comment or docstring is no
+new version.
 """
 
 import ast
@@ -25,7 +26,6 @@ OURS = ("jobs", "serving")
 COMPUTES = {
     "faiss": "faiss-cpu",
     "implicit": "implicit",
-    "jax": "jax",
     "lightgbm": "lightgbm",
     "lleaves": "lleaves",
     "numpy": "numpy",
@@ -34,7 +34,10 @@ COMPUTES = {
     "pyspark": "pyspark",
     "scipy": "scipy",
 }
-"""Libraries whose version may change a result, by import name: the distribution's name."""
+"""Libraries whose version may change a result, by import name: the distribution's name.
+
+JAX is not among them: it is optional, and its version is a parameter of the towers where they are trained.
+"""
 VALUES_ARE_RECORDED = (
     "jobs.config.parameters",
     "jobs.config.settings",
@@ -73,7 +76,7 @@ def code_of(*modules: str) -> CodeVersion:
             waiting += [imported for imported in found[name].imports if imported.split(".")[0] in OURS]
     parts = {name: module.sha256 for name, module in found.items()}
     for query in {query for module in found.values() for query in module.queries}:
-        parts[f"sql/{query}.sql"] = hashlib.sha256((SQL_ROOT / f"{query}.sql").read_bytes()).hexdigest()
+        parts[f"sql/{query}.sql"] = hashlib.sha256(_statement(SQL_ROOT / f"{query}.sql").encode()).hexdigest()
     for library in {name for module in found.values() for name in module.imports} & set(COMPUTES):
         parts |= _library(library)
     return CodeVersion(_digest(parts), dict(sorted(parts.items())))
@@ -99,6 +102,11 @@ def _library(name: str) -> dict[str, str]:
         return {name: version(COMPUTES[name])}
     except PackageNotFoundError:
         return {}  # optional, and not installed
+
+
+def _statement(query: Path) -> str:
+    """Return a query without its lines of comment."""
+    return "\n".join(line for line in query.read_text().splitlines() if not line.lstrip().startswith("--"))
 
 
 def _path_of(module: str) -> Path | None:

@@ -68,10 +68,12 @@ class Manifest(msgspec.Struct, frozen=True):
             *(f"input {name} is new" for name in inputs if name not in self.inputs),
             *(f"input {name} is gone" for name in self.inputs if name not in inputs),
             *(f"input {name} changed" for name, value in inputs.items() if self.inputs.get(name, value) != value),
+            *(f"parameter {name} is new" for name in wanted if name not in self.parameters),
+            *(f"parameter {name} is gone" for name in self.parameters if name not in wanted),
             *(
-                f"parameter {name} was {self.parameters.get(name)!r} and is {wanted.get(name)!r}"
-                for name in {**self.parameters, **wanted}
-                if self.parameters.get(name) != wanted.get(name) or (name in wanted) != (name in self.parameters)
+                f"parameter {name} was {self.parameters[name]!r} and is {value!r}"
+                for name, value in wanted.items()
+                if name in self.parameters and self.parameters[name] != value
             ),
         ]
 

@@ -7,7 +7,7 @@ back last, so that a run that dies leaves nothing that looks whole.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -164,9 +164,7 @@ class Partitions:
     def is_stale(self, name: str, ds: date, inputs: Mapping[str, str], parameters: Mapping[str, object]) -> bool:
         """Tell whether one day must be built; of one that stood, log why."""
         stale = self.why_stale(name, ds, inputs, parameters)
-        if stale and stale != [NEVER_BUILT]:
-            more = f"; and {len(stale) - MOST_REASONS} more" if len(stale) > MOST_REASONS else ""
-            log.info("%s/ds=%s is built again: %s%s", name, ds, "; ".join(stale[:MOST_REASONS]), more)
+        log_stale(name, {ds: stale})
         return bool(stale)
 
     def why_stale(
@@ -221,6 +219,18 @@ class Partitions:
             return None
         with filesystem.open_input_stream(f"{base}/{path}") as stream:
             return json.loads(stream.readall())
+
+
+def log_stale(name: str, reasons: Mapping[date, Sequence[str]]) -> None:
+    """Log why days that stood are built again, from what `why_stale` returned: a line for days of equal reasons."""
+    days: dict[tuple[str, ...], list[date]] = {}
+    for ds, why in reasons.items():
+        if why and list(why) != [NEVER_BUILT]:
+            days.setdefault(tuple(why), []).append(ds)
+    for why, (first, *others) in days.items():
+        which = f"{name}/ds={first} and {len(others):,} more days are" if others else f"{name}/ds={first} is"
+        more = f"; and {len(why) - MOST_REASONS} more" if len(why) > MOST_REASONS else ""
+        log.info("%s built again: %s%s", which, "; ".join(why[:MOST_REASONS]), more)
 
 
 def _code_path(digest: str) -> str:

@@ -13,7 +13,7 @@ from jobs.lake.tables import BUILT_BY, STAGED_AS
 from jobs.landing.tombstones import erased_users
 from jobs.models.towers import jax_version
 
-CODE = (*sorted({built.module for built in BUILT_BY.values()}), "jobs.training.windows", "jobs.publishing.publish")
+CODE = (*sorted({built.module for built in BUILT_BY.values()}), "jobs.publishing.publish")
 """The modules that make a snapshot. A change in the report's, or in a baseline's, is no other night."""
 
 

@@ -1,7 +1,6 @@
 """One short function a stage: call the builder with what it needs, and say in a few words what came of it."""
 
 from collections.abc import Callable
-from typing import Any
 
 from jobs.candidates import generate
 from jobs.checks.validate import validate as check_tables
@@ -49,7 +48,7 @@ def train_cf(night: NightContext) -> str:
         night,
         CF,
         lambda: collaborative.build(night.lake, night.ds, night.fitted_parameters),
-        lambda built: _facts(built.metrics),
+        _facts,
     )
 
 
@@ -58,7 +57,7 @@ def train_content(night: NightContext) -> str:
         night,
         CONTENT,
         lambda: content.build(night.lake, night.ds, night.parameters),
-        lambda built: _facts(built.metrics),
+        _facts,
     )
 
 
@@ -67,7 +66,7 @@ def train_towers(night: NightContext) -> str:
         night,
         TOWERS,
         lambda: towers.build(night.lake, night.ds, night.parameters),
-        lambda built: _facts(built.metrics),
+        _facts,
     )
 
 
@@ -107,7 +106,7 @@ def rank(night: NightContext) -> str:
         night,
         TOP_N,
         lambda: top_n.build(night.spark, night.lake, night.ds, night.parameters, night.run_id),
-        lambda built: f"{built.row_count:,} places",
+        _places,
     )
 
 
@@ -116,7 +115,7 @@ def fallback(night: NightContext) -> str:
         night,
         FALLBACK,
         lambda: fallback_shelves.build(night.spark, night.lake, night.ds, night.parameters),
-        lambda built: f"{built.row_count:,} places",
+        _places,
     )
 
 
@@ -166,12 +165,16 @@ def report(night: NightContext) -> str:
 
 
 def _built(night: NightContext, name: str, build: Callable[[], Manifest], describe: Callable[[Manifest], str]) -> str:
-    """Build one table or artifact; describe it, and say so where it was kept."""
+    """Build one table or artifact; describe it, and say so if it was kept."""
     before = night.lake.find_manifest(name, night.ds)
     built = build()
     return ("kept, nothing changed; " if built == before else "") + describe(built)
 
 
-def _facts(metrics: dict[str, Any]) -> str:
+def _facts(built: Manifest) -> str:
     """Return metrics as words; those of an index stay in the manifest."""
-    return ", ".join(f"{name} {value}" for name, value in metrics.items() if not isinstance(value, dict))
+    return ", ".join(f"{name} {value}" for name, value in built.metrics.items() if not isinstance(value, dict))
+
+
+def _places(built: Manifest) -> str:
+    return f"{built.row_count:,} places"

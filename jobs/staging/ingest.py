@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from jobs.config.parameters import Parameters
 from jobs.lake.contracts import contract
 from jobs.lake.lake import Lake
-from jobs.lake.partitions import LakeWriteError
+from jobs.lake.partitions import LakeWriteError, log_stale
 from jobs.lake.tables import INTERACTIONS, QUARANTINE, STAGED_AS
 from jobs.landing.folders import LandedDay, Landing
 from jobs.landing.rows import LandedFiles, inspect, landed_rows, naming_file
@@ -76,7 +76,9 @@ def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: 
     landed = {name: {day.ds: day for day in source.days(name, ds)} for name in STAGED_AS}
     fingerprints = _fingerprints(source, landed)
     days = sorted({day for days_of_table in landed.values() for day in days_of_table})
-    stale = [day for day in days if _is_stale(lake, day, fingerprints)]
+    reasons = {day: _why_stale(lake, day, fingerprints) for day in days}
+    log_stale("staging", reasons)
+    stale = [day for day, why in reasons.items() if why]
     summary = IngestSummary(ds, len(days), stale)
     if not stale:
         return summary
@@ -114,12 +116,13 @@ def _input_name(table: str, ds: date) -> str:
     return f"landing/{table}/ds={ds}"
 
 
-def _is_stale(lake: Lake, ds: date, fingerprints: Mapping[str, str]) -> bool:
-    """Return whether one of a day's five tables is not made of what landing holds now, by this code."""
+def _why_stale(lake: Lake, ds: date, fingerprints: Mapping[str, str]) -> list[str]:
+    """Return why the first stale one of a day's five tables is not made of what landing holds now, by this code."""
     interactions = lake.find_manifest(INTERACTIONS, ds)
     reaches_back_to = interactions.metrics_as(RowCounts).reaches_back_to if interactions else None
     inputs = _inputs(ds, fingerprints, reaches_back_to)
-    return any(lake.is_stale(table, ds, inputs[table], {}) for table in (*STAGED_AS.values(), QUARANTINE))
+    reasons = (lake.why_stale(table, ds, inputs[table], {}) for table in (*STAGED_AS.values(), QUARANTINE))
+    return next((why for why in reasons if why), [])
 
 
 def _inputs(ds: date, fingerprints: Mapping[str, str], reaches_back_to: date | None) -> dict[str, dict[str, str]]:

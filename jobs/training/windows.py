@@ -6,7 +6,7 @@ the night. So for a week the nights find them built, and the ranker too.
 In a shop with too few days for a window, each user's pairs are held out by hash and everything is fitted to the rest.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from jobs.config.parameters import Parameters
 from jobs.features import feature_tables
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
+from jobs.lake.partitions import log_stale
 from jobs.lake.tables import EXPOSURES, HELD_OUT, INTERACTIONS, ITEM, ITEMS, LABELS, SHOWN, USERS, WINDOW_CF
 from jobs.models import collaborative, content, train_towers
 from jobs.ranking.heads import required_facts
@@ -154,9 +155,12 @@ def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame
     rest = Lake(f"{lake.root}/{HELD_OUT}")
     pair = F.xxhash64(F.lit(parameters.seed), F.col("user_id"), F.col("item_id"))
     is_held_out = F.col("user_id").isNotNull() & (F.pmod(pair, F.lit(HELD_OUT_SHARE)) == 0)
-    _copy_stale_days(lake, rest, INTERACTIONS, ds, lambda days: events.where(~is_held_out & F.col("ds").isin(days)))
+    split = {"held_out_share": HELD_OUT_SHARE, "seed": parameters.seed}
+    _copy_stale_days(
+        lake, rest, INTERACTIONS, ds, split, lambda days: events.where(~is_held_out & F.col("ds").isin(days))
+    )
     for table in (ITEMS, USERS):
-        _copy_stale_days(lake, rest, table, ds, partial(lake.read_days, spark, table))
+        _copy_stale_days(lake, rest, table, ds, {}, partial(lake.read_days, spark, table))
     _fit(spark, rest, ds, parameters)
     days = [day for day in lake.days(INTERACTIONS) if day <= ds]
     inputs = rest.fingerprints(ds, ITEM) | {INTERACTIONS: _digest(lake, INTERACTIONS, days)}
@@ -167,10 +171,20 @@ def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame
 
 
 def _copy_stale_days(
-    lake: Lake, rest: Lake, table: str, ds: date, rows_of: Callable[[list[date]], DataFrame]
+    lake: Lake,
+    rest: Lake,
+    table: str,
+    ds: date,
+    parameters: Mapping[str, object],
+    rows_of: Callable[[list[date]], DataFrame],
 ) -> None:
-    """Write the rows of those days of a table, up to `ds`, that have changed in `lake` since `rest` got them."""
+    """Write the rows of those days of a table, up to `ds`, that have changed in `lake` since `rest` got them.
+
+    `parameters` says how the rows were chosen: with others, all days are written again.
+    """
     inputs = {day: lake.fingerprints(day, table) for day in lake.days(table) if day <= ds}
-    stale = [day for day, of_day in inputs.items() if rest.is_stale(table, day, of_day, {})]
+    reasons = {day: rest.why_stale(table, day, of_day, parameters) for day, of_day in inputs.items()}
+    log_stale(table, reasons)
+    stale = [day for day, why in reasons.items() if why]
     if stale:
-        rest.write_days(rows_of(stale), table, stale, inputs=inputs)
+        rest.write_days(rows_of(stale), table, stale, inputs=inputs, parameters=parameters)

@@ -70,6 +70,7 @@ def test_a_changed_comment_or_docstring_is_no_new_version(change: Change) -> Non
     change("jobs/reporting/plots.py", "\ndef ", "\n# another comment\ndef ")
     change("jobs/candidates/lists.py", '"""The list that', '"""In other words: the list that')
     change("jobs/models/als.py", "\ndef ", "\n# another comment\ndef ")
+    change("sql/staging/items.sql", "-- Params:", "-- Another comment.\n-- Params:")
     assert versions() == before
 
 
@@ -90,6 +91,19 @@ def test_a_changed_query_is_a_new_version_of_its_table(change: Change) -> None:
     changed = {name for name, version in versions().items() if version != before[name]}
     assert "staging/items" in changed
     assert CONTENT not in changed
+
+
+def test_a_changed_filter_of_labels_is_a_new_version_of_the_labels(change: Change) -> None:
+    before = versions()
+    change("jobs/training/windows.py", "HELD_OUT_SHARE = 5", "HELD_OUT_SHARE = 6")
+    changed = {name for name, version in versions().items() if version != before[name]}
+    assert {"marts/labels", "marts/shown", "run id"} <= changed
+    assert changed.isdisjoint({ITEM, CF, CANDIDATES})
+
+
+def test_an_installed_jax_is_no_part_as_the_towers_record_its_version_where_they_use_it() -> None:
+    assert "jobs.models.towers_jax" in builder_version("artifacts/towers").parts
+    assert "jax" not in code_of(*CODE).parts
 
 
 def test_a_missing_optional_library_is_no_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,9 @@ def test_what_stands_made_of_the_same_is_kept_and_nothing_is_said(lake: Lake, to
         ({"a": "1", "b": "1"}, {"seed": 7}, "input b is new"),
         ({}, {"seed": 7}, "input a is gone"),
         ({"a": "1"}, {"seed": 8}, "parameter seed was 7 and is 8"),
-        ({"a": "1"}, {"seed": 7, "trees": 3}, "parameter trees was None and is 3"),
-        ({"a": "1"}, {"seed": 7, "trees": None}, "parameter trees was None and is None"),
+        ({"a": "1"}, {}, "parameter seed is gone"),
+        ({"a": "1"}, {"seed": 7, "trees": 3}, "parameter trees is new"),
+        ({"a": "1"}, {"seed": 7, "trees": None}, "parameter trees is new"),
     ],
 )
 def test_a_change_builds_it_again_and_the_log_names_it(
@@ -86,3 +87,16 @@ def test_code_whose_parts_nobody_wrote_down_has_changed_all_the_same(
     lake.put_text(f"artifacts/content/ds={DS}/_manifest.json", manifest.to_json().replace(manifest.code, "older"))
     build(lake, {}, {})
     assert told.messages == ["artifacts/content/ds=2026-01-31 is built again: the code changed"]
+
+
+def test_days_that_share_their_reasons_share_a_line_and_days_that_never_stood_have_none(
+    told: pytest.LogCaptureFixture,
+) -> None:
+    days = [date(2026, 1, day) for day in range(1, 6)]
+    changed, new, current = ["jobs.staging.ingest changed"], [partitions.NEVER_BUILT], list[str]()
+    reasons = dict(zip(days, (changed, changed, ["input a changed"], new, current), strict=True))
+    partitions.log_stale("staging", reasons)
+    assert told.messages == [
+        "staging/ds=2026-01-01 and 1 more days are built again: jobs.staging.ingest changed",
+        "staging/ds=2026-01-03 is built again: input a changed",
+    ]
