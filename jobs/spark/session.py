@@ -19,6 +19,7 @@ HADOOP_VERSION = "3.5.0"  # of the jars that infra/s3a.sh fetches; PySpark's own
 SPARK_CONF = Path(__file__).parent / "conf"
 """Spark's log settings, unless SPARK_CONF_DIR names another folder."""
 SPARK_JAVA_HOME = Path(__file__).parent / "java_home"
+WRAPPER_PARTS = SPARK_JAVA_HOME.parts[-3:]
 """The Java home that Spark gets: its `bin/java` runs REAL_JAVA and drops one option; see its comment."""
 REAL_JAVA = "TOPSHELF_JAVA"
 
@@ -116,9 +117,11 @@ def java_home() -> Path:
 def _java_of_environment() -> str | None:
     """Return the Java that the environment names; in a child of a process with a session, the one that it uses."""
     home = os.environ.get("JAVA_HOME")
-    if home == str(SPARK_JAVA_HOME):
-        return os.environ.get(REAL_JAVA)
-    return f"{home}/bin/java" if home else None
+    if not home:
+        return None
+    # The parent may be another copy of Topshelf: a wrapper that runs a wrapper would run itself for ever.
+    is_wrapper = Path(home).parts[-len(WRAPPER_PARTS) :] == WRAPPER_PARTS
+    return os.environ.get(REAL_JAVA) if is_wrapper else f"{home}/bin/java"
 
 
 def _java_major(java: Path) -> int | None:

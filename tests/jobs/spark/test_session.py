@@ -63,10 +63,14 @@ def test_the_java_of_the_environment_is_used_where_it_is_new_enough(
     assert java_home() not in (tmp_path / "new", tmp_path / "old")
 
 
-def test_a_child_of_a_process_with_a_session_uses_its_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("other_copy", [False, True])
+def test_a_child_of_a_process_with_a_session_uses_its_java(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_copy: bool
+) -> None:
     java = fake_java(tmp_path / "new", printing_version(JAVA_MAJOR_MIN))
+    wrapper = tmp_path / "copy" / "jobs" / "spark" / "java_home" if other_copy else SPARK_JAVA_HOME
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setenv("JAVA_HOME", str(SPARK_JAVA_HOME))
+    monkeypatch.setenv("JAVA_HOME", str(wrapper))
     monkeypatch.setenv(REAL_JAVA, str(java))
     assert java_home() == tmp_path / "new"
 
