@@ -4,6 +4,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, Invali
 
 MINOR_DIGITS = 2
 MAX_MINOR = 10**15  # ten thousand billion of the currency: more is a mistake, and int64 cannot overflow below it
+_MAX = Decimal(MAX_MINOR).scaleb(-MINOR_DIGITS)
 
 
 class PriceError(ValueError):
@@ -16,7 +17,7 @@ def to_minor(price: str | int | Decimal, rounding: str = ROUND_HALF_EVEN) -> int
         value = Decimal(price)
     except InvalidOperation as error:
         raise PriceError(f"{str(price)[:40]!r} is no decimal number; write 12.50") from error
-    if not value.is_finite() or value < 0 or value * 10**MINOR_DIGITS > MAX_MINOR:
+    if not value.is_finite() or not 0 <= value <= _MAX:  # compared first: 1e999999 cannot even be multiplied
         raise PriceError(f"{str(price)[:40]} is no price; write a number from 0, such as 12.50")
     return int((value * 10**MINOR_DIGITS).to_integral_value(rounding=rounding))
 

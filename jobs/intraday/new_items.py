@@ -10,7 +10,7 @@ neighbours go into the overlay of the live snapshot. The next night has the prod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from jobs.landing.recent import recent_rows
 from jobs.models.content import tf_idf, words_of
 from jobs.models.nearest_items import nearest
 from jobs.publishing.night_contents import TopNParameters
+from serving import money
 from serving.snapshot.overlay import MAX_NEW_ITEMS, OverlayItem
 from serving.stores import open_store
 
@@ -112,10 +113,9 @@ def _overlay_item(row: dict[str, str], near: list[tuple[str, float]]) -> Overlay
 def _minor(price: str) -> int:
     """Return a price in minor units, -1 if it is missing or unreadable. The night quarantines such rows."""
     try:
-        minor = int((Decimal(price) * 100).to_integral_value(ROUND_HALF_UP)) if price else -1
-    except (InvalidOperation, OverflowError):
+        return money.to_minor(price, ROUND_HALF_UP) if price else -1
+    except money.PriceError:
         return -1
-    return max(minor, -1)
 
 
 def bring_in(settings: Settings, today: date) -> str:

@@ -240,9 +240,9 @@ def _utf8_length(name: str, value: str) -> int:
 
 
 @lru_cache(4_096)
-def _known_minor(price: str | Decimal, convert: Callable[[str | Decimal], int]) -> int:
-    """Convert and keep a price: few are distinct."""
-    if isinstance(price, str) and not re.fullmatch(PRICE, price):
+def _known_minor(price: str, convert: Callable[[str | Decimal], int]) -> int:
+    """Convert and keep a query's price: few are distinct."""
+    if not re.fullmatch(PRICE, price):
         raise money.PriceError(f"{price[:40]!r} is not a price")
     return convert(price)
 
@@ -251,6 +251,6 @@ def _minor(name: str, price: str | Decimal | None, convert: Callable[[str | Deci
     if price is None:
         return None
     try:
-        return _known_minor(price, convert)
+        return _known_minor(price, convert) if isinstance(price, str) else convert(price)
     except money.PriceError as error:
         raise _refuse(name, str(error), "send a decimal such as 12.50") from error

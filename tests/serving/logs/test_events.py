@@ -80,6 +80,8 @@ def test_rows_that_are_wrong_are_refused_by_line_and_the_others_are_taken(tmp_pa
         view(4, quantity=0),
         view(5, position=-1),
         view(6, unit_price="-1"),
+        view(12, unit_price="1e999999"),
+        view(13, unit_price="sNaN"),
         view(7, surprise=1),
         view(8, item_id="x" * 257),
         view(9, user_id=""),
