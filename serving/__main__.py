@@ -26,7 +26,7 @@ _LANDING = click.option(
     envvar="TOPSHELF_LANDING",
     default="data/landing",
     show_default=True,
-    help="Folder that gets events, exposures and tombstones for the next night.",
+    help="Folder of events, exposures and tombstones.",
 )
 _STATE = click.option(
     "--state",
@@ -255,10 +255,11 @@ def keys_revoke(*, key_id: str, store: str, state: str | None, keys: str | None)
 @main.command(epilog="Example: python -m serving show 17850")
 @click.argument("user", metavar="USER")
 @_STORE
+@_LANDING
 @click.option("--version", help="Version of the snapshot. By default the live one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tab-separated lines.")
-def show(*, user: str, store: str, version: str | None, as_json: bool) -> None:
-    """Print the stored shelf of a shopper, by user id."""
+def show(*, user: str, store: str, landing: str, version: str | None, as_json: bool) -> None:
+    """Print the stored shelf of a shopper, by user id. Erased shoppers have none."""
     import msgspec
 
     from serving.client import UnknownUserError, open_snapshot, shelf_of
@@ -266,7 +267,7 @@ def show(*, user: str, store: str, version: str | None, as_json: bool) -> None:
     from serving.snapshot.record import RecordError
 
     try:
-        with open_snapshot(store, version) as snapshot:
+        with open_snapshot(store, version, landing) as snapshot:
             rows, snapshot_version = shelf_of(snapshot, user), snapshot.version
     except (StoreError, RecordError, UnknownUserError) as error:
         raise click.ClickException(str(error)) from error

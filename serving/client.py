@@ -1,19 +1,27 @@
 """A read-only client of a store: any user's stored shelf, without Spark and without the endpoint.
 
+It gives no shelf of a user who was erased, so it needs the folder in which the endpoint lands its tombstones.
+
 from serving.client import read_shelf
 for row in read_shelf("lmdb://data/store", "user-17"):
     print(row.rank, row.item_id, row.title, row.price, row.reason)
 """
 
+import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from serving import money
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.manifest import StoreError
-from serving.snapshot.record import SOURCES, Shelf
+from serving.snapshot.record import SOURCES, PackedShelf, Shelf
+from serving.snapshot.tombstones import Tombstones, landed_tombstones
 from serving.stores import open_store
+from serving.stores.protocols import StoredVersion
+
+DEFAULT_LANDING = "data/landing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +40,55 @@ class ShelfRow:
 
 
 class UnknownUserError(LookupError):
-    """A user without a stored shelf, or with one of no items, of whom the night knew only the segment."""
+    """A user without a stored shelf, with one of no items (the night knew only the segment), or who was erased."""
+
+
+class _WithoutErased(Snapshot):
+    """A snapshot without the shelves of erased users."""
+
+    def __init__(self, stored: StoredVersion, tombstones: Tombstones) -> None:
+        super().__init__(stored)
+        self._tombstones = tombstones
+
+    def _packed(self, user_id: str, variant: str = "base") -> PackedShelf | None:
+        return None if self._tombstones.hide(user_id, self.manifest) else super()._packed(user_id, variant)
+
+
+def open_snapshot(
+    store_url: str, version: str | None = None, landing: str | Path | None = None
+) -> AbstractContextManager[Snapshot]:
+    """Open the live snapshot of a store, or the named version, without the shelves of erased users.
+
+    `landing` is the folder that the endpoint lands in: by default TOPSHELF_LANDING, or DEFAULT_LANDING. Raises
+    StoreError where there is no such snapshot or folder.
+    """
+    landing = landing or os.environ.get("TOPSHELF_LANDING") or DEFAULT_LANDING
+    return open_without_erased(store_url, landed_tombstones(landing), version)
 
 
 @contextmanager
-def open_snapshot(store_url: str, version: str | None = None) -> Iterator[Snapshot]:
-    """Open the live snapshot of a store, or the named version. Raises StoreError where there is none."""
+def open_without_erased(store_url: str, tombstones: Tombstones, version: str | None = None) -> Iterator[Snapshot]:
+    """`open_snapshot` for a caller that has read the tombstones itself, such as from S3."""
     with closing(open_store(store_url)) as store:
         opened = version or store.pointer().live
         if opened is None:
             raise StoreError(f"{store_url} has no live snapshot; run topshelf nightly, or topshelf promote VERSION")
-        with closing(Snapshot(store.open(opened))) as snapshot:
+        with closing(_WithoutErased(store.open(opened), tombstones)) as snapshot:
             yield snapshot
 
 
-def read_shelf(store_url: str, user_id: str, version: str | None = None, variant: str = "base") -> list[ShelfRow]:
-    """Return a user's whole shelf in the order of rank. Raises UnknownUserError, StoreError, RecordError."""
-    with open_snapshot(store_url, version) as snapshot:
+def read_shelf(
+    store_url: str,
+    user_id: str,
+    version: str | None = None,
+    variant: str = "base",
+    landing: str | Path | None = None,
+) -> list[ShelfRow]:
+    """Return a user's whole shelf in the order of rank; `version` and `landing` are those of `open_snapshot`.
+
+    Raises UnknownUserError, StoreError, RecordError.
+    """
+    with open_snapshot(store_url, version, landing) as snapshot:
         return shelf_of(snapshot, user_id, variant)
 
 

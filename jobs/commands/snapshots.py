@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.options import ArchiveAt, StoreAt, Version, places_of
+from jobs.commands.options import ArchiveAt, Landing, StoreAt, Version, places_of
 
 if TYPE_CHECKING:
     pass
@@ -26,11 +26,13 @@ def show(
     user: Annotated[str, typer.Argument(help="A user id.", metavar="USER")],
     limit: Annotated[int, typer.Option(min=1, help="How many items to show.")] = 20,
     store: StoreAt = None,
+    landing: Landing = None,
 ) -> None:
-    """Show a shopper's stored shelf as a table."""
+    """Show a shopper's stored shelf as a table. A shopper whom landing's tombstones name as erased has none."""
     from jobs.publishing.console import print_shelf
 
-    print_shelf(places_of(store=store).store, user, limit)
+    settings = places_of(landing, store=store)
+    print_shelf(settings.store, settings.landing, user, limit)
 
 
 @app.command(epilog="Example: topshelf rollback")
@@ -83,11 +85,16 @@ def export(
     version: Annotated[str | None, typer.Option(help="A version; the live one by default.")] = None,
     first: Annotated[int | None, typer.Option(min=1, help="Only this many first items of each shelf.")] = None,
     store: StoreAt = None,
+    landing: Landing = None,
 ) -> None:
-    """Write a snapshot's shelves, with item ids, to a file for e-mail and push campaigns."""
+    """Write a snapshot's shelves, with item ids, to a file for e-mail and push campaigns.
+
+    Shoppers whom landing's tombstones name as erased are left out.
+    """
     from jobs.publishing.console import export as run
 
-    typer.echo(run(places_of(store=store).store, path, version, first))
+    settings = places_of(landing, store=store)
+    typer.echo(run(settings.store, settings.landing, path, version, first))
 
 
 @app.command(epilog="Example: topshelf archive --archive s3://bucket/shop")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from jobs.lake.filesystems import filesystem_of
-from serving.snapshot.tombstones import FOLDER, Tombstones
+from serving.snapshot.tombstones import FOLDER, Tombstones, UnknownErasuresError
 
 REDACTED = "_redacted.json"
 """Beside a day's files: how many rows each of them has lost to erasures."""
@@ -32,7 +32,7 @@ _LOST_ROWS = msgspec.json.Decoder(dict[str, int])
 
 
 def erased_users(landing: str) -> Tombstones:
-    """Return the erasures in `landing/tombstones/*.jsonl`."""
+    """Return the erasures in `landing/tombstones/*.jsonl`; none where there is no such folder."""
     filesystem, base = filesystem_of(landing)
     tombstones = Tombstones()
     for info in filesystem.get_file_info(fs.FileSelector(f"{base}/{FOLDER}", allow_not_found=True)):
@@ -40,6 +40,14 @@ def erased_users(landing: str) -> Tombstones:
             with filesystem.open_input_stream(info.path) as stream:
                 tombstones.take(stream.readall().splitlines())
     return tombstones
+
+
+def known_erasures(landing: str) -> Tombstones:
+    """Return the erasures under a landing folder. Raises UnknownErasuresError where the folder is not there."""
+    filesystem, base = filesystem_of(landing)
+    if filesystem.get_file_info(base).type == fs.FileType.NotFound:
+        raise UnknownErasuresError(landing)
+    return erased_users(landing)
 
 
 def without(table: pa.Table, tombstones: Tombstones) -> pa.Table:

@@ -9,10 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from jobs.landing.tombstones import known_erasures
 from jobs.publishing import versions
 from jobs.publishing.diff import difference
 from jobs.publishing.export import export as write_export
-from serving.client import open_snapshot, shelf_of
+from serving.client import open_without_erased, shelf_of
 from serving.snapshot.manifest import SnapshotManifest
 from serving.snapshot.pointer import Pointer
 from serving.stores import open_store
@@ -95,12 +96,13 @@ def unpin(store_url: str, archive_url: str = "") -> str:
     return f"nothing is pinned; {after.live} is live until the next night"
 
 
-def print_shelf(store_url: str, user_id: str, limit: int = 20) -> None:
+def print_shelf(store_url: str, landing: str, user_id: str, limit: int = 20) -> None:
     """Print the first `limit` items of a user's stored shelf as a table.
 
-    Raises StoreError, RecordError, and UnknownUserError where the live snapshot holds no shelf of the user.
+    Raises StoreError, RecordError, and UnknownUserError where the live snapshot holds no shelf of the user, or the
+    user was erased (`landing` has the tombstones).
     """
-    with open_snapshot(store_url) as snapshot:
+    with open_without_erased(store_url, known_erasures(landing)) as snapshot:
         version, rows = snapshot.version, shelf_of(snapshot, user_id)
     table = Table(title=f"{user_id}, {version}: {len(rows)} items", title_justify="left")
     right = {"#", "price", "stock", "score"}
@@ -133,8 +135,12 @@ def print_diff(store_url: str, before: str, after: str) -> None:
     Console().print(table)
 
 
-def export(store_url: str, path: Path, version: str | None = None, first: int | None = None) -> str:
-    """Write a snapshot to a .parquet or .jsonl file, and return a sentence about it. Raises StoreError."""
+def export(store_url: str, landing: str, path: Path, version: str | None = None, first: int | None = None) -> str:
+    """Write a snapshot without erased users to a .parquet or .jsonl file, and return a sentence about it.
+
+    `landing` has the tombstones. Raises StoreError.
+    """
+    tombstones = known_erasures(landing)
     with closing(open_store(store_url)) as store:
-        users = write_export(store, path, version, first)
+        users = write_export(store, path, tombstones, version, first)
     return f"{path}: the shelves of {users:,} users"

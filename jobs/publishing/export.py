@@ -20,16 +20,19 @@ import pyarrow.parquet as pq
 from serving.snapshot.blobs import unpack
 from serving.snapshot.manifest import StoreError
 from serving.snapshot.record import REASON_CODES, SOURCES, decode, user_of
+from serving.snapshot.tombstones import Tombstones
 from serving.stores.protocols import Store, StoredVersion
 
 USERS_AT_ONCE = 2_000
 FORMATS = (".parquet", ".jsonl")
 
 
-def export(store: Store, path: Path, version: str | None = None, first: int | None = None) -> int:
+def export(
+    store: Store, path: Path, tombstones: Tombstones, version: str | None = None, first: int | None = None
+) -> int:
     """Write the live snapshot, or the named one, to `path`, whole or not at all; return the number of users written.
 
-    `first` limits each shelf to that many items.
+    Users who were erased since the snapshot was published are left out. `first` limits each shelf to that many items.
 
     Raises:
         StoreError: there is no such version, or the path has an unknown format.
@@ -44,7 +47,7 @@ def export(store: Store, path: Path, version: str | None = None, first: int | No
     try:
         with closing(store.open(wanted)) as stored:
             write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
-            users = write(beside, _tables(stored, first))
+            users = write(beside, _tables(stored, tombstones, first))
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -56,7 +59,7 @@ def _strings(stored: StoredVersion, name: str) -> pa.Array:
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
 
 
-def _tables(stored: StoredVersion, first: int | None) -> Iterator[pa.Table]:
+def _tables(stored: StoredVersion, tombstones: Tombstones, first: int | None) -> Iterator[pa.Table]:
     """Yield the shelves of USERS_AT_ONCE users at a time, shard by shard, in key order."""
     ids, titles = _strings(stored, "item_ids"), _strings(stored, "titles")
     prices = unpack(stored.blob("price_minor"))
@@ -64,6 +67,8 @@ def _tables(stored: StoredVersion, first: int | None) -> Iterator[pa.Table]:
         keys: list[bytes] = []
         shelves = []
         for key, record in stored.scan(shard):
+            if tombstones.hide(user_of(key).decode(), stored.manifest):
+                continue
             keys.append(key)
             shelves.append(decode(record))
             if len(keys) == USERS_AT_ONCE:

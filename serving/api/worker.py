@@ -178,11 +178,7 @@ class Worker:
 
     def erased_before(self, user_id: str, snapshot: Snapshot) -> bool:
         """Whether the user was erased and the snapshot may still hold their data from before."""
-        erased_at = self.tombstones.erased_at(user_id)
-        if erased_at is None:
-            return False
-        until = snapshot.manifest.metrics.get("erasures_until")
-        return not isinstance(until, str) or datetime.fromisoformat(until).timestamp() < erased_at
+        return self.tombstones.hide(user_id, snapshot.manifest)
 
     async def erase(self, user_id: str) -> bool:
         """Erase a user; return whether every worker of this host has read the erasure already. Raises LogError."""

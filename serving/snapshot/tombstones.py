@@ -16,7 +16,19 @@ from pathlib import Path
 
 import msgspec
 
+from serving.snapshot.manifest import SnapshotManifest, StoreError
+
 FOLDER = "tombstones"
+
+
+class UnknownErasuresError(StoreError):
+    """Nobody knows who was erased, so no stored shelf may be read."""
+
+    def __init__(self, landing: str | Path) -> None:
+        super().__init__(
+            f"{landing} is not there, so it is not known who was erased; name the folder that the endpoint lands in: "
+            "--landing or TOPSHELF_LANDING"
+        )
 
 
 class Tombstone(msgspec.Struct, frozen=True):
@@ -81,6 +93,26 @@ class Tombstones:
     def erased_at(self, user_id: str) -> float | None:
         """Return the moment of a user's newest erasure in UTC seconds, or None."""
         return self._erased_at.get(_digest(user_id)) if self._erased_at else None
+
+    def hide(self, user_id: str, manifest: SnapshotManifest) -> bool:
+        """Return whether the user was erased and the snapshot may still hold their data from before.
+
+        Every reader of stored shelves asks this first, and reads none that is hidden.
+        """
+        erased_at = self.erased_at(user_id)
+        if erased_at is None:
+            return False
+        until = manifest.metrics.get("erasures_until")
+        return not isinstance(until, str) or datetime.fromisoformat(until).timestamp() < erased_at
+
+
+def landed_tombstones(landing: str | Path) -> Tombstones:
+    """Return the erasures under a landing folder. Raises UnknownErasuresError where the folder is not there."""
+    if not Path(landing).is_dir():
+        raise UnknownErasuresError(landing)
+    tombstones = Tombstones()
+    tombstones.take(landed_lines(Path(landing)))
+    return tombstones
 
 
 def landed_lines(landing: Path) -> list[bytes]:

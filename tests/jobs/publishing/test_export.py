@@ -7,6 +7,7 @@ import pytest
 from jobs.publishing.export import export
 from jobs.publishing.publish import publish
 from serving.snapshot.manifest import StoreError
+from serving.snapshot.tombstones import Tombstones, tombstone_line
 from serving.stores.protocols import Store
 from tests.serving.small_shop import night
 
@@ -17,7 +18,7 @@ D1 = "2026-01-01"
 def test_an_export_holds_every_shelf_with_item_ids(store: Store, tmp_path: Path, name: str) -> None:
     tonight = night(D1, newcomers=[("new", "DE", None, None)])  # who has none
     publish(tonight, store)
-    users = export(store, tmp_path / name)
+    users = export(store, tmp_path / name, Tombstones())
     if name.endswith("parquet"):
         rows = pq.read_table(tmp_path / name).to_pylist()
     else:
@@ -37,8 +38,22 @@ def test_an_export_holds_every_shelf_with_item_ids(store: Store, tmp_path: Path,
 
 def test_an_export_is_cut_where_asked_and_refuses_an_unknown_format(store: Store, tmp_path: Path) -> None:
     publish(night(D1), store)
-    export(store, tmp_path / "a.parquet", first=3)
+    export(store, tmp_path / "a.parquet", Tombstones(), first=3)
     assert pq.read_table(tmp_path / "a.parquet")["rank"].to_numpy().max() == 3
     with pytest.raises(StoreError, match=r"parquet or \.jsonl"):
-        export(store, tmp_path / "a.xlsx")
+        export(store, tmp_path / "a.xlsx", Tombstones())
     assert {path.name for path in tmp_path.iterdir()} == {"store", "a.parquet"}
+
+
+@pytest.mark.parametrize("name", ["shelves.parquet", "shelves.jsonl"])
+def test_an_export_leaves_erased_users_out(store: Store, tmp_path: Path, name: str) -> None:
+    publish(night(D1), store)
+    tombstones = Tombstones()
+    tombstones.take([tombstone_line("user-1", 1.8e9), tombstone_line("user 9 ✓", 1.8e9)])
+    assert export(store, tmp_path / name, tombstones) == 58
+    if name.endswith("parquet"):
+        users = set(pq.read_table(tmp_path / name)["user_id"].to_pylist())
+    else:
+        users = {json.loads(line)["user_id"] for line in (tmp_path / name).read_text().splitlines()}
+    assert len(users) == 58
+    assert not users & {"user-1", "user 9 ✓"}

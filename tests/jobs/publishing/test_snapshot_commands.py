@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.publishing.publish import publish
+from serving.snapshot.tombstones import tombstone_line
 from serving.stores import open_store
 from tests.serving.small_shop import night, version
 
@@ -30,8 +31,9 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def topshelf(url: str, monkeypatch: pytest.MonkeyPatch) -> Command:
+def topshelf(url: str, landing: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("TOPSHELF_STORE", url)
+    monkeypatch.setenv("TOPSHELF_LANDING", str(landing))
     monkeypatch.setenv("COLUMNS", "200")
     return lambda *words: CliRunner().invoke(app, words)
 
@@ -91,6 +93,19 @@ def test_export_writes_the_named_version_and_the_live_one(topshelf: Command, tmp
         shelves = [json.loads(line) for line in path.read_text().splitlines()]
         assert len(shelves) == users
         assert all(len(shelf["items"]) == 20 for shelf in shelves)
+
+
+def test_export_and_show_give_no_shelf_of_an_erased_user(topshelf: Command, landing: Path, tmp_path: Path) -> None:
+    (landing / "tombstones").mkdir()
+    (landing / "tombstones" / "host.jsonl").write_bytes(tombstone_line("user-1", 1.8e9))
+    topshelf("export", f"{tmp_path}/all.jsonl")
+    assert '"user-2"' in (tmp_path / "all.jsonl").read_text()
+    assert '"user-1"' not in (tmp_path / "all.jsonl").read_text()
+    assert "holds no shelf of 'user-1'" in str(topshelf("show", "user-1").exception)
+    assert "20 items" in topshelf("show", "user-2").output
+    for words in (("export", f"{tmp_path}/b.jsonl"), ("show", "user-2")):
+        refused = topshelf(*words, "--landing", f"{tmp_path}/nowhere").exception
+        assert "nowhere is not there, so it is not known who was erased" in str(refused)
 
 
 def test_without_an_archive_the_archive_commands_say_how_to_name_one(topshelf: Command) -> None:

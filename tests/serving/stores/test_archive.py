@@ -217,7 +217,7 @@ def test_a_host_keeps_serving_while_the_archive_is_away_and_says_so(
     done = CliRunner().invoke(mirror_command, ["--archive", gone, "--store", host])
     assert done.exit_code == 1
     assert "failed" in done.output
-    assert len(read_shelf(host, "user-1")) == 20
+    assert len(read_shelf(host, "user-1", landing=tmp_path)) == 20
 
 
 def test_an_archive_without_the_version_or_without_any_says_what_to_do(archive: Archive, store: Store) -> None:
