@@ -9,20 +9,38 @@ It is counted, not estimated.
 """
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import lru_cache
+from itertools import count as numbers
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.snapshot.contents import ORDERINGS, Pool
+from serving.shelf.bounded_table import BoundedTable
+from serving.snapshot.contents import MAX_POOL_ITEMS, ORDERINGS, Pool
 from serving.snapshot.record import REASON_CODES
 
-_KEPT_CHOICES = 4_096  # results of `choices` kept a pool, each for one set of eligible items
-_FIRST_LOOK = 16  # places of each ordering read first: slots are few, and most items are eligible
+_CHOICES_BYTES = 320  # of the objects of one result: a tuple, two byte strings, a key
+_FIRST_LOOK = 16  # places of each ordering read first, beside two a slot: most items are eligible
 _REASON_NEW, _REASON_UNCERTAIN = REASON_CODES.index("new_item"), REASON_CODES.index("explore")
 
-Choice = tuple[tuple[int, ...], tuple[float, ...]]  # rows of the pool, one a slot, and their propensities
+_share = [(others + 1) / ORDERINGS for others in range(ORDERINGS)].__getitem__
+
+
+class Choices(NamedTuple):
+    """What each of the ORDERINGS puts into some slots, given the eligible items of a pool."""
+
+    eligible_count: int
+    slots: int
+    rows: bytes  # of the pool, as uint8 [ORDERINGS, slots]
+    others: bytes  # how many other orderings have the same row in the slot, as uint8 [ORDERINGS, slots]
+
+
+# All pools of a worker share one table, so its bound holds however many pools a night has. Keys begin with the number
+# of a pool, so the table refers to no pool and a pool that is gone is let go.
+CHOICES: BoundedTable[tuple[int, bytes, int], Choices] = BoundedTable(32 << 20)
+_POOL_NUMBERS = numbers()
 
 
 @lru_cache(4_096)
@@ -53,7 +71,7 @@ class ExplorePool:
         self.scores: list[float] = self.means.tolist()
         self.row = {position: row for row, position in enumerate(self.items)}
         self._members = frozenset(self.items)
-        self.choices = lru_cache(_KEPT_CHOICES)(self._choices)
+        self._number = next(_POOL_NUMBERS)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -68,20 +86,29 @@ class ExplorePool:
                         mask[row[position]] = False
         return mask.tobytes()
 
-    def _choices(self, eligible: bytes, count: int) -> tuple[int, list[Choice]]:
-        """Return the number of eligible rows, and what each of the ORDERINGS puts into `count` slots.
+    def choice(self, eligible: bytes, count: int, ordering: int) -> tuple[int, bytes, Iterator[float]]:
+        """Return the number of eligible rows, and what one ordering puts into `count` slots: rows and propensities.
 
         With fewer eligible rows than slots, the first slots are filled.
         """
-        mask = np.frombuffer(eligible, np.bool_)
-        eligible_count = int(np.count_nonzero(mask))
-        rows = first_eligible(self.orders, mask, min(count, eligible_count))
-        propensities: NDArray[np.float64] = np.empty(rows.shape)
-        for slot in range(rows.shape[1]):
-            in_slot = rows[:, slot]
-            propensities[:, slot] = np.bincount(in_slot, minlength=len(mask))[in_slot] / ORDERINGS
-        choices = zip(rows.tolist(), propensities.tolist(), strict=True)
-        return eligible_count, [(tuple(chosen), tuple(shares)) for chosen, shares in choices]
+        key = (self._number, eligible, count)
+        choices = CHOICES.get(key)
+        if choices is None:
+            choices = choose(self.orders, np.frombuffer(eligible, np.bool_), count)
+            CHOICES.put(key, choices, 2 * len(choices.rows) + len(eligible) + _CHOICES_BYTES)
+        eligible_count, slots, rows, others = choices
+        first = ordering * slots
+        return eligible_count, rows[first : first + slots], map(_share, others[first : first + slots])
+
+
+def choose(orders: NDArray[np.uint8], mask: NDArray[np.bool_], count: int) -> Choices:
+    """Return what each of `orders` [ORDERINGS, rows] puts into `count` slots, given the rows that `mask` allows."""
+    eligible_count = int(np.count_nonzero(mask))
+    slots = min(count, eligible_count)
+    rows = first_eligible(orders, mask, slots)
+    cells = rows + np.arange(slots, dtype=np.int64) * MAX_POOL_ITEMS  # one for each row in each slot
+    others = np.bincount(cells.ravel(), minlength=1)[cells] - 1
+    return Choices(eligible_count, slots, rows.tobytes(), others.astype(np.uint8).tobytes())
 
 
 def first_eligible(orders: NDArray[np.uint8], mask: NDArray[np.bool_], count: int) -> NDArray[np.uint8]:
@@ -89,14 +116,12 @@ def first_eligible(orders: NDArray[np.uint8], mask: NDArray[np.bool_], count: in
 
     `mask` must allow at least `count` rows.
     """
-    width = min(orders.shape[1], max(_FIRST_LOOK, 4 * count))
-    allowed = mask[orders[:, :width]]
-    allowed_count = allowed.sum(axis=1)
+    looked_at = orders[:, : _FIRST_LOOK + 2 * count]
+    allowed = mask[looked_at]
+    allowed_count = np.count_nonzero(allowed, axis=1)
     if count and allowed_count.min() < count:
-        allowed = mask[orders]
-        allowed_count = allowed.sum(axis=1)
-    places: NDArray[np.int64] = allowed.nonzero()[1]
+        looked_at, allowed = orders, mask[orders]
+        allowed_count = np.count_nonzero(allowed, axis=1)
     start = np.cumsum(allowed_count) - allowed_count
-    chosen = places[start[:, None] + np.arange(count)] if count else np.empty((len(orders), 0), np.int64)
-    first: NDArray[np.uint8] = orders[np.arange(len(orders))[:, None], chosen]
+    first: NDArray[np.uint8] = looked_at[allowed][start[:, None] + np.arange(count)]
     return first

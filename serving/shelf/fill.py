@@ -147,8 +147,7 @@ def _explore(
 ) -> None:
     """Insert the first eligible items of one ordering at `places`, none of which the shelf has already."""
     eligible = pool.eligible(mask, filled.positions, unfit)
-    eligible_count, choices = pool.choices(eligible, len(places))
-    rows, propensities = choices[ordering]
+    eligible_count, rows, propensities = pool.choice(eligible, len(places), ordering)
     # With fewer eligible rows than places, the first places are filled.
     for place, row, propensity in zip(places, rows, propensities, strict=False):
         filled.positions.insert(place, pool.items[row])

@@ -1,3 +1,6 @@
+import gc
+import tracemalloc
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.publishing.publish import publish
-from serving.shelf.explore import ExplorePool, exploration_slots, ordering_number
+from serving.shelf.explore import CHOICES, Choices, ExplorePool, choose, exploration_slots, ordering_number
 from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
 from serving.shelf.filled_shelf import SLOT_TYPES
@@ -60,25 +63,68 @@ def test_a_propensity_is_the_share_of_the_orderings_that_put_the_item_into_the_s
     rng = np.random.default_rng(seed)
     pool = pool_of(rng.beta(2, rng.integers(2, 40, n), (ORDERINGS, n)))
     mask = rng.random(n) < share
-    total, choices = pool.choices(mask.tobytes(), count)
-    assert total == mask.sum()
+    found = [pool.choice(mask.tobytes(), count, ordering) for ordering in range(ORDERINGS)]
+    assert {total for total, _, _ in found} == {mask.sum()}
     naive = []
     for draw in range(ORDERINGS):
         order = sorted(range(n), key=lambda row, draw=draw: (-pool.draws[draw, row], row))
         naive.append([row for row in order if mask[row]][:count])
-    for draw, (rows, shares) in enumerate(choices):
+    for draw, (_, rows, propensities) in enumerate(found):
         assert list(rows) == naive[draw]
-        for slot, row in enumerate(rows):
-            assert shares[slot] == sum(other[slot] == row for other in naive) / ORDERINGS
+        for slot, (row, propensity) in enumerate(zip(rows, propensities, strict=True)):
+            assert propensity == sum(other[slot] == row for other in naive) / ORDERINGS
 
 
 def test_a_pool_most_of_which_is_gone_is_looked_through_to_its_end() -> None:
     pool = pool_of(np.random.default_rng(0).random((ORDERINGS, 200)))
     mask = np.zeros(200, bool)
     mask[[3, 90, 170]] = True
-    total, choices = pool.choices(mask.tobytes(), 2)
-    assert total == 3
-    assert {row for rows, _ in choices for row in rows} == {3, 90, 170}
+    found = [pool.choice(mask.tobytes(), 2, ordering) for ordering in range(ORDERINGS)]
+    assert {total for total, _, _ in found} == {3}
+    assert {row for _, rows, _ in found for row in rows} == {3, 90, 170}
+
+
+def test_the_choices_of_all_pools_together_stay_within_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    pools = [pool_of(rng.random((ORDERINGS, 200))) for _ in range(4)]
+    monkeypatch.setattr(CHOICES, "max_bytes", 2 << 20)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(400):  # each set of eligible items is a new one, as it is for shelves of 500
+            mask = rng.random(200) < 0.8
+            pools[number % 4].choice(mask.tobytes(), 50, 0)
+            assert CHOICES.bytes <= 2 << 20
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 1 << 20 < held < 2.1 * (1 << 20)  # what is told is what is held
+
+
+def test_choices_that_were_used_lately_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of(np.random.default_rng(1).random((ORDERINGS, 20)))
+    made: list[int] = []
+
+    def counted(orders: np.ndarray, mask: np.ndarray, count: int) -> Choices:
+        made.append(count)
+        return choose(orders, mask, count)
+
+    monkeypatch.setattr("serving.shelf.explore.choose", counted)
+    everything = np.ones(20, bool).tobytes()
+    assert list(pool.choice(everything, 3, 7)[1]) == list(pool.choice(everything, 3, 7)[1])
+    assert made == [3]
+
+
+def test_a_pool_that_is_gone_is_not_held_by_its_choices() -> None:
+    pool = pool_of(np.random.default_rng(2).random((ORDERINGS, 20)))
+    pool.choice(np.ones(20, bool).tobytes(), 3, 7)
+    gone = weakref.ref(pool)
+    gc.disable()
+    try:
+        del pool
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_the_slots_are_a_tenth_of_the_places_and_the_same_for_every_user() -> None:
