@@ -111,8 +111,7 @@ def serve(
         explore_share=explore_share,
         mark_events=mark_events,
     )
-    for cells in (settings.state / "metrics").glob("*.cells"):  # of workers that ran before
-        cells.unlink(missing_ok=True)
+    _take_state(settings, workers)
     # The workers and the lander are new processes, which read their settings from the environment.
     os.environ |= settings.to_environment()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
@@ -131,6 +130,31 @@ def serve(
         )
     finally:
         lander.stop()
+
+
+def _take_state(settings: EndpointSettings, workers: int) -> None:
+    """Lock the state folder for the life of this process, and make the files that workers map into memory.
+
+    Raises ClickException where another endpoint holds the folder, or the disk has no room.
+    """
+    from serving.api.metrics import reserve
+    from serving.api.rates import Rates
+    from serving.stores.files import take_lock
+
+    try:
+        if take_lock(settings.state / "serve.lock") is None:
+            raise click.ClickException(
+                f"another endpoint uses {settings.state}; stop it, or give this one a folder of its own: --state"
+            )
+        reserve(
+            settings.state / "metrics", workers + 1
+        )  # one more for a worker that comes before its predecessor goes
+        if settings.shared is None:
+            Rates(settings.state, None)
+    except OSError as error:
+        raise click.ClickException(
+            f"{settings.state} cannot be written: {error.strerror}; free disk space, or name another folder: --state"
+        ) from error
 
 
 def _state_folder(store: str, state: str | None) -> Path:

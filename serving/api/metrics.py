@@ -1,21 +1,24 @@
 """Counters and histograms of one worker, as cells in a memory-mapped file. `serving.api.exposition` sums and renders.
 
 Each worker adds to the cells of its own file, without a lock; a request costs about 5 µs, a quarter of what
-prometheus_client's multiprocess mode takes for the same counters. A dead worker's file stays, so counters never fall;
-`serve` clears the folder when it starts.
+prometheus_client's multiprocess mode takes for the same counters. A worker holds the lock of its file for life. The
+worker that replaces a dead one takes over its file and goes on counting, so counters never fall. `serve` clears the
+folder and makes all files before it starts workers, so that a disk that fills up later does no harm.
 
-    FOLDER/<layout>-<pid>-<nanoseconds>.cells      int64: COUNTERS, histograms, lines of erasures read
+    FOLDER/<layout>-worker-<number>.cells      int64: COUNTERS, histograms, lines of erasures read
+    FOLDER/claim.lock                          locked while a file is taken, or asked whether somebody holds it
 """
 
-import mmap
+import fcntl
+import itertools
 import os
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from serving.shelf.fill_levels import LEVELS
+from serving.stores.files import PRIVATE, locked, map_allocated, take_lock
 
 COMPONENTS = ("parse", "store", "state", "filter", "fill", "explore", "encode", "log", "request")
 BUCKETS = 21  # upper bounds 1.024 µs, then twice the one before; the last bucket is open
@@ -65,6 +68,7 @@ HISTOGRAM_CELLS = BUCKETS + 1
 _ERASURES = FIRST_HISTOGRAM + len(COMPONENTS) * HISTOGRAM_CELLS  # how many lines of the log of erasures were read
 CELL_COUNT = _ERASURES + 1
 _BYTES = 8 * CELL_COUNT
+_CLAIM = "claim.lock"
 _LAYOUT = f"{zlib.crc32(repr((COUNTERS, COMPONENTS, BUCKETS)).encode()):08x}"
 
 
@@ -72,12 +76,13 @@ class Metrics:
     """One worker's cells; `workers` reads those of all workers of the host."""
 
     def __init__(self, folder: Path) -> None:
+        """Take over the first file that nobody holds. Raises OSError where it must be made and there is no room."""
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{_LAYOUT}-{os.getpid()}-{time.time_ns()}.cells"
-        with path.open("w+b") as file:
-            file.truncate(_BYTES)
-            self._cells = memoryview(mmap.mmap(file.fileno(), _BYTES)).cast("q")
+        with locked(folder / _CLAIM):
+            claims = (take_lock(_path(folder, number)) for number in itertools.count(1))
+            self._file = next(descriptor for descriptor in claims if descriptor is not None)
+            self._cells = memoryview(map_allocated(self._file, _BYTES)).cast("q")
+        self.erasures_read = 0  # of this worker; the other cells go on from those of the worker before
         self._status_cells = {status: _CELL["topshelf_requests_total", str(status)] for status in STATUSES}
         self._other_status = _CELL["topshelf_requests_total", _OTHER]
         self._degraded_cells = {reason: _CELL["topshelf_degraded_total", reason] for reason in DEGRADED}
@@ -135,17 +140,35 @@ class Metrics:
 
     def workers(self) -> Iterator[tuple[bool, memoryview]]:
         """Of each worker since `serve` started: whether it is alive, and its cells."""
-        for path in sorted(self._folder.glob(f"{_LAYOUT}-*.cells")):
-            data = path.read_bytes()
-            if len(data) == _BYTES:
-                yield _is_alive(int(path.name.split("-")[1])), memoryview(data).cast("q")
+        with locked(self._folder / _CLAIM):
+            paths = sorted(self._folder.glob(f"{_LAYOUT}-worker-*.cells"))
+            states = [(_is_held(path), path.read_bytes()) for path in paths]
+        for held, data in states:
+            yield held, memoryview(data).cast("q")
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def reserve(folder: Path, worker_count: int) -> None:
+    """Remove the files of an earlier run, and make those of so many workers. Raises OSError: there is no room."""
+    with locked(folder / _CLAIM):
+        for old in folder.glob("*.cells"):
+            old.unlink(missing_ok=True)
+        for number in range(1, worker_count + 1):
+            descriptor = os.open(_path(folder, number), os.O_CREAT | os.O_RDWR, PRIVATE)
+            try:
+                os.posix_fallocate(descriptor, 0, _BYTES)
+            finally:
+                os.close(descriptor)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{_LAYOUT}-worker-{number}.cells"
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process holds the file's lock."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

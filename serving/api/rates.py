@@ -10,7 +10,6 @@ While Redis does not answer, every worker grants the whole limit alone, so that 
 import fcntl
 import hashlib
 import math
-import mmap
 import os
 import struct
 import time
@@ -20,6 +19,7 @@ from limits.storage import Storage, storage_from_string
 
 from serving.api.keys import Key
 from serving.problems import ProblemError
+from serving.stores.files import PRIVATE, map_allocated
 
 LEASES = 100  # a lease is the limit divided by this
 _RETRY_S = 0.5  # after a failure the shared count is not asked for this long
@@ -37,9 +37,8 @@ class SharedFileStorage(Storage):
         super().__init__(uri, wrap_exceptions)
         folder = Path(uri.removeprefix("shared-file://"))
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(folder / "rates.slots", os.O_CREAT | os.O_RDWR, 0o600)
-        os.ftruncate(self._file, _SLOT.size * _SLOTS)
-        self._map = mmap.mmap(self._file, _SLOT.size * _SLOTS)
+        self._file = os.open(folder / "rates.slots", os.O_CREAT | os.O_RDWR, PRIVATE)
+        self._map = map_allocated(self._file, _SLOT.size * _SLOTS)
 
     @property
     def base_exceptions(self) -> type[Exception]:

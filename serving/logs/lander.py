@@ -26,6 +26,7 @@ from serving.logs.events import without_received
 from serving.logs.exposure_rows import exposure_rows
 from serving.logs.exposures import Shown
 from serving.logs.file_log import FileLog, Mark
+from serving.stores.files import take_lock
 
 _LOG = logging.getLogger(__name__)
 KEEP_EVENTS_S = 25 * 3600  # workers that start read this much of the event log again, for users' last actions
@@ -37,6 +38,10 @@ _SHOWN, _ENCODER = msgspec.json.Decoder(Shown), msgspec.json.Encoder()
 Transaction = Any  # lmdb ships no types
 LinesByFile = dict[str, list[bytes]]  # file names under `landing/`
 Split = Callable[[bytes, Transaction], LinesByFile]
+
+
+class LanderRunsError(Exception):
+    """Another process lands the logs of this state folder."""
 
 
 class Progress(msgspec.Struct):
@@ -52,8 +57,14 @@ class Lander:
     def __init__(self, landing: Path, spool: FileLog, events: FileLog, state: Path) -> None:
         self._landing = landing
         self._logs = {"exposures": spool, "events": events}
-        state.mkdir(parents=True, exist_ok=True)
-        self._env = lmdb.open(str(state / "landed.mdb"), subdir=False, map_size=_MAP_BYTES, metasync=False)
+        self._lock = take_lock(state / "lander.lock")
+        if self._lock is None:
+            raise LanderRunsError(
+                f"another lander lands {state}; the endpoint that runs there lands all that it takes"
+            )
+        # Without LMDB's own lock, whose file is mapped with holes in it: on a full disk it would kill this process.
+        path = str(state / "landed.mdb")
+        self._env = lmdb.open(path, subdir=False, map_size=_MAP_BYTES, metasync=False, lock=False)
         self._file_name = f"{socket.gethostname()}-{_instance(state)}.jsonl"
         self._readers = {name: log.reader(self._cut_off_unrecorded(name)) for name, log in self._logs.items()}
 
@@ -155,10 +166,12 @@ class Lander:
                 at_key = cursor.delete() and bool(cursor.key()) if cursor.value() < yesterday else cursor.next()
 
     def close(self) -> None:
-        """Close the logs and the record of what is landed."""
+        """Close the logs and the record of what is landed, and let another lander begin."""
         for reader in self._readers.values():
             reader.close()
         self._env.close()
+        assert self._lock is not None
+        os.close(self._lock)
 
 
 class _EventKey(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from pathlib import Path
 import lmdb
 
 from serving.logs.host_logs import event_log, item_log, spool
-from serving.logs.lander import Lander
+from serving.logs.lander import Lander, LanderRunsError
 from serving.settings import EndpointSettings
 from serving.shelf.item_state import compacted
 
@@ -35,15 +35,22 @@ _SUCCESS = "_SUCCESS"  # the empty file that marks a day of landing as complete
 def run(settings: EndpointSettings, parent: int | None = None, *, once: bool = False) -> None:
     """Land until SIGTERM or SIGINT, or until the process `parent` has ended, and then what is left.
 
-    With `once` it lands what is there and returns.
+    With `once` it lands what is there and returns, and leaves it to another process that lands these logs already.
+    Otherwise it waits until that one ends.
     """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     items = item_log(settings)
-    lander = Lander(settings.landing, spool(settings), event_log(settings), settings.state)
+
+    def goes_on() -> bool:
+        return not (once or stopping.is_set()) and (parent is None or os.getppid() == parent)
+
+    lander = _open_lander(settings, goes_on)
+    if lander is None:
+        return
     swept = 0.0
-    while not (once or stopping.is_set()) and (parent is None or os.getppid() == parent):
+    while goes_on():
         line_count = _attempt(lander.step)
         if time.monotonic() - swept > SWEEP_S:
             swept = time.monotonic()
@@ -56,6 +63,17 @@ def run(settings: EndpointSettings, parent: int | None = None, *, once: bool = F
     while _attempt(lander.step):
         pass
     lander.close()
+
+
+def _open_lander(settings: EndpointSettings, goes_on: Callable[[], bool]) -> Lander | None:
+    """The lander of a state folder; None where another process lands it until this one is to end."""
+    while True:
+        try:
+            return Lander(settings.landing, spool(settings), event_log(settings), settings.state)
+        except LanderRunsError:
+            if not goes_on():
+                return None
+            time.sleep(POLL_S)
 
 
 def _attempt(step: Callable[[], int | None]) -> int:

@@ -5,6 +5,7 @@ with locked(folder / "pointer.lock"):
 """
 
 import fcntl
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,30 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def take_lock(path: Path) -> int | None:
+    """Lock a file, made where there is none, until its descriptor is closed or the process ends, even a killed one.
+
+    Return the descriptor, or None where somebody else holds the lock. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, PRIVATE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def map_allocated(descriptor: int, size: int) -> mmap.mmap:
+    """Map the first `size` bytes of a file, writable and shared. Raises OSError where the disk has no room for them.
+
+    All blocks are allocated first: on a full disk, a write to a mapped hole kills the process (SIGBUS).
+    """
+    os.posix_fallocate(descriptor, 0, size)
+    return mmap.mmap(descriptor, size)
 
 
 def write_whole(path: Path, data: bytes, *, lasting: bool = True, mode: int = 0o666) -> None:

@@ -17,6 +17,7 @@ import pytest
 from jobs.publishing.publish import publish
 from serving.snapshot import pointer
 from serving.stores import open_store
+from tests.serving.disks import fill, small_disk
 from tests.serving.running import Server, publish_night, serving, within
 from tests.serving.servers import redis_server
 from tests.serving.small_shop import night
@@ -169,3 +170,46 @@ def test_a_full_disk_under_the_exposure_log(tmp_path: Path) -> None:
         counts = answers_during(server, strike, 2)
         report("full disk under the exposure log", counts)
         assert server.metric("topshelf_exposures_dropped_total") > 0
+
+
+def test_a_full_disk_under_the_whole_state(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with small_disk(tmp_path / "state", 4) as state, serving(tmp_path, keyed=True, workers=2) as server:
+        workers, lander = set(server.workers()), server.lander()
+        assert server.feed.post("/items", content=b'{"item_id":"item-00001","stock":5}').status_code == 202
+        filler = state / "filler"
+
+        def refuses(path: str, row: bytes) -> bool:
+            return server.feed.post(path, content=row).status_code == 507
+
+        def strike() -> None:
+            fill(state)
+            assert within(5, lambda: refuses("/items", b'{"item_id":"item-00001","stock":4}'))
+            assert refuses(
+                "/events", b'{"event_id":"e","user_id":"user-1","item_id":"item-00001","event_type":"view"}'
+            )
+
+        report("full disk under the state folder", answers_during(server, strike))
+        assert within(5, lambda: server.metric("topshelf_exposures_dropped_total") > 0)
+        filler.unlink()
+        row = b'{"item_id":"item-00001","stock":3}'
+        assert within(5, lambda: server.feed.post("/items", content=row).status_code == 202)
+        kept = server.metric("topshelf_exposures_kept_total")
+        server.shelf(user_id="user-1")
+        assert within(5, lambda: server.metric("topshelf_exposures_kept_total") > kept)
+        assert (set(server.workers()), server.lander()) == (workers, lander)  # nobody died
+
+
+def test_a_worker_that_is_killed_on_a_full_disk_is_replaced(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with small_disk(tmp_path / "state", 4) as state, serving(tmp_path, keyed=True, workers=2) as server:
+        killed = set(server.workers())
+
+        def strike() -> None:
+            fill(state)
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+                assert within(60, lambda pid=pid: server.has_replaced({pid}))
+
+        report("full disk, and kill -9 of both workers", answers_during(server, strike))
+        (state / "filler").unlink()

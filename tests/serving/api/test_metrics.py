@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from serving.api.exposition import GaugeReading, exposition
-from serving.api.metrics import COMPONENTS, COUNTERS, Metrics
+from serving.api.metrics import COMPONENTS, COUNTERS, Metrics, reserve
 from serving.shelf.fill_levels import LEVELS
 
 
@@ -90,6 +90,31 @@ def test_all_workers_are_summed_and_a_dead_ones_counts_stay(tmp_path: Path) -> N
     metrics.erasures_read = 3
     assert metrics.all_read_erasures(3)  # the dead worker, which read one, does not count
     assert not metrics.all_read_erasures(4)
+
+
+def test_the_cells_of_a_dead_worker_go_on_with_its_successor_and_its_erasures_do_not(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from serving.api.metrics import Metrics\n"
+        "metrics = Metrics(Path(sys.argv[1])); metrics.status(200); metrics.erasures_read = 7"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, env=os.environ, cwd=Path.cwd())
+    successor = Metrics(tmp_path)
+    assert successor.erasures_read == 0
+    assert values(families(successor)["topshelf_requests"])["200"] == 3
+    assert len(list(tmp_path.glob("*.cells"))) == 1
+
+
+def test_workers_find_their_files_made_with_all_blocks_and_empty(tmp_path: Path) -> None:
+    Metrics(tmp_path).status(200)
+    reserve(tmp_path, 2)
+    made = {path: path.stat() for path in tmp_path.glob("*.cells")}
+    assert all(stat.st_blocks * 512 >= stat.st_size for stat in made.values())
+    first, _ = Metrics(tmp_path), Metrics(tmp_path)
+    assert set(tmp_path.glob("*.cells")) == set(made)
+    found = families(first)
+    assert values(found["topshelf_workers"]) == {"": 2}
+    assert values(found["topshelf_requests"])["200"] == 0
 
 
 def test_gauges_are_rendered_with_their_help_even_without_an_end(tmp_path: Path) -> None:
