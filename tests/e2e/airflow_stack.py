@@ -22,6 +22,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.dying_with_tests import dying_with_tests
+
 ROOT = Path(__file__).resolve().parents[2]
 START = ROOT / "infra" / "airflow" / "start.sh"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -87,7 +89,9 @@ class Postgres:
         own = ["-c", f"unix_socket_directories={self.folder}", "-c", "listen_addresses=127.0.0.1"]
         serve = [str(programs / "postgres"), "-D", str(data), "-p", str(self.port), *own, "-c", "max_connections=200"]
         log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(self._as_owner(*serve), cwd="/", stdout=log, stderr=log)
+        self.process = subprocess.Popen(
+            self._as_owner(*dying_with_tests(serve, "INT")), cwd="/", stdout=log, stderr=log
+        )
         ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)]
         wait_until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0, "PostgreSQL")
         make = [str(programs / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "airflow"]
@@ -149,7 +153,7 @@ class Stack:
         """Start one component in a session of its own, its output in a file."""
         log = (self.folder / f"{name}.log").open("ab")
         self.running[name] = subprocess.Popen(
-            [str(START), name], env=self.env, stdout=log, stderr=log, start_new_session=True
+            dying_with_tests([str(START), name]), env=self.env, stdout=log, stderr=log, start_new_session=True
         )
 
     def restart(self, name: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from jobs.config.configuration import Configuration
 from jobs.config.console import as_toml
 from jobs.lake.lake import Lake
+from tests.dying_with_tests import dying_with_tests
 from tests.e2e.airflow_stack import ROOT, free_port, wait_until
 from tests.e2e.conftest import DAY, PARAMETERS, Shop
 from tests.e2e.test_night import BUILT, elsewhere, rows_sha256, snapshot_shards
@@ -53,7 +54,7 @@ class Cluster:
         # Spark's own log level is quiet here; its connections tell as much.
         log = (self.folder / f"{name}.log").open("wb")
         self.running[name] = subprocess.Popen(
-            [str(START), *words], env=env, stdout=log, stderr=log, start_new_session=True
+            dying_with_tests([str(START), *words]), env=env, stdout=log, stderr=log, start_new_session=True
         )
 
     def log(self, name: str) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.dying_with_tests import dying_with_tests
+
 DYNAMODB_LOCAL_VERSION = "2.6.1"
 VERSITYGW_VERSION = "v1.8.0"
 INSTALL = "infra/servers.sh install"
@@ -60,7 +62,7 @@ def installed() -> Path:
 def running(command: list[str], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command until the block ends, then kill it; its output goes to `cwd/log`."""
     with (cwd / "log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log)
+        process = subprocess.Popen(dying_with_tests(command, "KILL"), cwd=cwd, stdout=log, stderr=log)
     try:
         yield process
     finally:
