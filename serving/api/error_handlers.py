@@ -9,6 +9,7 @@ from litestar.types import ExceptionHandlersMap
 
 from serving.api.access import client_id
 from serving.api.openapi import HttpRequest
+from serving.api.shelf_routes import HOT_PATH
 from serving.problems import CONTENT_TYPE, ProblemError
 
 _LOG = logging.getLogger(__name__)
@@ -70,4 +71,6 @@ def allowed_methods(litestar: Litestar, path: str) -> list[str]:
     for route in litestar.routes:
         if re.fullmatch(re.sub(r"{[^/]*}", "[^/]+", route.path), path):
             methods |= set(getattr(route, "methods", ()))
+    if "GET" in methods and path != HOT_PATH:
+        methods.add("HEAD")
     return sorted(methods)

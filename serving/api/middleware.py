@@ -1,4 +1,4 @@
-"""Around Litestar's routes: a deadline for request bodies, counts by status, OPTIONS, ids with slashes in them."""
+"""Around Litestar's routes: exact paths, ids with slashes in them, HEAD, OPTIONS, a deadline for bodies, counts."""
 
 import asyncio
 import re
@@ -6,16 +6,22 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from litestar import Litestar
+from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from litestar.types.asgi_types import HTTPReceiveMessage, WebSocketReceiveMessage
 
 from serving.api.error_handlers import allowed_methods
 from serving.api.openapi import complete
+from serving.api.shelf_routes import HOT_PATH
 from serving.api.worker import Worker
-from serving.problems import ProblemError
+from serving.problems import CONTENT_TYPE, ProblemError
 
 BODY_TIMEOUT_S = 10.0
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
+_EMPTY_SEGMENT = re.compile(rb"//|./$")
+_NO_SUCH_PATH = ProblemError(
+    404, "the path has an empty segment", "leave out doubled and trailing slashes; write %2F for a slash in an id"
+)
 
 
 def middleware(worker: Worker, litestar: Litestar) -> ASGIApp:
@@ -26,18 +32,23 @@ def middleware(worker: Worker, litestar: Litestar) -> ASGIApp:
         complete(litestar.openapi_schema)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if "method" not in scope:  # start and stop of the application
+        if scope["type"] != ScopeType.HTTP:  # start and stop of the application
             await litestar(scope, receive, send)
+            return
+        if _EMPTY_SEGMENT.search(scope["raw_path"]):  # Litestar would match `//users/anna` and `/users/anna/` too
+            worker.metrics.status(404)
+            await _answer(send, 404, [(b"content-type", CONTENT_TYPE)], _NO_SUCH_PATH.to_json())
             return
         if scope["path"].startswith("/schema"):
             complete_document()
         if b"%2f" in scope["raw_path"].lower():  # an id with a slash in it is one segment of the path
             scope["path"] = unquote(_ENCODED_SLASH.sub(b"_", scope["raw_path"]).decode("latin-1"))
-        if scope.get("method") == "OPTIONS" and (methods := allowed_methods(litestar, scope["path"])):
-            headers = [(b"allow", ", ".join(methods).encode())]
-            await send({"type": "http.response.start", "status": 204, "headers": headers})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if scope["method"] == "OPTIONS" and (methods := allowed_methods(litestar, scope["path"])):
+            await _answer(send, 204, [(b"allow", ", ".join(methods).encode())], b"")
             return
+        if scope["method"] == "HEAD" and scope["path"] != HOT_PATH:  # an answer there counts as shown
+            scope = scope.copy()
+            scope["method"] = HttpMethod.GET  # the server, which keeps the scope that it made, sends no body
 
         async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -47,6 +58,12 @@ def middleware(worker: Worker, litestar: Litestar) -> ASGIApp:
         await litestar(scope, _with_deadline(receive), send_counted)
 
     return application
+
+
+async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _with_deadline(receive: Receive) -> Receive:

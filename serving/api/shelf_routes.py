@@ -33,8 +33,7 @@ def shelf_routes(worker: Worker) -> list[HTTPRouteHandler]:
 
 
 def _shelf_by_query(worker: Worker) -> HTTPRouteHandler:
-    # `serving.api.app.hot_route` answers this path. This handler is here for the schema, and answers the path with a
-    # trailing slash.
+    # `serving.api.app.hot_route` answers this path. This handler is here for the schema.
     @get(
         HOT_PATH,
         summary="A shopper's shelf",
@@ -59,8 +58,7 @@ def _shelf_by_query(worker: Worker) -> HTTPRouteHandler:
         categories: Categories = None,
         actions: LastActions = None,
     ) -> Answer:
-        body, _ = worker.answers.recommend(from_query(request.scope["query_string"]))
-        return msgspec.json.decode(body, type=Answer)
+        raise NotImplementedError
 
     return recommendations
 

@@ -131,6 +131,28 @@ def test_path_and_query_tricks_get_no_data(shop: Server, target: str) -> None:
     assert answer[9:10] != b"5", answer
 
 
+OPEN = [("GET", "/metrics", "read"), ("GET", "/healthz", "read"), ("GET", "/schema/openapi.json", "read")]
+
+
+def _variants(path: str) -> Iterator[str]:
+    """The path with each of its slashes doubled, and with one or two at its end."""
+    places = [place for place, letter in enumerate(path) if letter == "/"]
+    yield from (f"{path[:place]}/{path[place:]}" for place in places)
+    yield from (f"{path}/", f"{path}//", f"/{path}/")
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), [*ROUTES, *OPEN])
+def test_a_path_with_doubled_or_trailing_slashes_is_no_route(
+    shop: Server, method: str, path: str, scope: str
+) -> None:
+    erased = shop.metric("topshelf_users_erased")
+    for target in _variants(path):
+        lines = [f"Authorization: Bearer {shop.keys[scope]}", "Host: localhost", "Connection: close"]
+        answer = _raw(shop.port, "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode())
+        assert answer[9:12] == b"404", (target, answer[:200])
+    assert shop.metric("topshelf_users_erased") == erased
+
+
 def test_methods_that_the_hot_route_does_not_know_get_no_shelf(shop: Server) -> None:
     with shop.client() as nobody:
         for method in ("HEAD", "OPTIONS", "PUT", "PATCH", "TRACE", "get", "GET "):

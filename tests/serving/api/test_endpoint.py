@@ -48,12 +48,10 @@ def test_a_clients_request_id_is_honoured_where_it_is_fit_for_a_log(shop: Server
     assert not asked("x y").startswith("x y")
 
 
-def test_get_and_post_and_the_handler_behind_the_hot_route_answer_alike(shop: Server) -> None:
+def test_get_and_post_answer_alike(shop: Server) -> None:
     parameters = {"user_id": "user-1", "limit": 7, "category": "home", "price_max": "1.80"}
     parameters |= {"exclude": "item-00005,item-00006"}
     got = shop.shelf(**parameters)
-    behind = shop.http.get("/recommendations/", params=parameters)
-    assert (behind.status_code, behind.json()["recommendations"]) == (200, got["recommendations"])
     asked = {
         "user_id": "user-1",
         "limit": 7,
@@ -136,6 +134,16 @@ def test_metrics_are_in_the_text_format_of_prometheus(shop: Server) -> None:
 def test_an_unknown_path_or_method_is_a_problem_document(shop: Server) -> None:
     assert shop.http.get("/nope").json()["status"] == 404
     assert shop.http.delete("/recommendations").json()["status"] == 405
+
+
+def test_head_is_answered_like_get_without_a_body_where_nothing_is_shown(shop: Server) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/schema/openapi.json"):
+        head, got = shop.http.head(path), shop.http.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == got.headers["content-type"]
+        assert "HEAD" in shop.http.options(path).headers["allow"]
+    assert shop.http.head("/recommendations").status_code == 405
+    assert shop.http.head("/nope").status_code == 404
 
 
 def test_every_answer_is_logged_with_what_it_was_filled_from(tmp_path: Path) -> None:
