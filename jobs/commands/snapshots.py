@@ -1,14 +1,11 @@
 """Commands on the snapshots of a store."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobs.commands.options import ArchiveAt, Landing, StoreAt, Version, places_of
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(rich_markup_mode=None)
 

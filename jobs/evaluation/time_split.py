@@ -24,7 +24,6 @@ from jobs.numeric.arrays import Positions, coded
 from jobs.numeric.list_metrics import K, ListScores, marked, score_lists
 
 POSITIVE = ("click", "view", "add_to_cart", "purchase", "rating")
-TRUTHS = ("purchase", "any")
 COLUMNS = ("user_id", "item_id", "event_type", "event_date")
 
 

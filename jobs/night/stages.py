@@ -84,4 +84,3 @@ STAGES = (
           makes=("runs/ds=DAY/report.html",)),
 )
 # fmt: on
-BY_NAME = {stage.name: stage for stage in STAGES}
