@@ -97,6 +97,7 @@ def serve(
     """
     import uvicorn
 
+    from serving.api.metrics import Metrics
     from serving.logs.lander_process import LanderProcess
 
     keys_file = _keys_file(store, state, keys)
@@ -115,7 +116,7 @@ def serve(
     # The workers and the lander are new processes, which read their settings from the environment.
     os.environ |= settings.to_environment()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
-    lander = LanderProcess()
+    lander = LanderProcess(Metrics(settings.state / "metrics", "serve").count_failures)
     try:
         uvicorn.run(
             "serving.__main__:application",
@@ -146,9 +147,8 @@ def _take_state(settings: EndpointSettings, workers: int) -> None:
             raise click.ClickException(
                 f"another endpoint uses {settings.state}; stop it, or give this one a folder of its own: --state"
             )
-        reserve(
-            settings.state / "metrics", workers + 1
-        )  # one more for a worker that comes before its predecessor goes
+        # One more than there are workers, for one that comes before its predecessor goes.
+        reserve(settings.state / "metrics", workers + 1)
         if settings.shared is None:
             Rates(settings.state, None)
     except OSError as error:
@@ -201,11 +201,12 @@ def land(
     once: bool,
 ) -> None:
     """Land exposures and events until stopped. `serve` starts this by itself."""
+    from serving.api.metrics import Metrics
     from serving.logs.lander_process import run
 
     folder, keys_file = _state_folder(store, state), _keys_file(store, state, None)
     settings = EndpointSettings(store, Path(landing), folder, keys_file, shared or None, mark_events=mark_events)
-    run(settings, parent, once=once)
+    run(settings, Metrics(folder / "metrics", "lander").count_failures, parent, once=once)
 
 
 @main.group()

@@ -1,5 +1,6 @@
 """`GET /metrics`: the cells of all workers of the host, summed, in the text format of Prometheus."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -31,13 +32,17 @@ class _HostCollector(Collector):
         self._metrics, self._gauges = metrics, gauges
 
     def collect(self) -> Iterator[Metric]:
-        totals, alive_count = [0] * CELL_COUNT, 0
-        for alive, cells in self._metrics.workers():
-            alive_count += alive
-            totals = [total + cell for total, cell in zip(totals, cells, strict=True)]
+        totals, alive = [0] * CELL_COUNT, Counter[str]()
+        for process in self._metrics.processes():
+            alive[process.role] += process.alive
+            totals = [total + cell for total, cell in zip(totals, process.cells, strict=True)]
+        living = (
+            GaugeReading("topshelf_workers", "Workers that are alive.", alive["worker"]),
+            GaugeReading("topshelf_landers", "Landers that are alive: 1, or 0 while none is.", alive["lander"]),
+        )
         yield from _counters(totals)
         yield _histogram(totals)
-        for gauge in (*self._gauges, GaugeReading("topshelf_workers", "Workers that are alive.", alive_count)):
+        for gauge in (*self._gauges, *living):
             yield GaugeMetricFamily(gauge.name, gauge.help, gauge.value)
 
 

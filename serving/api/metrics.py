@@ -1,11 +1,12 @@
 """Counters and histograms of one worker, as cells in a memory-mapped file. `serving.api.exposition` sums and renders.
 
-Each worker adds to the cells of its own file, without a lock; a request costs about 5 µs, a quarter of what
-prometheus_client's multiprocess mode takes for the same counters. A worker holds the lock of its file for life. The
-worker that replaces a dead one takes over its file and goes on counting, so counters never fall. `serve` clears the
-folder and makes all files before it starts workers, so that a disk that fills up later does no harm.
+Each worker, and the lander, adds to the cells of its own file, without a lock; a request costs about 5 µs, a
+quarter of what prometheus_client's multiprocess mode takes for the same counters. A process holds the lock of its
+file for life. The one that replaces a dead one takes over its file and goes on counting, so counters never fall.
+`serve` clears the folder and makes all files before it starts workers, so that a disk that fills up later does no
+harm.
 
-    FOLDER/<layout>-worker-<number>.cells      int64: COUNTERS, histograms, lines of erasures read
+    FOLDER/<layout>-<role>-<number>.cells      int64: COUNTERS, histograms, lines of erasures read
     FOLDER/claim.lock                          locked while a file is taken, or asked whether somebody holds it
 """
 
@@ -17,13 +18,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from serving.lasting_task import LastingTask
 from serving.shelf.fill_levels import LEVELS
 from serving.stores.files import PRIVATE, locked, map_allocated, take_lock
 
 COMPONENTS = ("parse", "store", "state", "filter", "fill", "explore", "encode", "log", "request")
 BUCKETS = 21  # upper bounds 1.024 µs, then twice the one before; the last bucket is open
-STATUSES = (200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 500, 503, 507)
+STATUSES = (200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 503, 507)
 DEGRADED = ("store_unavailable", "record_unreadable", "record_newer", "snapshot_stale", "item_state_stale")
+TASKS = (
+    "item_state", "events", "erasures", "snapshot", "keys", "refresh", "exposures",  # of a worker
+    "land", "sweep", "fold", "mark",  # of the lander
+    "lander",  # of the process that starts it
+)  # fmt: skip
+ROLES = ("worker", "lander", "serve")  # the processes that count
 _OTHER = "other"  # the label of any value that has no cell of its own
 
 
@@ -59,6 +67,9 @@ COUNTERS = (
         "topshelf_leases_unshared_total",
         "Rate leases that a worker granted by itself because the shared count did not answer.",
     ),
+    CounterCells(
+        "topshelf_task_failures_total", "Attempts of background tasks that failed, by task.", "task", (*TASKS, _OTHER)
+    ),
 )
 _CELL = {
     key: cell for cell, key in enumerate((counter.name, value) for counter in COUNTERS for value in counter.values)
@@ -72,14 +83,22 @@ _CLAIM = "claim.lock"
 _LAYOUT = f"{zlib.crc32(repr((COUNTERS, COMPONENTS, BUCKETS)).encode()):08x}"
 
 
-class Metrics:
-    """One worker's cells; `workers` reads those of all workers of the host."""
+class ProcessCells(NamedTuple):
+    """A process of the host: its role, whether it is alive, and the counts of it and of those that it replaced."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take over the first file that nobody holds. Raises OSError where it must be made and there is no room."""
+    role: str
+    alive: bool
+    cells: memoryview
+
+
+class Metrics:
+    """One process's cells; `processes` reads those of all of the host."""
+
+    def __init__(self, folder: Path, role: str = ROLES[0]) -> None:
+        """Take over the role's first file that nobody holds. Raises OSError: the disk has no room for a new one."""
         self._folder = folder
         with locked(folder / _CLAIM):
-            claims = (take_lock(_path(folder, number)) for number in itertools.count(1))
+            claims = (take_lock(_path(folder, role, number)) for number in itertools.count(1))
             self._file = next(descriptor for descriptor in claims if descriptor is not None)
             self._cells = memoryview(map_allocated(self._file, _BYTES)).cast("q")
         self.erasures_read = 0  # of this worker; the other cells go on from those of the worker before
@@ -87,6 +106,7 @@ class Metrics:
         self._other_status = _CELL["topshelf_requests_total", _OTHER]
         self._degraded_cells = {reason: _CELL["topshelf_degraded_total", reason] for reason in DEGRADED}
         self._other_degraded = _CELL["topshelf_degraded_total", _OTHER]
+        self._other_task = _CELL["topshelf_task_failures_total", _OTHER]
         self._first_level = _CELL["topshelf_items_shown_total", LEVELS[0]]
 
     def status(self, status: int) -> None:
@@ -96,6 +116,12 @@ class Metrics:
     def add(self, name: str, count: int = 1) -> None:
         """Add to a counter that has no label."""
         self._cells[_CELL[name, ""]] += count
+
+    def count_failures(self, tasks: Iterable[LastingTask]) -> None:
+        """Add the failures of tasks since this was last done."""
+        for task in tasks:
+            cell = _CELL.get(("topshelf_task_failures_total", task.name), self._other_task)
+            self._cells[cell] += task.take_failures()
 
     def shown(self, levels: Sequence[int], degraded: Iterable[str], *, short: bool) -> None:
         """Count one answer's items by fill level, and what the answer had to do without."""
@@ -136,32 +162,39 @@ class Metrics:
 
     def all_read_erasures(self, count: int) -> bool:
         """Whether every living worker of the host has read that many lines of the log of erasures."""
-        return all(cells[_ERASURES] >= count for alive, cells in self.workers() if alive)
+        workers = (process for process in self.processes() if process.role == ROLES[0] and process.alive)
+        return all(worker.cells[_ERASURES] >= count for worker in workers)
 
-    def workers(self) -> Iterator[tuple[bool, memoryview]]:
-        """Of each worker since `serve` started: whether it is alive, and its cells."""
+    def processes(self) -> Iterator[ProcessCells]:
+        """Those that counted since `serve` started."""
         with locked(self._folder / _CLAIM):
-            paths = sorted(self._folder.glob(f"{_LAYOUT}-worker-*.cells"))
-            states = [(_is_held(path), path.read_bytes()) for path in paths]
-        for held, data in states:
-            yield held, memoryview(data).cast("q")
+            paths = sorted(self._folder.glob(f"{_LAYOUT}-*.cells"))
+            states = [(path.name.split("-")[1], _is_held(path), path.read_bytes()) for path in paths]
+        for role, alive, data in states:
+            yield ProcessCells(role, alive, memoryview(data).cast("q"))
+
+    def lander_is_alive(self) -> bool:
+        """Whether the host's lander runs."""
+        with locked(self._folder / _CLAIM):
+            return any(_is_held(path) for path in self._folder.glob(f"{_LAYOUT}-lander-*.cells"))
 
 
 def reserve(folder: Path, worker_count: int) -> None:
-    """Remove the files of an earlier run, and make those of so many workers. Raises OSError: there is no room."""
+    """Remove the files of an earlier run, and make those of all processes. Raises OSError: there is no room."""
     with locked(folder / _CLAIM):
         for old in folder.glob("*.cells"):
             old.unlink(missing_ok=True)
-        for number in range(1, worker_count + 1):
-            descriptor = os.open(_path(folder, number), os.O_CREAT | os.O_RDWR, PRIVATE)
-            try:
-                os.posix_fallocate(descriptor, 0, _BYTES)
-            finally:
-                os.close(descriptor)
+        for role in ROLES:
+            for number in range(1, worker_count + 1 if role == ROLES[0] else 2):
+                descriptor = os.open(_path(folder, role, number), os.O_CREAT | os.O_RDWR, PRIVATE)
+                try:
+                    os.posix_fallocate(descriptor, 0, _BYTES)
+                finally:
+                    os.close(descriptor)
 
 
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{_LAYOUT}-worker-{number}.cells"
+def _path(folder: Path, role: str, number: int) -> Path:
+    return folder / f"{_LAYOUT}-{role}-{number}.cells"
 
 
 def _is_held(path: Path) -> bool:

@@ -24,7 +24,7 @@ class Erased(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer of `/healthz` and `/readyz`."""
+    """The answer of `/healthz` and `/readyz`. `trouble` names each background task that does not work, and why."""
 
     status: str
     snapshot: str = ""
@@ -69,11 +69,10 @@ def _readyz(worker: Worker) -> HTTPRouteHandler:
         responses={503: ResponseSpec(Health, generate_examples=False, description="Not yet")},
     )
     async def readyz() -> Response[Health]:
-        loaded, trouble = worker.live_snapshot.loaded, worker.live_snapshot.trouble or ""
+        loaded, trouble = worker.live_snapshot.loaded, worker.troubles()
         if loaded is None:
             return Response(Health("waiting for a snapshot", trouble=trouble), status_code=503)
         if not worker.has_replayed:
-            trouble = worker.item_follower.trouble or worker.erasure_follower.trouble or ""
             return Response(Health("reading the live state", trouble=trouble), status_code=503)
         return Response(Health("ready", loaded.snapshot.version, trouble), status_code=200)
 

@@ -13,6 +13,7 @@ from serving.api.exposition import GaugeReading
 from serving.api.keys import KeyRing, KeysError
 from serving.api.metrics import Metrics
 from serving.api.rates import Rates
+from serving.lasting_task import LastingTask
 from serving.logs.exposures import ExposureLog
 from serving.logs.file_log import FileLog, Log, LogError
 from serving.logs.follower import Follower
@@ -23,7 +24,6 @@ from serving.shelf.live_snapshot import LiveSnapshot
 from serving.shelf.recent_actions import RecentActions
 from serving.shelf.request import POLICY, Policy
 from serving.shelf.snapshot import Snapshot
-from serving.snapshot.manifest import StoreError
 from serving.snapshot.overlay import overlay_url
 from serving.snapshot.tombstones import FOLDER, Tombstones, landed_lines, tombstone_line
 from serving.stores import open_store
@@ -51,15 +51,31 @@ class Worker:
         self._item_log, self._event_log = item_log(settings), event_log(settings)
         self._erasure_log = FileLog(settings.landing / FOLDER, "erased", suffix=".jsonl")
         self._shared_events, self._shared_erasures = shared_logs(settings)
-        self.item_follower = Follower("the log of live item state", self._item_log.reader(), self.state.take)
+        self.item_follower = Follower(
+            "item_state", "live item state stays as it was", self._item_log.reader(), self.state.take
+        )
         events: Log = self._shared_events or self._event_log
-        self.event_follower = Follower("the log of events", events.reader(), self.actions.take)
+        self.event_follower = Follower("events", "last actions stay as they were", events.reader(), self.actions.take)
         erasures: Log = self._shared_erasures or self._erasure_log
-        self.erasure_follower = Follower("the log of erasures", erasures.reader(), self._take_erasures)
+        kept_back = "erasures of other processes are not heeded yet"
+        self.erasure_follower = Follower("erasures", kept_back, erasures.reader(), self._take_erasures)
         self._followers = (self.item_follower, self.event_follower, self.erasure_follower)
         self.exposures = ExposureLog(spool(settings))
         overlays = open_store(overlay_url(settings.store))
         self.live_snapshot = LiveSnapshot(open_store(settings.store), self.state, overlays)
+        self._keys_task = LastingTask(
+            "keys",
+            "the keys stay as they were",
+            every_s=_REFRESH_S,
+            longest_wait_s=_REFRESH_S,
+            expected=(KeysError, ValueError),
+        )
+        self._refresh_task = LastingTask(
+            "refresh", "`degraded` and counts stay as they were", every_s=_REFRESH_S, longest_wait_s=_REFRESH_S
+        )
+        self._tasks = [follower.task for follower in self._followers]
+        self._tasks += [self.live_snapshot.task, self.exposures.task, self._keys_task, self._refresh_task]
+        self._counted: dict[str, int] = {}
         share = settings.explore_share
         policy = POLICY if share is None else Policy(explore_share=share)
         self.answers = Answers(
@@ -71,12 +87,12 @@ class Worker:
         """Keep the worker up to date from start to stop."""
         self.tombstones.take(landed_lines(self.settings.landing))
         for follower in self._followers:  # read whole before the first answer, if they can be read
-            with contextlib.suppress(LogError):
-                await follower.catch_up()
-        with contextlib.suppress(StoreError):  # so that a worker that replaces a dead one answers 200 from the start
-            await self.live_snapshot.refresh()
+            await follower.attempt()
+        await self.live_snapshot.attempt()  # so that a worker that replaces a dead one answers 200 from the start
         tasks = [asyncio.create_task(follower.run()) for follower in self._followers]
-        tasks += [asyncio.create_task(self.live_snapshot.run()), asyncio.create_task(self._refresh())]
+        tasks += [asyncio.create_task(self.live_snapshot.run())]
+        tasks += [asyncio.create_task(self._keys_task.repeat(self._refresh_keys))]
+        tasks += [asyncio.create_task(self._refresh_task.repeat(self._refresh))]
         try:
             yield
         finally:
@@ -92,23 +108,29 @@ class Worker:
         """Whether live state and erasures were read to their logs' ends once."""
         return self.item_follower.caught_up_at is not None and self.erasure_follower.caught_up_at is not None
 
+    def troubles(self) -> str:
+        """What does not work at present, for `/readyz`; empty if everything does."""
+        troubles = [f"{task.name}: {task.trouble}" for task in self._tasks if task.trouble is not None]
+        if not self.metrics.lander_is_alive():
+            troubles.append("lander: it does not run")
+        return "; ".join(troubles)
+
+    async def _refresh_keys(self) -> None:
+        self.ring.refresh()
+
     async def _refresh(self) -> None:
-        """Five times a second, what no answer should wait for: keys, the age of the state, counts kept elsewhere."""
-        kept = dropped = unshared = swaps = 0
-        while True:
-            try:
-                self.ring.refresh()
-            except (KeysError, ValueError) as error:
-                _LOG.error("the keys stay as they were: %s", error)
-            self.answers.degraded_now = self._degraded_now()
-            add = self.metrics.add
-            add("topshelf_exposures_kept_total", self.exposures.kept - kept)
-            add("topshelf_exposures_dropped_total", self.exposures.dropped - dropped)
-            add("topshelf_leases_unshared_total", self.rates.unshared - unshared)
-            add("topshelf_snapshot_swaps_total", self.live_snapshot.swaps - swaps)
-            kept, dropped = self.exposures.kept, self.exposures.dropped
-            unshared, swaps = self.rates.unshared, self.live_snapshot.swaps
-            await asyncio.sleep(_REFRESH_S)
+        """Bring up to date what no answer should wait for: what it has to do without, and counts kept elsewhere."""
+        self.answers.degraded_now = self._degraded_now()
+        self.metrics.count_failures((*self._tasks, *(follower.lines for follower in self._followers)))
+        counts = {
+            "topshelf_exposures_kept_total": self.exposures.kept,
+            "topshelf_exposures_dropped_total": self.exposures.dropped,
+            "topshelf_leases_unshared_total": self.rates.unshared,
+            "topshelf_snapshot_swaps_total": self.live_snapshot.swaps,
+        }
+        for name, count in counts.items():
+            self.metrics.add(name, count - self._counted.get(name, 0))
+        self._counted = counts
 
     def _degraded_now(self) -> list[str]:
         """What every answer has to do without at present."""
@@ -154,7 +176,7 @@ class Worker:
     async def append_items(self, lines: bytes) -> None:
         """Log item changes; this worker heeds them from now on. Raises LogError, with nothing logged."""
         await asyncio.to_thread(self._item_log.append, lines)
-        await self._catch_up(self.item_follower)
+        await self.item_follower.attempt()  # the lines are logged, whatever becomes of this
 
     async def append_events(self, lines: bytes) -> None:
         """Log events; this worker heeds them from now on. Raises LogError, with nothing logged.
@@ -168,11 +190,7 @@ class Worker:
             except LogError as error:
                 _LOG.error("events will be landed, but other hosts do not hear of them: %s", error)
                 self.actions.take(lines.splitlines())
-        await self._catch_up(self.event_follower)
-
-    async def _catch_up(self, follower: Follower) -> None:
-        with contextlib.suppress(LogError):  # the lines are logged; the follower reports what is wrong
-            await follower.catch_up()
+        await self.event_follower.attempt()
 
     # Erasure ------------------------------------------------------------------------------------------------
 
@@ -190,7 +208,9 @@ class Worker:
         self.actions.forget(user_id)
         if self._shared_erasures is not None:
             return True
-        await self.erasure_follower.catch_up()
+        await self.erasure_follower.attempt()
+        if self.erasure_follower.task.trouble is not None:
+            return False
         lines_read, deadline = self.metrics.erasures_read, time.monotonic() + _ERASED_EVERYWHERE_S
         while not self.metrics.all_read_erasures(lines_read):
             if time.monotonic() > deadline:

@@ -6,7 +6,6 @@ about the last quarter of a second. In a process of its own, `serving.logs.lande
 are dropped and counted.
 """
 
-import logging
 import threading
 from collections import deque
 from functools import lru_cache
@@ -14,15 +13,16 @@ from functools import lru_cache
 import msgspec
 
 from serving import money
+from serving.lasting_task import LastingTask
 from serving.logs.file_log import FileLog, LogError
 from serving.shelf.encoded_parts import EncodedParts
 from serving.shelf.filled_shelf import FilledShelf
 from serving.shelf.request import ShelfRequest
 
-_LOG = logging.getLogger(__name__)
 _QUEUED_BYTES = 64 << 20
 _SPOOL_BYTES = 1 << 30  # the spool grows no further if nothing lands it
 _FLUSH_S = 0.25
+_LONGEST_WAIT_S = 2.0
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True):
@@ -95,6 +95,13 @@ class ExposureLog:
         self._spool = spool
         self._queue: deque[bytes] = deque()
         self._put_bytes, self._taken_bytes = 0, 0  # each is written by one thread only
+        self.task = LastingTask(
+            "exposures",
+            "exposures of answers are lost",
+            every_s=_FLUSH_S,
+            longest_wait_s=_LONGEST_WAIT_S,
+            expected=(LogError,),
+        )
         self._stop = threading.Event()
         self._refused = 0  # answers for which the queue was full; written by the callers of `put`
         self.kept, self.lost = 0, 0  # answers that the spool took, and did not take; written by the thread
@@ -120,12 +127,12 @@ class ExposureLog:
         self._queue.append(line)
 
     def _run(self) -> None:
-        while not self._stop.wait(_FLUSH_S):
+        self.task.repeat_in_thread(self.flush, self._stop)
+        with self.task.attempt():
             self.flush()
-        self.flush()
 
     def flush(self) -> None:
-        """Append the queued lines to the spool."""
+        """Append the queued lines to the spool. Where that fails, they are counted as lost, and it raises."""
         lines = [self._queue.popleft() for _ in range(len(self._queue))]
         if not lines:
             return
@@ -137,10 +144,10 @@ class ExposureLog:
                     f"the spool is full, with {_SPOOL_BYTES >> 20} MiB not yet landed; run python -m serving land"
                 )
             self._spool.append(data)
-            self.kept += len(lines)
-        except OSError as error:
+        except BaseException:
             self.lost += len(lines)
-            _LOG.error("exposures of %d answers were lost: %s", len(lines), error)
+            raise
+        self.kept += len(lines)
 
     def close(self) -> None:
         """Append what is queued, and end the thread."""

@@ -62,11 +62,15 @@ class Lander:
             raise LanderRunsError(
                 f"another lander lands {state}; the endpoint that runs there lands all that it takes"
             )
-        # Without LMDB's own lock, whose file is mapped with holes in it: on a full disk it would kill this process.
-        path = str(state / "landed.mdb")
-        self._env = lmdb.open(path, subdir=False, map_size=_MAP_BYTES, metasync=False, lock=False)
-        self._file_name = f"{socket.gethostname()}-{_instance(state)}.jsonl"
-        self._readers = {name: log.reader(self._cut_off_unrecorded(name)) for name, log in self._logs.items()}
+        try:
+            # Without LMDB's own lock: its file is mapped with holes in it, so a full disk would kill this process.
+            path = str(state / "landed.mdb")
+            self._env = lmdb.open(path, subdir=False, map_size=_MAP_BYTES, metasync=False, lock=False)
+            self._file_name = f"{socket.gethostname()}-{_instance(state)}.jsonl"
+            self._readers = {name: log.reader(self._cut_off_unrecorded(name)) for name, log in self._logs.items()}
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def step(self) -> int:
         """Land at most a block of each log; return the number of lines. Raises OSError or lmdb.Error."""
@@ -130,12 +134,13 @@ class Lander:
         for line in block.splitlines():
             try:
                 shown = _SHOWN.decode(line)
-            except msgspec.MsgspecError:
-                _LOG.error("a line of the spool cannot be read and is left out: %.80s", line)
+                second = time.gmtime(shown.ts_ms // 1000)
+                file = time.strftime(f"exposures/ds=%Y-%m-%d/%H-{self._file_name}", second)
+                rows = exposure_rows(shown)
+            except Exception:  # whatever is wrong with a line, it may not keep all others from being landed
+                _LOG.exception("a line of the spool cannot be read and is left out: %.80s", line)
                 continue
-            second = time.gmtime(shown.ts_ms // 1000)
-            file = time.strftime(f"exposures/ds=%Y-%m-%d/%H-{self._file_name}", second)
-            lines_by_file[file].append(exposure_rows(shown))
+            lines_by_file[file].append(rows)
         return lines_by_file
 
     def _split_events(self, block: bytes, txn: Transaction) -> LinesByFile:
@@ -143,13 +148,13 @@ class Lander:
         for line in block.splitlines():
             try:
                 event = _EVENT_KEY.decode(line)
-            except msgspec.MsgspecError:
+                received, landed_line = time.gmtime(event.received), without_received(line) + b"\n"
+            except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
                 continue  # a crash tore the line, which was never acknowledged
-            received = time.gmtime(event.received)
             key = _EVENT_ID + hashlib.blake2b(event.event_id.encode(), digest_size=16).digest()
             if txn.put(key, time.strftime("%Y-%m-%d", received).encode(), overwrite=False):
                 file = time.strftime(f"events/ds=%Y-%m-%d/%H-{self._file_name}", received)
-                lines_by_file[file].append(without_received(line) + b"\n")
+                lines_by_file[file].append(landed_line)
         return lines_by_file
 
     def sweep(self, now_s: float) -> None:

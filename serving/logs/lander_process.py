@@ -5,34 +5,45 @@
 `python -m serving serve` starts one beside its workers (`LanderProcess`).
 """
 
-import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import lmdb
 
+from serving.lasting_task import LastingTask
 from serving.logs.host_logs import event_log, item_log, spool
 from serving.logs.lander import Lander, LanderRunsError
 from serving.settings import EndpointSettings
 from serving.shelf.item_state import compacted
 
-_LOG = logging.getLogger(__name__)
 POLL_S = 0.25
 SWEEP_S = 30.0
-_RESTART_S = 1.0
+_LONGEST_WAIT_S = 5.0
+_RESTART_S, _LONGEST_RESTART_S = 1.0, 4.0
 _STOP_S = 20.0
 _MARK_AFTER_S = 900  # late senders have this long after a day's end before the day is marked complete
+_TASKS = {
+    "land": "what was logged is landed later",
+    "sweep": "logs are swept later",
+    "fold": "the log of item changes is folded later",
+    "mark": "days are marked as complete later",
+}
 _SUCCESS = "_SUCCESS"  # the empty file that marks a day of landing as complete
 
 
-def run(settings: EndpointSettings, parent: int | None = None, *, once: bool = False) -> None:
+CountFailures = Callable[[Iterable[LastingTask]], None]
+
+
+def run(
+    settings: EndpointSettings, count_failures: CountFailures, parent: int | None = None, *, once: bool = False
+) -> None:
     """Land until SIGTERM or SIGINT, or until the process `parent` has ended, and then what is left.
 
     With `once` it lands what is there and returns, and leaves it to another process that lands these logs already.
@@ -46,43 +57,56 @@ def run(settings: EndpointSettings, parent: int | None = None, *, once: bool = F
     def goes_on() -> bool:
         return not (once or stopping.is_set()) and (parent is None or os.getppid() == parent)
 
-    lander = _open_lander(settings, goes_on)
+    landing, sweeping, folding, marking = tasks = tuple(
+        LastingTask(name, meanwhile, every_s=POLL_S, longest_wait_s=_LONGEST_WAIT_S, expected=(OSError, lmdb.Error))
+        for name, meanwhile in _TASKS.items()
+    )
+    lander = _open_lander(settings, landing, goes_on)
     if lander is None:
         return
     swept = 0.0
     while goes_on():
-        line_count = _attempt(lander.step)
+        line_count = 0
+        with landing.attempt():
+            line_count = lander.step()
         if time.monotonic() - swept > SWEEP_S:
             swept = time.monotonic()
-            _attempt(lambda: lander.sweep(time.time()))
-            _attempt(lambda: items.fold(compacted))
-            if settings.mark_events:
-                _attempt(lambda: mark_complete_days(settings.landing, time.time()))
+            with sweeping.attempt():
+                lander.sweep(time.time())
+            with folding.attempt():
+                items.fold(compacted)
+            with marking.attempt():
+                if settings.mark_events:
+                    mark_complete_days(settings.landing, time.time())
+        count_failures(tasks)
         if not line_count:
-            time.sleep(POLL_S)
-    while _attempt(lander.step):
-        pass
+            stopping.wait(landing.wait_s)
+    with landing.attempt():
+        while lander.step():
+            pass
+    count_failures(tasks)
     lander.close()
 
 
-def _open_lander(settings: EndpointSettings, goes_on: Callable[[], bool]) -> Lander | None:
-    """The lander of a state folder; None where another process lands it until this one is to end."""
-    while True:
-        try:
-            return Lander(settings.landing, spool(settings), event_log(settings), settings.state)
-        except LanderRunsError:
+def _open_lander(settings: EndpointSettings, landing: LastingTask, goes_on: Callable[[], bool]) -> Lander | None:
+    """The lander of a state folder; None where it cannot be opened until this process is to end."""
+    lander = None
+    while lander is None:
+        with landing.attempt():
+            lander = _free_lander(settings)
+        if lander is None:
             if not goes_on():
                 return None
-            time.sleep(POLL_S)
+            time.sleep(landing.wait_s)
+    return lander
 
 
-def _attempt(step: Callable[[], int | None]) -> int:
-    """Do a step and return its count, or 0. An error is logged; the step is due again later."""
+def _free_lander(settings: EndpointSettings) -> Lander | None:
+    """The lander of a state folder; None while another process holds it. Raises OSError or lmdb.Error."""
     try:
-        return step() or 0
-    except (OSError, lmdb.Error) as error:
-        _LOG.error("the lander tries again: %s", error)
-        return 0
+        return Lander(settings.landing, spool(settings), event_log(settings), settings.state)
+    except LanderRunsError:
+        return None
 
 
 def mark_complete_days(landing: Path, now_s: float) -> None:
@@ -107,27 +131,49 @@ class LanderProcess:
     The child reads its settings from the environment (`EndpointSettings.to_environment`).
     """
 
-    def __init__(self) -> None:
-        self._stopping = False
-        self._process = self._start()
-        threading.Thread(target=self._restart_when_ended, daemon=True).start()
+    def __init__(self, count_failures: CountFailures) -> None:
+        self._task = LastingTask(
+            "lander",
+            "it is started again",
+            every_s=_RESTART_S,
+            longest_wait_s=_LONGEST_RESTART_S,
+            expected=(ChildProcessError,),
+        )
+        self._count_failures = count_failures
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
+        arguments = (self._restart_when_ended, self._stopping)
+        threading.Thread(target=self._task.repeat_in_thread, args=arguments, daemon=True).start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "serving", "land", "--parent", str(os.getpid())])
+    def _start(self) -> None:
+        with self._starting:
+            if not self._stopping.is_set():
+                command = [sys.executable, "-m", "serving", "land", "--parent", str(os.getpid())]
+                self._process = subprocess.Popen(command)
 
     def _restart_when_ended(self) -> None:
-        while not self._stopping:
-            self._process.wait()
-            time.sleep(_RESTART_S)
-            if not self._stopping:
-                self._process = self._start()
+        """Wait until the lander ends. Raises OSError, that it ended, for the next attempt to start it again."""
+        self._count_failures([self._task])
+        if self._process is None:
+            self._start()
+        if self._process is not None:
+            status = self._process.wait()
+            if not self._stopping.is_set():
+                self._process = None
+                raise ChildProcessError(f"the lander ended with status {status}")
 
     def stop(self) -> None:
         """Let the lander land what is left, and end it."""
-        self._stopping = True
-        self._process.terminate()
+        with self._starting:
+            self._stopping.set()
+        process = self._process
         try:
-            if self._process.wait(_STOP_S) != 0:  # it was killed, or not yet ready for the signal
+            if process is not None:
+                process.terminate()
+            if process is None or process.wait(_STOP_S) != 0:  # it was killed, or not yet ready for the signal
                 subprocess.run([sys.executable, "-m", "serving", "land", "--once"], timeout=_STOP_S, check=False)
         except subprocess.TimeoutExpired:
-            self._process.kill()  # the next start lands the rest
+            if process is not None:
+                process.kill()  # the next start lands the rest

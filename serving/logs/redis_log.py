@@ -80,7 +80,7 @@ class RedisReader:
         if not entries:
             return b""
         self._last = entries[-1][0]
-        return b"".join(fields[b"l"] for _, fields in entries)
+        return b"".join(fields.get(b"l", b"") for _, fields in entries)
 
     def close(self) -> None:
         """Do nothing: connections are closed with their client."""

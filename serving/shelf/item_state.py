@@ -108,8 +108,8 @@ class ItemState:
     def use(self, live: LiveItems, positions: "array[int]") -> None:
         """Make bound columns the ones that lookups read, with every feed value until now."""
         positions.extend(map(live.snapshot.position, list(self._slots)[len(positions) :]))
-        self._live, self._positions = live, positions
         live.set_many(np.array(positions), *(np.array(values) for values in self._values))
+        self._live, self._positions = live, positions
 
     def _take(self, change: ItemChange) -> None:
         slot = self._slots.get(change.item_id)

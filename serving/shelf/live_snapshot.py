@@ -5,10 +5,10 @@ loaded, the one before stays live and `trouble` says why.
 """
 
 import asyncio
-import logging
 from contextlib import closing
 from dataclasses import dataclass
 
+from serving.lasting_task import LastingTask
 from serving.shelf.encoded_parts import EncodedParts
 from serving.shelf.item_state import ItemState, LiveItems
 from serving.shelf.overlaid import with_overlay
@@ -17,8 +17,8 @@ from serving.snapshot.manifest import StoreError
 from serving.snapshot.overlay import is_over
 from serving.stores.protocols import Store
 
-_LOG = logging.getLogger(__name__)
-POLL_S = 0.2
+_POLL_S = 0.2
+_LONGEST_WAIT_S = 2.0
 _LINGER_S = 5.0  # a replaced version is closed this much later, when no answer can still be reading it
 
 
@@ -37,33 +37,46 @@ class LiveSnapshot:
     def __init__(self, store: Store, state: ItemState, overlays: Store | None = None) -> None:
         self._store, self._overlays, self._state = store, overlays, state
         self.loaded: LoadedSnapshot | None = None
-        self.trouble: str | None = None
+        self.task = LastingTask(
+            "snapshot",
+            "the snapshot before stays live",
+            every_s=_POLL_S,
+            longest_wait_s=_LONGEST_WAIT_S,
+            expected=(StoreError,),
+        )
         self.swaps = 0
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the pointers could not be followed when that was last tried; None where they could."""
+        return self.task.trouble
+
+    async def attempt(self) -> None:
+        """Do `refresh`; a failure is noted in `task` and goes no further."""
+        with self.task.attempt():
+            await self.refresh()
+
     async def run(self) -> None:
-        """Follow the pointers every POLL_S until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except StoreError as error:
-                self._set_trouble(str(error))
-            await asyncio.sleep(POLL_S)
+        """Follow the pointers until cancelled."""
+        await self.task.repeat(self.refresh)
 
     async def refresh(self) -> None:
-        """Read the pointers once and load what they name. Raises StoreError where that fails."""
+        """Read the pointers once and load what they name. Whatever it raises, what was live stays live."""
         version = (await asyncio.to_thread(self._store.pointer)).live
         if version is None:
-            self.trouble = None
             return
         if self.loaded is None or self.loaded.snapshot.version != version:
             base = await asyncio.to_thread(self._load, version)
-            await self._swap(base, None)
+            try:
+                await self._swap(base, None)
+            except BaseException:
+                base.close()
+                raise
         overlay = await asyncio.to_thread(self._live_overlay, version)
         if self.loaded is not None and overlay != self.loaded.snapshot.overlay:
             base = self.loaded.snapshot.base
             merged = base if overlay is None else await asyncio.to_thread(self._with_overlay, base, overlay)
             await self._swap(merged, self.loaded.parts)
-        self.trouble = None
 
     def _live_overlay(self, base: str) -> str | None:
         live = self._overlays.pointer().live if self._overlays is not None else None
@@ -71,27 +84,22 @@ class LiveSnapshot:
 
     async def _swap(self, snapshot: Snapshot, parts: EncodedParts | None) -> None:
         live, positions = await asyncio.to_thread(self._state.bind, snapshot)
+        loaded = LoadedSnapshot(snapshot, live, EncodedParts(snapshot, parts))
         self._state.use(live, positions)
-        replaced, self.loaded = self.loaded, LoadedSnapshot(snapshot, live, EncodedParts(snapshot, parts))
+        replaced, self.loaded = self.loaded, loaded
         self.swaps += 1
         if replaced is not None and replaced.snapshot.base is not snapshot.base:
             asyncio.get_running_loop().call_later(_LINGER_S, replaced.snapshot.base.close)
 
     def _load(self, version: str) -> Snapshot:
+        stored = self._store.open(version)
         try:
-            return Snapshot(self._store.open(version))
-        except (ValueError, KeyError, IndexError) as error:
-            raise StoreError(f"{version} cannot be loaded: {error}; publish the night again") from error
+            return Snapshot(stored)
+        except BaseException:
+            stored.close()
+            raise
 
     def _with_overlay(self, base: Snapshot, overlay: str) -> Snapshot:
         assert self._overlays is not None
-        try:
-            with closing(self._overlays.open(overlay)) as stored:
-                return with_overlay(base, stored)
-        except (ValueError, KeyError, IndexError) as error:
-            raise StoreError(f"overlay {overlay} cannot be loaded: {error}; the next run writes another") from error
-
-    def _set_trouble(self, message: str) -> None:
-        if message != self.trouble:
-            _LOG.error("the pointer or its snapshot cannot be read, so the snapshot before stays live: %s", message)
-        self.trouble = message
+        with closing(self._overlays.open(overlay)) as stored:
+            return with_overlay(base, stored)

@@ -5,6 +5,7 @@ store = open_store("lmdb://data/store")
 snapshot = Snapshot(store.open(store.pointer().live))
 """
 
+import hashlib
 from functools import lru_cache
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from serving.shelf.explore import ExplorePool
 from serving.shelf.reason_texts import NAME_CATEGORY, category_name, reason_text
 from serving.snapshot.blobs import Strings, unpack, unpack_json
 from serving.snapshot.contents import PRICE_BANDS, PoolHead, Segment, read_pools, read_segments
-from serving.snapshot.manifest import SnapshotManifest
+from serving.snapshot.manifest import SnapshotManifest, StoreError
 from serving.snapshot.record import REASON_CODES, PackedShelf, RecordError, Shelf, decode, record_key
 from serving.snapshot.record import unpack as unpack_record
 from serving.stores.protocols import StoredVersion
@@ -81,10 +82,17 @@ class Snapshot:
         return blob in self.manifest.blobs
 
     def _array(self, name: str, dtype: type[Number]) -> NDArray[Number]:
-        return unpack(self._stored.blob(name), f"{name} of {self.version}").astype(dtype, copy=False)
+        return unpack(self._blob(name), f"{name} of {self.version}").astype(dtype, copy=False)
 
     def _json(self, name: str, kind: type[T]) -> T:
-        return unpack_json(self._stored.blob(name), kind, f"{name} of {self.version}")
+        return unpack_json(self._blob(name), kind, f"{name} of {self.version}")
+
+    def _blob(self, name: str) -> bytes | memoryview:
+        """Return a blob as it was published: an answer from any other might fail, or show what is not so."""
+        blob = self._stored.blob(name)
+        if hashlib.sha256(blob).hexdigest() != self.manifest.blobs.get(name):
+            raise StoreError(f"blob {name} of {self.version} is not as it was published; publish the night again")
+        return blob
 
     def _strings(self, name: str) -> Strings:
         return Strings(self._array(f"{name}.data", np.uint8), self._array(f"{name}.offsets", np.int64))
