@@ -9,7 +9,6 @@ from pyspark.sql import SparkSession
 from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
 from jobs.lake.lake import Lake
-from jobs.models.als_choice import with_chosen
 from jobs.night.identity import run_id
 from jobs.night.progress import StageProgress, StageTiming
 from jobs.spark.session import session
@@ -58,4 +57,6 @@ class NightContext:
     @cached_property
     def fitted_parameters(self) -> Parameters:
         """The parameters with ALS's values filled in: the same for every stage that fits or uses ALS."""
+        from jobs.models.als_choice import with_chosen  # loads SciPy: for stages that fit or use ALS
+
         return with_chosen(self.lake, self.ds, self.parameters)

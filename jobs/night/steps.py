@@ -1,25 +1,19 @@
-"""One short function a stage: call the builder with what it needs, and say in a few words what came of it."""
+"""One short function a stage: call the builder with what it needs, and say in a few words what came of it.
+
+Each imports its builder when it runs: the builders' libraries take seconds to load, and a task of Airflow runs one
+stage or a few.
+"""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from jobs.candidates import generate
-from jobs.checks.validate import validate as check_tables
-from jobs.features import feature_tables
 from jobs.lake.contracts import tables
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import CANDIDATES, CF, CONTENT, EXPLORATION, FALLBACK, RANKER, TOP_N, TOWERS, WINDOW_TABLES
-from jobs.models import als_choice, collaborative, content
-from jobs.models import train_towers as towers
 from jobs.night.context import NightContext, NightResult
-from jobs.publishing.publish import build as publish_night
-from jobs.publishing.publish import executors
-from jobs.ranking.ranker_metrics import RankerMetrics
-from jobs.shelves import exploration as pools
-from jobs.shelves import fallback as fallback_shelves
-from jobs.shelves import top_n
-from jobs.staging.ingest import ingest as ingest_landing
-from jobs.training import train_ranker as ranker
-from jobs.training import window_record
+
+if TYPE_CHECKING:
+    from jobs.ranking.ranker_metrics import RankerMetrics
 
 
 def tables_of_a_night() -> list[str]:
@@ -28,22 +22,30 @@ def tables_of_a_night() -> list[str]:
 
 
 def ingest(night: NightContext) -> str:
+    from jobs.staging.ingest import ingest as ingest_landing
+
     return str(ingest_landing(night.spark, night.lake, night.settings.landing, night.ds, night.parameters))
 
 
 def features(night: NightContext) -> str:
+    from jobs.features import feature_tables
+
     built = feature_tables.build_if_stale(night.spark, night.lake, night.ds, night.parameters)
     counts = (f"{night.lake.manifest(table, night.ds).row_count:,} {table[9:]}" for table in tables("features"))
     return ("" if built else "nothing changed; ") + ", ".join(counts)
 
 
 def choose_als(night: NightContext) -> str:
+    from jobs.models import als_choice
+
     choice = als_choice.build(night.lake, night.ds, night.parameters).metrics_as(als_choice.AlsChoice)
     values = f"factors {choice.factors}, alpha {choice.alpha}, regularization {choice.regularization}"
     return f"{values}; {choice.because}"
 
 
 def train_cf(night: NightContext) -> str:
+    from jobs.models import collaborative
+
     return _built(
         night,
         CF,
@@ -53,6 +55,8 @@ def train_cf(night: NightContext) -> str:
 
 
 def train_content(night: NightContext) -> str:
+    from jobs.models import content
+
     return _built(
         night,
         CONTENT,
@@ -62,6 +66,8 @@ def train_content(night: NightContext) -> str:
 
 
 def train_towers(night: NightContext) -> str:
+    from jobs.models import train_towers as towers
+
     return _built(
         night,
         TOWERS,
@@ -71,11 +77,17 @@ def train_towers(night: NightContext) -> str:
 
 
 def label_windows(night: NightContext) -> str:
+    from jobs.training import window_record
+
     found = window_record.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
     return "as of " + ", ".join(str(window.ds) for window in found)
 
 
 def train_ranker(night: NightContext) -> str:
+    from jobs.ranking.ranker_metrics import RankerMetrics
+    from jobs.training import train_ranker as ranker
+    from jobs.training import window_record
+
     found = window_record.current_windows(night.lake, night.ds, night.fitted_parameters)
     if found is None:  # another night has built them otherwise since
         found = window_record.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
@@ -87,12 +99,14 @@ def train_ranker(night: NightContext) -> str:
     )
 
 
-def _heads(metrics: RankerMetrics) -> str:
+def _heads(metrics: "RankerMetrics") -> str:
     heads = (f"{head} ({facts.positives:,} of {facts.examples:,})" for head, facts in metrics.heads.items())
     return ", ".join(heads) or metrics.orders_by
 
 
 def candidates(night: NightContext) -> str:
+    from jobs.candidates import generate
+
     return _built(
         night,
         CANDIDATES,
@@ -102,6 +116,8 @@ def candidates(night: NightContext) -> str:
 
 
 def rank(night: NightContext) -> str:
+    from jobs.shelves import top_n
+
     return _built(
         night,
         TOP_N,
@@ -111,6 +127,8 @@ def rank(night: NightContext) -> str:
 
 
 def fallback(night: NightContext) -> str:
+    from jobs.shelves import fallback as fallback_shelves
+
     return _built(
         night,
         FALLBACK,
@@ -120,6 +138,8 @@ def fallback(night: NightContext) -> str:
 
 
 def exploration(night: NightContext) -> str:
+    from jobs.shelves import exploration as pools
+
     return _built(
         night,
         EXPLORATION,
@@ -129,10 +149,15 @@ def exploration(night: NightContext) -> str:
 
 
 def validate(night: NightContext) -> str:
+    from jobs.checks.validate import validate as check_tables
+
     return str(check_tables(night.lake, tables_of_a_night(), night.ds, night.run_id[:12]))
 
 
 def publish(night: NightContext) -> str:
+    from jobs.publishing.publish import build as publish_night
+    from jobs.publishing.publish import executors
+
     published = publish_night(
         night.lake,
         night.ds,
@@ -159,7 +184,7 @@ def publish(night: NightContext) -> str:
 
 
 def report(night: NightContext) -> str:
-    from jobs.reporting.report import build  # draws plots: half a second to import
+    from jobs.reporting.report import build
 
     return f"{night.lake.root}/{build(night.lake, night.ds, night.settings.store)[0]}"
 
