@@ -63,7 +63,7 @@ class _ScoreTexts(dict[float, bytes]):
     """Scores as JSON, up to the reason's value. Records hold few distinct scores, so most are found here."""
 
     def __missing__(self, score: float) -> bytes:
-        if len(self) > 1 << 17:
+        if len(self) >= 1 << 16:  # of less than 0.2 KB each
             self.clear()
         text = self[score] = b'%.4g,"reason":' % score
         return text

@@ -18,6 +18,7 @@ MAX_TEXT_BYTES = 256
 _SHORT_CHARACTERS = MAX_TEXT_BYTES // 4  # a text of this length has at most MAX_TEXT_BYTES bytes of UTF-8
 MAX_EXCLUDE = 1_000
 MAX_QUERY_BYTES = 8_192
+_KEPT_QUERY_BYTES = 256  # longer ones name items, and hardly two are equal
 _TEXTS = ("user_id", "category", "page", "device", "location", "region", "age_band")
 _LISTS = ("exclude", "categories", "actions")
 _KNOWN = frozenset((*_TEXTS, *_LISTS, "limit", "price_min", "price_max"))
@@ -80,7 +81,8 @@ def from_query(query: bytes) -> ShelfRequest:
         if _PLAIN_ID.fullmatch(user_id):
             rest = query[:first] if end < 0 else query[:first] + query[end + 1 :]
             if b"user_id" not in rest and b"%" not in rest:
-                return msgspec.structs.replace(_known_query(rest), user_id=user_id.decode("ascii"))
+                parse = _known_query if len(rest) <= _KEPT_QUERY_BYTES else _from_query
+                return msgspec.structs.replace(parse(rest), user_id=user_id.decode("ascii"))
     return _from_query(query)
 
 

@@ -13,6 +13,7 @@ from serving.api.exposition import GaugeReading
 from serving.api.keys import KeyRing, KeysError
 from serving.api.metrics import Metrics
 from serving.api.rates import Rates
+from serving.api.table_sizes import table_sizes
 from serving.lasting_task import LastingTask
 from serving.logs.exposures import ExposureLog
 from serving.logs.file_log import FileLog, Log, LogError
@@ -169,6 +170,7 @@ class Worker:
             ),
             GaugeReading("topshelf_users_with_actions", "Users whose last actions are known.", len(self.actions)),
             GaugeReading("topshelf_users_erased", "Users that were erased.", len(self.tombstones)),
+            *table_sizes(self.live_snapshot, self.actions, self.exposures),
         ]
 
     # Live state and events ----------------------------------------------------------------------------------

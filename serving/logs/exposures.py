@@ -118,6 +118,11 @@ class ExposureLog:
         """How many answers wait in the queue."""
         return len(self._queue)
 
+    @property
+    def queued_bytes(self) -> int:
+        """What they take."""
+        return self._put_bytes - self._taken_bytes
+
     def put(self, line: bytes) -> None:
         """Queue one answer's line, or drop it if the queue is full; never waits."""
         if self._put_bytes - self._taken_bytes > _QUEUED_BYTES:

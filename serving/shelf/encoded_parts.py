@@ -13,7 +13,8 @@ from serving.shelf.snapshot import Snapshot
 from serving.snapshot.blobs import Strings
 from serving.snapshot.record import REASON_CODES
 
-_MAX_KEPT = 1 << 18  # items and titles kept; beyond that all are encoded anew
+MAX_BYTES = 32 << 20  # of the items and titles kept; beyond that all are encoded anew
+_PART_BYTES = 50  # of one of them, beside its text
 _ENCODER = msgspec.json.Encoder()
 _NAME_MARK = "\ue000"  # stands for the name while a reason's text is cut in two
 _NOTHING, _CATEGORY, _TITLE = range(3)  # what a reason names
@@ -29,11 +30,11 @@ class EncodedParts:
         count = len(snapshot)
         self._items: list[bytes | None] = [None] * count
         self._titles: list[bytes | None] = [None] * count
-        self._kept = 0
+        self.bytes = 0  # of the items and titles kept
         if previous is not None:
             shared = min(count, len(previous._items))
             self._items[:shared], self._titles[:shared] = previous._items[:shared], previous._titles[:shared]
-            self._kept = previous._kept
+            self.bytes = previous.bytes
         self._titles.append(b"")  # at -1: none
         self._categories = [_json_text(category_name(path)) for path in snapshot.categories]
         self._categories.append(b"")  # at -1: none
@@ -74,22 +75,26 @@ class EncodedParts:
             return [self._title(item) if name is None else name for name, item in rows]
         return names  # type: ignore[return-value]  # none of them is None
 
-    def _count_kept(self) -> None:
-        self._kept += 1
-        if self._kept > _MAX_KEPT:
-            count = len(self._items)
-            self._items[:], self._titles[:count] = [None] * count, [None] * count
-            self._kept = 1
-
     def _item(self, position: int) -> bytes:
-        self._count_kept()
-        part = self._items[position] = b'{"item_id":"%b","score":' % _json_text(_text(self._ids, position))
+        part = b'{"item_id":"%b","score":' % _json_text(_text(self._ids, position))
+        self._make_room(part)
+        self._items[position] = part
         return part
 
     def _title(self, position: int) -> bytes:
-        self._count_kept()
-        part = self._titles[position] = _json_text(_text(self._titles_column, position))
+        part = _json_text(_text(self._titles_column, position))
+        self._make_room(part)
+        self._titles[position] = part
         return part
+
+    def _make_room(self, part: bytes) -> None:
+        """Count a part that will be kept; if there is no room for it, drop all others."""
+        size = len(part) + _PART_BYTES
+        if self.bytes + size > MAX_BYTES:
+            count = len(self._items)
+            self._items[:], self._titles[:count] = [None] * count, [None] * count
+            self.bytes = 0
+        self.bytes += size
 
 
 def _raw(column: Strings) -> tuple[memoryview, memoryview]:

@@ -1,7 +1,5 @@
 """Fill a shelf level by level, with the adjustments for the user's last actions (`serving.shelf.reorder`)."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,7 +42,12 @@ class ShelfFiller:
         self._steps = steps_back(actions) if actions is not None else {}
         self._waiting = waiting_items(actions) if actions is not None else []
         self._skipped = excluded.union(self._waiting)
-        self._levels = self._all_levels(stored)
+        self._stored = stored
+        segment = request_segment(request, snapshot.segments[stored.segment] if stored is not None else NO_SEGMENT)
+        # This iterator does not refer to the filler, so the filler is released with the answer.
+        self._levels = fill_levels(
+            snapshot, limit=request.limit, category=request.category, prices=filters.prices, segment=segment
+        )
         self._level: LevelItems | None = None
         self._neighbours = self._eligible_neighbours(neighbours(snapshot, actions)) if actions is not None else None
         self._ranked = 0
@@ -60,7 +63,7 @@ class ShelfFiller:
                     continue
                 missing = min(missing, (FIRST_NEIGHBOUR - self._ranked - 1) % NEIGHBOUR_EVERY + 1)
             if self._level is None:
-                self._level = next(self._levels, None)
+                self._level = self._next_level()
                 if self._level is None:
                     return
             moved = self._level.move_to(filled, missing, self.taken)
@@ -83,20 +86,20 @@ class ShelfFiller:
             [near.seeds[row] for row in rows],
         )
 
-    def _all_levels(self, stored: PackedShelf | None) -> Iterator[LevelItems]:
-        """Yield the eligible items level by level, seen items moved back; the waiting items come last."""
-        if stored is not None:
-            yield self._stored_items(stored)
-        request, snapshot = self._request, self._snapshot
-        segment = request_segment(request, snapshot.segments[stored.segment] if stored is not None else NO_SEGMENT)
-        for level in fill_levels(
-            snapshot, limit=request.limit, category=request.category, prices=self._filters.prices, segment=segment
-        ):
-            yield self._items_of(level)
-        if self._waiting:
-            waiting = snapshot.not_withheld(np.array(self._waiting, np.int64))
-            rows = self._filters.eligible(snapshot, self._live, waiting).nonzero()[0]
-            yield level_items(Level(POSTINGS, SOURCE["popular"], REASON["popular"], waiting), rows, len(rows))
+    def _next_level(self) -> LevelItems | None:
+        """Return the eligible items of the next level, seen items moved back; the waiting items come last."""
+        if self._stored is not None:
+            stored, self._stored = self._stored, None
+            return self._stored_items(stored)
+        level = next(self._levels, None)
+        if level is not None:
+            return self._items_of(level)
+        if not self._waiting:
+            return None
+        waiting = self._snapshot.not_withheld(np.array(self._waiting, np.int64))
+        self._waiting = []
+        rows = self._filters.eligible(self._snapshot, self._live, waiting).nonzero()[0]
+        return level_items(Level(POSTINGS, SOURCE["popular"], REASON["popular"], waiting), rows, len(rows))
 
     def _stored_items(self, stored: PackedShelf) -> LevelItems:
         positions = stored.positions(stored.count)

@@ -34,7 +34,7 @@ def with_overlay(base: Snapshot, stored: StoredVersion) -> Snapshot:
     new_by_id = {item.item_id: item for item in contents.new_items if base.position(item.item_id) < 0}
     new_items = list(new_by_id.values())
     merged = copy.copy(base)
-    merged.overlay, merged.base = name, base
+    merged.overlay, merged.lies_over = name, base
     merged.added_rows = {item.item_id: len(base) + row for row, item in enumerate(new_items)}
     merged.item_ids = _extended(base.item_ids, [item.item_id for item in new_items])
     merged.titles = _extended(base.titles, [item.title for item in new_items])

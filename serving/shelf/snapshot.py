@@ -6,18 +6,21 @@ snapshot = Snapshot(store.open(store.pointer().live))
 """
 
 import hashlib
-from functools import lru_cache
+import sys
+import weakref
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.shelf.bounded_table import BoundedTable
 from serving.shelf.explore import ExplorePool
 from serving.shelf.reason_texts import NAME_CATEGORY, category_name, reason_text
 from serving.snapshot.blobs import Strings, unpack, unpack_json
 from serving.snapshot.contents import PRICE_BANDS, PoolHead, Segment, read_pools, read_segments
 from serving.snapshot.manifest import SnapshotManifest, StoreError
-from serving.snapshot.record import REASON_CODES, PackedShelf, RecordError, Shelf, decode, record_key
+from serving.snapshot.record import REASON_CODES, PackedShelf, RecordError, Shelf, decode, record_key, record_size
 from serving.snapshot.record import unpack as unpack_record
 from serving.stores.protocols import StoredVersion
 
@@ -25,8 +28,14 @@ Number = TypeVar("Number", bound=np.generic)
 T = TypeVar("T")
 Positions = NDArray[np.integer]
 ScoredPositions = tuple[NDArray[np.uint32], NDArray[np.float32]]
+SegmentShelf = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]
 
-_KEPT_RECORDS = 1 << 14  # of about 1 KB each
+# Bounds of the tables of one snapshot. Ids and paths have at most 256 bytes.
+_RECORDS_BYTES, _MOST_RECORDS, _RECORD_ENTRY_BYTES = 24 << 20, 1 << 14, 640
+_MOST_POSITIONS = 1 << 15  # of about 0.2 KB each, at most 0.5 KB
+_MOST_POOL_MASKS = 1 << 12  # of at most 1 KB each
+_MOST_BAND_SHELVES = 1 << 10  # of at most 7 KB each
+_SEGMENT_SHELVES_BYTES, _SEGMENT_ENTRY_BYTES = 16 << 20, 600
 
 
 class Snapshot:
@@ -58,22 +67,32 @@ class Snapshot:
         self._category_row = {category: row for row, category in enumerate(self.categories)}
         self.pools = self._read_pools()
         self._bands = self._read_bands()
-        self.packed = lru_cache(_KEPT_RECORDS)(self._packed)
+        most_records = _RECORDS_BYTES // (record_size(self.manifest.top_n) + _RECORD_ENTRY_BYTES)
+        self.packed = lru_cache(min(_MOST_RECORDS, most_records))(partial(Snapshot._packed, weakref.proxy(self)))
         # The fields that `serving.shelf.overlaid` sets on its copy of a base; a base has no overlay.
         self.overlay: str | None = None
-        self.base = self
+        self.lies_over: Snapshot | None = None
         self.added_rows: dict[str, int] = {}
         self.added_neighbours: list[ScoredPositions] = []
         self.overlay_shelves: dict[tuple[str, str], ScoredPositions] = {}
         self.reset_caches()
 
     def reset_caches(self) -> None:
-        """Start empty caches: many requests show the same items and ask for the same categories."""
-        self.item_id = lru_cache(1 << 16)(self.item_ids.__getitem__)
-        self.position = lru_cache(1 << 16)(self._position)
-        self.segment_shelf = lru_cache(1 << 12)(self._segment_shelf)
-        self.pool_in = lru_cache(1 << 12)(self._pool_in)
-        self.band_shelf = lru_cache(1 << 10)(self._band_shelf)
+        """Start empty caches: many requests show the same items and ask for the same categories.
+
+        The caches refer to this snapshot weakly, so that it is released with its last user: no cycle is left for the
+        garbage collector, which rarely runs.
+        """
+        this = weakref.proxy(self)
+        self.position = lru_cache(_MOST_POSITIONS)(partial(Snapshot._position, this))
+        self.pool_in = lru_cache(_MOST_POOL_MASKS)(partial(Snapshot._pool_in, this))
+        self.band_shelf = lru_cache(_MOST_BAND_SHELVES)(partial(Snapshot._band_shelf, this))
+        self.segment_shelves: BoundedTable[Segment, tuple[SegmentShelf | None]] = BoundedTable(_SEGMENT_SHELVES_BYTES)
+
+    @property
+    def base(self) -> "Snapshot":
+        """The snapshot that this one's overlay lies over; itself where there is none."""
+        return self if self.lies_over is None else self.lies_over
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -151,9 +170,19 @@ class Snapshot:
         rows = slice(self._shelf_indptr[row], self._shelf_indptr[row + 1])
         return self._shelf_positions[rows], self._shelf_scores[rows]
 
-    def _segment_shelf(
-        self, region: str, age_band: str, categories: tuple[str, ...]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]] | None:
+    def segment_shelf(self, region: str, age_band: str, categories: tuple[str, ...]) -> SegmentShelf | None:
+        """Return what a segment is offered, as `_segment_shelf` does."""
+        segment = (region, age_band, categories)
+        found = self.segment_shelves.get(segment)
+        if found is None:
+            shelf = self._segment_shelf(*segment)
+            size = _SEGMENT_ENTRY_BYTES + sum(map(sys.getsizeof, (region, age_band, *categories)))
+            size += sum(column.nbytes for column in shelf or ())
+            found = (shelf,)
+            self.segment_shelves.put(segment, found, size)
+        return found[0]
+
+    def _segment_shelf(self, region: str, age_band: str, categories: tuple[str, ...]) -> SegmentShelf | None:
         """Return what a segment is offered: the shelves of its categories, region and age band take turns.
 
         Gives positions (each once), scores, and whether each comes from a chosen category. None if the segment has
@@ -239,6 +268,10 @@ class Snapshot:
             return self.added_neighbours[position - len(self.base)]
         rows = slice(self._neighbours_indptr[position], self._neighbours_indptr[position + 1])
         return self._neighbours[rows], self._neighbour_scores[rows]
+
+    def item_id(self, position: int) -> str:
+        """Return the item's id."""
+        return self.item_ids[position]
 
     def category(self, position: int) -> str:
         """Return the item's category path; empty for none."""

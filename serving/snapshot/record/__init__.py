@@ -32,6 +32,7 @@ from serving.snapshot.record.layout import (
     NewerRecordError,
     RecordError,
     record_key,
+    record_size,
     shard_of,
     user_of,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "encode",
     "encode_scores",
     "record_key",
+    "record_size",
     "shard_of",
     "unpack",
     "user_of",

@@ -49,6 +49,11 @@ class NewerRecordError(RecordError):
     """A record of a later layout than this reader knows."""
 
 
+def record_size(count: int) -> int:
+    """Return the most bytes that a record of `count` items takes."""
+    return HEAD_BYTES + 3 * MAX_REASON_ITEMS + ITEM_BYTES * count
+
+
 def record_key(user_id: str, variant: str = "base") -> bytes:
     """Return the key of a user's record; a variant other than `base` follows a byte that UTF-8 never has."""
     key = user_id.encode()
