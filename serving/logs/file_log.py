@@ -4,6 +4,9 @@ There are two implementations: files of one host (here), and a Redis stream for 
 
     FOLDER/<name>-00000001.log        segments of whole lines; the one with the highest number grows
     FOLDER/<name>.lock                locked while appending
+    FOLDER/<name>.folded              the log's bytes after it was folded last, where it is folded at all
+
+Segments are removed from the lowest number on, so the numbers that exist have no gap.
 
 A crash can leave half a line, which was never acknowledged. The next writer cuts it off, and readers return whole
 lines only.
@@ -11,13 +14,17 @@ lines only.
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
 from serving.stores.files import PRIVATE, locked, write_whole
 
 SEGMENT_BYTES = 64 << 20
+SEGMENT_S = 1800.0  # a segment has lines of one half hour only, so that none keeps old lines for long
+FOLD_BYTES = 1 << 20  # a smaller log is not folded
 BLOCK_BYTES = 8 << 20
 Mark = tuple[int, int]  # a segment's number and an offset in it
 
@@ -44,17 +51,28 @@ class Log(Protocol):
     def reader(self) -> Reader: ...
 
     def fold(self, folded: Callable[[bytes], bytes]) -> None:
-        """Replace all lines by the fewer that `folded` makes of them, if the log is large enough. Raises OSError."""
+        """Replace all lines by those that `folded` makes of them, if the log doubled since that was done last.
+
+        So folding costs no more than a constant for each byte appended. Raises OSError.
+        """
 
 
 class FileLog:
     """A log in files that all processes of one host append to and follow."""
 
     def __init__(
-        self, folder: Path, name: str, *, sync: bool = True, segment_bytes: int = SEGMENT_BYTES, suffix: str = ".log"
+        self,
+        folder: Path,
+        name: str,
+        *,
+        sync: bool = True,
+        rolls: bool = False,
+        segment_bytes: int = SEGMENT_BYTES,
+        suffix: str = ".log",
     ) -> None:
+        """With `rolls`, a segment has lines of one half hour only."""
         self._folder, self._name, self._sync, self._suffix = folder, name, sync, suffix
-        self._segment_bytes = segment_bytes
+        self._rolls, self._segment_bytes = rolls, segment_bytes
 
     def path(self, segment: int) -> Path:
         return self._folder / f"{self._name}-{segment:08d}{self._suffix}"
@@ -92,10 +110,25 @@ class FileLog:
 
     def _growing_segment(self) -> int:
         last = max(self.segments(), default=1)
-        with contextlib.suppress(FileNotFoundError):
-            if self.path(last).stat().st_size >= self._segment_bytes:
-                return last + 1
-        return last
+        return last + 1 if self._is_over(last) else last
+
+    def _is_over(self, segment: int) -> bool:
+        """Whether a segment is full, or has lines of an earlier half hour."""
+        try:
+            stat = self.path(segment).stat()
+        except FileNotFoundError:
+            return False
+        if not self._rolls:
+            return stat.st_size >= self._segment_bytes
+        earlier = stat.st_size > 0 and stat.st_mtime // SEGMENT_S != time.time() // SEGMENT_S
+        return earlier or stat.st_size >= self._segment_bytes
+
+    def roll(self) -> None:
+        """Begin a segment if the growing one is over, though nobody appends, so that it can be dropped."""
+        with self._locked():
+            segments = self.segments()
+            if segments and self._is_over(segments[-1]):
+                self.path(segments[-1] + 1).touch(PRIVATE)
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
         """Lock the log: nobody else appends until the block is left."""
@@ -104,24 +137,35 @@ class FileLog:
     def reader(self, mark: Mark = (0, 0)) -> "FileReader":
         return FileReader(self, mark)
 
-    def fold(self, folded: Callable[[bytes], bytes], min_bytes: int = 1 << 20) -> None:
-        """Fold all segments into one, if they hold `min_bytes` and halve by it.
+    def fold(self, folded: Callable[[bytes], bytes], min_bytes: int = FOLD_BYTES) -> None:
+        """Fold all segments into one, if they hold `min_bytes` and twice what the last fold left.
 
         Readers go on undisturbed, because they keep their files open. What is appended meanwhile goes to the next
         segment, which is not folded.
         """
         with self._locked():
             segments = self.segments()
-            if not segments or sum(self.path(n).stat().st_size for n in segments) < min_bytes:
+            size = sum(self.path(number).stat().st_size for number in segments)
+            if size < max(min_bytes, 2 * self._folded_bytes()):
                 return
             self.path(segments[-1] + 1).touch(PRIVATE)
-        whole = b"".join(self.path(n).read_bytes() for n in segments)
+        whole = b"".join(self.path(number).read_bytes() for number in segments)
         whole = whole[: whole.rfind(b"\n") + 1]
         fewer = folded(whole)
-        if len(fewer) * 2 > len(whole):
-            return
-        write_whole(self.path(segments[-1]), fewer, mode=PRIVATE)
+        # Where folding makes nothing shorter, the lines themselves are joined: many segments become one.
+        write_whole(self.path(segments[-1]), min(fewer, whole, key=len), mode=PRIVATE)
+        write_whole(self._folded_mark(), b"%d" % min(len(fewer), len(whole)), mode=PRIVATE)
         self.drop(segments[:-1])
+
+    def _folded_mark(self) -> Path:
+        return self._folder / f"{self._name}.folded"
+
+    def _folded_bytes(self) -> int:
+        """What the last fold left; 0 if there was none, or if its mark is damaged: then one more is done."""
+        try:
+            return int(self._folded_mark().read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def size(self) -> int:
         """The bytes of all segments."""
@@ -131,9 +175,13 @@ class FileLog:
                 total += self.path(number).stat().st_size
         return total
 
+    def older_than(self, at_s: float) -> list[int]:
+        """The lowest segments of which all lines were appended before a moment in UTC seconds."""
+        return list(takewhile(lambda number: self.path(number).stat().st_mtime < at_s, self.segments()))
+
     def drop(self, segments: list[int]) -> None:
-        """Remove segments."""
-        for number in segments:
+        """Remove segments, which must be the lowest ones."""
+        for number in sorted(segments):
             self.path(number).unlink(missing_ok=True)
 
 
@@ -179,6 +227,10 @@ class FileReader:
         return True
 
     def _next_segment(self) -> int | None:
+        if self._log.path(self._segment + 1).exists():
+            return self._segment + 1
+        if self._log.path(self._segment).exists():  # there is no gap, so this is the last one
+            return None
         return next((number for number in self._log.segments() if number > self._segment), None)
 
     def close(self) -> None:

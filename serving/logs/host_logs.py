@@ -7,19 +7,24 @@ erasures       file under `landing/`       the same, and a stream
 exposures      file (the spool)            the same
 """
 
+from typing import TYPE_CHECKING
+
 from serving.logs.file_log import FileLog, Log
 from serving.settings import EndpointSettings
 from serving.shelf.recent_actions import MAX_AGE_S
 
+if TYPE_CHECKING:
+    from serving.logs.redis_log import RedisLog
+
 
 def event_log(settings: EndpointSettings) -> FileLog:
     """The log of the events that this host takes and lands."""
-    return FileLog(settings.state, "events")
+    return FileLog(settings.state, "events", rolls=True)
 
 
 def spool(settings: EndpointSettings) -> FileLog:
     """The spool of exposures. It survives the end of the process, but not a power cut."""
-    return FileLog(settings.state / "spool", "exposures", sync=False)
+    return FileLog(settings.state / "spool", "exposures", sync=False, rolls=True)
 
 
 def item_log(settings: EndpointSettings) -> Log:
@@ -31,7 +36,7 @@ def item_log(settings: EndpointSettings) -> Log:
     return RedisLog(settings.shared, "items")
 
 
-def shared_logs(settings: EndpointSettings) -> tuple[Log | None, Log | None]:
+def shared_logs(settings: EndpointSettings) -> "tuple[RedisLog | None, RedisLog | None]":
     """The logs of events and of erasures that hosts share; None without a shared Redis."""
     if settings.shared is None:
         return None, None

@@ -26,10 +26,10 @@ from serving.logs.events import without_received
 from serving.logs.exposure_rows import exposure_rows
 from serving.logs.exposures import Shown
 from serving.logs.file_log import FileLog, Mark
+from serving.shelf.recent_actions import MAX_AGE_S
 from serving.stores.files import take_lock
 
 _LOG = logging.getLogger(__name__)
-KEEP_EVENTS_S = 25 * 3600  # workers that start read this much of the event log again, for users' last actions
 _MAP_BYTES = 4 << 30
 _KEPT_FILES = 64
 _EVENT_ID = b"e"  # keys of event ids: this byte and a digest of 16 bytes
@@ -158,11 +158,17 @@ class Lander:
         return lines_by_file
 
     def sweep(self, now_s: float) -> None:
-        """Remove segments that are landed and no longer read, and the ids of events from before yesterday."""
+        """Remove segments that are landed and no longer read, and the ids of events from before yesterday.
+
+        Workers that start read MAX_AGE_S of the event log again, for users' last actions. A segment has lines of half
+        an hour at most, so no line stays longer than 25 hours, and none of the spool for more than one.
+        """
         for name, log in self._logs.items():
+            log.roll()
             landed = [segment for segment in log.segments() if segment < self._readers[name].mark[0]]
             if name == "events":
-                landed = [n for n in landed if log.path(n).stat().st_mtime < now_s - KEEP_EVENTS_S]
+                old = log.older_than(now_s - MAX_AGE_S)
+                landed = [segment for segment in landed if segment in old]
             log.drop(landed)
         yesterday = (datetime.fromtimestamp(now_s, UTC) - timedelta(days=1)).strftime("%Y-%m-%d").encode()
         with self._env.begin(write=True) as txn, txn.cursor() as cursor:

@@ -18,7 +18,7 @@ from pathlib import Path
 import lmdb
 
 from serving.lasting_task import LastingTask
-from serving.logs.host_logs import event_log, item_log, spool
+from serving.logs.host_logs import event_log, item_log, shared_logs, spool
 from serving.logs.lander import Lander, LanderRunsError
 from serving.settings import EndpointSettings
 from serving.shelf.item_state import compacted
@@ -52,7 +52,7 @@ def run(
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    items = item_log(settings)
+    items, (shared_events, _) = item_log(settings), shared_logs(settings)
 
     def goes_on() -> bool:
         return not (once or stopping.is_set()) and (parent is None or os.getppid() == parent)
@@ -73,6 +73,8 @@ def run(
             swept = time.monotonic()
             with sweeping.attempt():
                 lander.sweep(time.time())
+                if shared_events is not None:
+                    shared_events.trim()
             with folding.attempt():
                 items.fold(compacted)
             with marking.attempt():

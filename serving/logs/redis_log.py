@@ -33,9 +33,8 @@ class RedisLog:
 
     def append(self, lines: bytes) -> None:
         """Append whole lines. Raises LogError, and some of the lines may be in the log then."""
-        trimmed = {}
-        if self._keep_s is not None:
-            trimmed = {"minid": f"{int((time.time() - self._keep_s) * 1000)}-0", "approximate": True}
+        oldest = self._oldest()
+        trimmed = {} if oldest is None else {"minid": oldest, "approximate": True}
         try:
             for entry in _split(lines):
                 self._client.xadd(self._key, {"l": entry}, **trimmed)
@@ -45,12 +44,27 @@ class RedisLog:
     def reader(self) -> "RedisReader":
         return RedisReader(self._client, self._key, self._failed)
 
-    def fold(self, folded: Callable[[bytes], bytes], min_bytes: int = 64 << 20) -> None:
-        """Append the fewer lines that `folded` makes, then drop those they replace; one host at a time does so."""
+    def trim(self) -> None:
+        """Drop all entries older than `keep_s`. Appending drops most of them; this is for when nobody appends."""
+        oldest = self._oldest()
+        if oldest is None:
+            return
         try:
-            if (self._client.memory_usage(self._key, samples=0) or 0) < min_bytes:
+            self._client.xtrim(self._key, minid=oldest, approximate=False)
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise self._failed(error) from error
+
+    def fold(self, folded: Callable[[bytes], bytes], min_bytes: int = 64 << 20) -> None:
+        """Append the lines that `folded` makes, then drop those they replace; one host at a time does so.
+
+        Nothing is done unless the stream takes `min_bytes` and twice what it took after the last fold.
+        """
+        mark, lease = f"{self._key}:folded", f"{self._key}:folding"
+        try:
+            size = self._client.memory_usage(self._key) or 0  # estimated from a few entries
+            if size < max(min_bytes, 2 * int(self._client.get(mark) or 0)):
                 return
-            if not self._client.set(f"{self._key}:folding", "1", nx=True, ex=_FOLD_LEASE_S):
+            if not self._client.set(lease, "1", nx=True, ex=_FOLD_LEASE_S):
                 return
             last = self._client.xrevrange(self._key, count=1)[0][0]
             entries = self._client.xrange(self._key, max=last)
@@ -60,9 +74,14 @@ class RedisLog:
                 self.append(fewer)
                 milliseconds, _, number = last.decode().partition("-")
                 self._client.xtrim(self._key, minid=f"{milliseconds}-{int(number) + 1}", approximate=False)
-            self._client.delete(f"{self._key}:folding")
+            self._client.set(mark, self._client.memory_usage(self._key) or 0)
+            self._client.delete(lease)
         except (redis.exceptions.RedisError, OSError) as error:
             raise self._failed(error) from error
+
+    def _oldest(self) -> str | None:
+        """The id of the oldest entry that is kept; None where all are."""
+        return None if self._keep_s is None else f"{int((time.time() - self._keep_s) * 1000)}-0"
 
 
 class RedisReader:
