@@ -5,6 +5,7 @@
 `python -m serving serve` starts one beside its workers (`LanderProcess`).
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +24,12 @@ from serving.logs.host_logs import event_log, item_log, shared_logs, spool
 from serving.logs.lander import Lander, LanderRunsError
 from serving.settings import EndpointSettings
 from serving.shelf.item_state import compacted
+from serving.shelf.snapshot import Snapshot
+from serving.snapshot.blobs import Strings
+from serving.snapshot.manifest import StoreError
+from serving.stores import open_store
 
+_LOG = logging.getLogger(__name__)
 POLL_S = 0.25
 SWEEP_S = 30.0
 _LONGEST_WAIT_S = 5.0
@@ -76,7 +83,7 @@ def run(
                 if shared_events is not None:
                     shared_events.trim()
             with folding.attempt():
-                items.fold(compacted)
+                items.fold(lambda lines: compacted(lines, live_item_ids(settings.store), time.time()))
             with marking.attempt():
                 if settings.mark_events:
                     mark_complete_days(settings.landing, time.time())
@@ -108,6 +115,20 @@ def _free_lander(settings: EndpointSettings) -> Lander | None:
     try:
         return Lander(settings.landing, spool(settings), event_log(settings), settings.state)
     except LanderRunsError:
+        return None
+
+
+def live_item_ids(store_url: str) -> Strings | None:
+    """The sorted item ids of the live snapshot; None where there is none, or where it cannot be read now."""
+    try:
+        with closing(open_store(store_url)) as store:
+            version = store.pointer().live
+            if version is None:
+                return None
+            with closing(store.open(version)) as stored:
+                return Snapshot(stored).item_ids
+    except StoreError as error:
+        _LOG.warning("items that the catalogue lacks stay in the log of item changes: %s", error)
         return None
 
 

@@ -83,9 +83,9 @@ class LiveSnapshot:
         return live if live is not None and is_over(live, base) else None
 
     async def _swap(self, snapshot: Snapshot, parts: EncodedParts | None) -> None:
-        live, positions = await asyncio.to_thread(self._state.bind, snapshot)
-        loaded = LoadedSnapshot(snapshot, live, EncodedParts(snapshot, parts))
-        self._state.use(live, positions)
+        bound = await asyncio.to_thread(self._state.bind, snapshot)
+        loaded = LoadedSnapshot(snapshot, bound.live, EncodedParts(snapshot, parts))
+        self._state.use(bound)
         replaced, self.loaded = self.loaded, loaded
         self.swaps += 1
         if replaced is not None and replaced.snapshot.base is not snapshot.base:

@@ -97,6 +97,13 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.item_ids)
 
+    def has_items_of(self, other: "Snapshot") -> bool:
+        """Whether the bases of both have the same items at the same positions."""
+        blobs, others = self.manifest.blobs, other.manifest.blobs
+        return self.base is other.base or all(
+            blobs[name] == others[name] for name in ("item_ids.data", "item_ids.offsets")
+        )
+
     def _has(self, blob: str) -> bool:
         return blob in self.manifest.blobs
 

@@ -1,17 +1,27 @@
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.intraday.overlay import write_overlay
 from jobs.publishing.publish import publish
 from serving.logs.file_log import FileLog
+from serving.logs.lander_process import live_item_ids
 from serving.shelf.item_state import ItemChange, ItemState, LiveItems, compacted, encode_changes
+from serving.shelf.overlaid import with_overlay
 from serving.shelf.snapshot import Snapshot
+from serving.snapshot.blobs import Strings
+from serving.snapshot.overlay import OverlayItem, overlay_url
+from serving.snapshot.string_lookup import rows_of
 from serving.stores import open_store
 from tests.serving.small_shop import night
 
@@ -35,8 +45,9 @@ class Worker:
             self.bind(snapshot)
 
     def bind(self, snapshot: Snapshot) -> LiveItems:
-        self.live, positions = self.state.bind(snapshot)
-        self.state.use(self.live, positions)
+        bound = self.state.bind(snapshot)
+        self.state.use(bound)
+        self.live = bound.live
         return self.live
 
     def follow(self) -> int:
@@ -87,10 +98,10 @@ def test_an_item_that_is_hidden_is_not_servable_until_it_is_shown_again(tmp_path
 def test_an_item_that_only_a_later_snapshot_has_is_taken_then(tmp_path: Path, snapshot: Snapshot) -> None:
     worker = Worker(tmp_path)
     worker.append([ItemChange("item-00099", 1_000, stock=0), ItemChange("never", 1_000, stock=0)])
-    live, positions = worker.state.bind(snapshot)
+    bound_state = worker.state.bind(snapshot)
     worker.append([ItemChange("item-00098", 1_000, stock=0)])  # while the snapshot was being bound
-    worker.state.use(live, positions)
-    assert not live.servable[[98, 99]].any()
+    worker.state.use(bound_state)
+    assert not bound_state.live.servable[[98, 99]].any()
 
 
 def test_another_worker_of_the_host_sees_a_change_when_it_next_looks(tmp_path: Path, snapshot: Snapshot) -> None:
@@ -179,6 +190,99 @@ def test_a_folded_log_leaves_the_same_state_whenever_it_is_folded(
     after.take(encode_changes(rows[cut:]).splitlines())
     # As sets: a row that says nothing of an item is dropped by folding, so the item may come later in the order.
     assert set(plain.lines().splitlines()) == set(after.lines().splitlines())
+
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def fed(*changes: ItemChange) -> ItemState:
+    state = ItemState()
+    state.take(encode_changes(changes).splitlines())
+    return state
+
+
+def known(state: ItemState) -> set[str]:
+    return {json.loads(line)["item_id"] for line in state.lines().splitlines()}
+
+
+def test_positions_are_looked_up_anew_only_for_other_items(
+    tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[int] = []
+
+    def counted(column: Strings, item_ids: Sequence[str]) -> np.ndarray:
+        looked_up.append(len(item_ids))
+        return rows_of(column, item_ids)
+
+    monkeypatch.setattr("serving.shelf.item_state.rows_of", counted)
+    url = f"lmdb://{tmp_path}/store"
+    state = fed(*(ItemChange(name, 1, stock=0) for name in ("item-00002", "new-1", "new-2", "never")))
+
+    def bound(to: Snapshot) -> LiveItems:
+        made = state.bind(to, now_s=0.0)
+        state.take(encode_changes([ItemChange("item-00003", 2, stock=0)]).splitlines())
+        state.use(made)
+        assert not made.live.servable[[2, 3]].any()
+        return made.live
+
+    def over(*names: str) -> Snapshot:
+        new = [OverlayItem(item_id=name, title="New", stock=5) for name in names]
+        write_overlay(url, base.version, new_items=new)
+        with closing(open_store(overlay_url(url))) as store, closing(store.open(str(store.pointer().live))) as stored:
+            return with_overlay(base, stored)
+
+    with closing(open_store(url)) as store:
+        base = Snapshot(store.open(publish(night("2026-02-01"), store).manifest.version))
+        bound(base)
+        first, second = bound(over("new-1")), bound(over("new-2", "new-1"))
+        assert not first.servable[100]
+        assert not second.servable[[100, 101]].any()
+        assert len(bound(base).servable) == 100
+        next_night = Snapshot(store.open(publish(night("2026-02-02", seed=1), store).manifest.version))
+        bound(next_night)  # other shelves, the same items
+        assert looked_up == [4]
+        larger = Snapshot(store.open(publish(night("2026-02-03", n_items=120), store).manifest.version))
+        bound(larger)
+        assert looked_up == [4, 5]
+
+
+def test_an_item_that_no_catalogue_has_known_for_a_week_is_forgotten_unless_it_is_hidden(snapshot: Snapshot) -> None:
+    changes = [
+        ItemChange("item-00001", 0, stock=0),  # the catalogue knows it
+        ItemChange("gone", 0, stock=1),
+        ItemChange("hidden", 0, stock=1, hidden=True),
+        ItemChange("shown again", 0, stock=1, hidden=False),
+        ItemChange("coming", 2 * DAY_MS, price_minor=5),
+    ]
+    state = fed(*changes)
+    bound = state.bind(snapshot, now_s=8 * 24 * 3600.0)
+    meanwhile = [ItemChange("shown again", 8 * DAY_MS, stock=0), ItemChange("newer", 8 * DAY_MS, stock=0)]
+    meanwhile.append(ItemChange("item-00002", 8 * DAY_MS, stock=0))
+    state.take(encode_changes(meanwhile).splitlines())
+    state.use(bound)
+    assert known(state) == {"item-00001", "hidden", "coming", "shown again", "newer", "item-00002"}
+    assert not bound.live.servable[[1, 2]].any()
+    state.take(encode_changes([ItemChange("item-00003", 8 * DAY_MS, stock=0)]).splitlines())
+    assert not bound.live.servable[3]
+    lines = {(row["item_id"], row["ts"], row.get("stock")) for row in map(json.loads, state.lines().splitlines())}
+    assert {("shown again", 0, None), ("shown again", 8 * DAY_MS, 0), ("item-00001", 0, 0)} < lines
+    folded = compacted(encode_changes(changes), snapshot.item_ids, now_s=8 * 24 * 3600.0)
+    assert known(fed(*(msgspec.json.decode(line, type=ItemChange) for line in folded.splitlines()))) == {
+        "item-00001", "hidden", "coming",
+    }  # fmt: skip
+    assert compacted(encode_changes(changes), snapshot.item_ids, now_s=6 * 24 * 3600.0).count(b"gone") == 1
+
+
+def test_the_lander_knows_the_items_of_the_live_snapshot(tmp_path: Path) -> None:
+    url = f"lmdb://{tmp_path}/store"
+    assert live_item_ids(url) is None  # nothing is published
+    with closing(open_store(url)) as store:
+        version = publish(night(n_items=30), store).manifest.version
+    found = live_item_ids(url)
+    assert found is not None
+    assert list(found) == [f"item-{number:05d}" for number in range(30)]
+    (tmp_path / "store/versions" / version / "blobs/item_ids.data.npy").unlink()
+    assert live_item_ids(url) is None
 
 
 WRITER = """
