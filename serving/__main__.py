@@ -5,14 +5,19 @@ python -m serving serve --store lmdb://data/store --landing data/landing --port 
 
 import gc
 import ipaddress
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import click
 
 from serving.settings import EndpointSettings, default_state
+
+GRACE_S = 10  # for answers to be made and read when the endpoint ends
 
 _STORE = click.option(
     "--store",
@@ -97,6 +102,7 @@ def serve(
     """
     import uvicorn
 
+    from serving.api.limited_http import LimitedHttp, raise_file_limit
     from serving.api.metrics import Metrics
     from serving.logs.lander_process import LanderProcess
 
@@ -113,6 +119,7 @@ def serve(
         mark_events=mark_events,
     )
     _take_state(settings, workers)
+    raise_file_limit()
     # The workers and the lander are new processes, which read their settings from the environment.
     os.environ |= settings.to_environment()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when it is done
@@ -121,12 +128,15 @@ def serve(
         uvicorn.run(
             "serving.__main__:application",
             factory=True,
+            http=LimitedHttp,
+            ws="none",
             host=host,
             port=port,
             workers=workers,
             access_log=False,
             log_level="warning",
             server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
             proxy_headers=False,  # nothing depends on the address that a caller claims
         )
     finally:
@@ -310,9 +320,25 @@ def application() -> object:
     """The ASGI application with the environment's settings; uvicorn calls this in every worker."""
     from serving.api.app import build
 
+    _end_with_parent()
     gc.set_threshold(20_000, 20, 50)  # answers leave no cycles, so collecting more often frees nothing
     sys.setswitchinterval(0.0005)  # a thread that appends to a log delays answers by less than the default 5 ms
     return build(EndpointSettings.from_environment())
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it ends, even if that was killed; its port is free then."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return  # the only worker, in the process of `serve`
+
+    def follow() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)  # answer what was asked, and keep its exposures
+        time.sleep(2 * GRACE_S)
+        os._exit(1)
+
+    threading.Thread(target=follow, name="parent", daemon=True).start()
 
 
 if __name__ == "__main__":

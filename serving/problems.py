@@ -11,6 +11,7 @@ _TITLES = {
     405: "This method is not known here",
     413: "The request is too large",
     408: "The request took too long to arrive",
+    431: "The request's headers are too large",
     415: "This content type is not read here",
     429: "Too many requests",
     500: "The endpoint made a mistake",

@@ -56,6 +56,8 @@ def hot_route(worker: Worker, other_routes: ASGIApp) -> ASGIApp:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("path") != HOT_PATH or scope.get("method") != "GET":
+            if "method" not in scope:  # the start: from now on uvicorn's protocol counts what it refuses
+                scope["state"]["count_status"] = metrics.status
             await other_routes(scope, receive, send)
             return
         started = perf_counter_ns()

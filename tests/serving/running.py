@@ -101,8 +101,9 @@ def serving(
     workers: int = 1,
     keyed: bool = False,
     rate: str = "100000/second",
+    open_files: int = 0,
 ) -> Iterator[Server]:
-    """Run the endpoint on a free port until the block ends."""
+    """Run the endpoint on a free port until the block ends. Each of its processes may open `open_files`, if given."""
     port, keys = free_port(), {}
     if keyed:
         keys = {scope: create(folder / "state" / "keys.json", (scope,), scope, rate)[1] for scope in SCOPES}
@@ -110,7 +111,8 @@ def serving(
     command += ["--store", store or f"lmdb://{folder}/store", "--landing", f"{folder}/landing"]
     command += ["--state", f"{folder}/state", *options]
     with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ)
+        limit = ["prlimit", f"--nofile={open_files}:{open_files}"] if open_files else []
+        process = subprocess.Popen([*limit, *command], stdout=log, stderr=log, env=os.environ)
     server = Server(folder, port, process, keys)
     try:
         deadline = time.monotonic() + 20

@@ -3,12 +3,13 @@
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,7 @@ from jobs.publishing.publish import publish
 from serving.snapshot import pointer
 from serving.stores import open_store
 from tests.serving.disks import fill, small_disk
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import STALE_OK_S, Server, publish_night, serving, within
 from tests.serving.servers import redis_server
 from tests.serving.small_shop import night
 
@@ -213,3 +214,71 @@ def test_a_worker_that_is_killed_on_a_full_disk_is_replaced(tmp_path: Path) -> N
 
         report("full disk, and kill -9 of both workers", answers_during(server, strike))
         (state / "filler").unlink()
+
+
+def test_more_idle_connections_than_files_may_be_open(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    sold_out = "item-00001"
+    with serving(tmp_path, keyed=True, open_files=1_024) as server, ExitStack() as idle:
+
+        def stock(count: int) -> int:
+            row = f'{{"item_id":"{sold_out}","stock":{count}}}'
+            return server.feed.post("/items", content=row.encode()).status_code
+
+        def strike() -> None:
+            assert stock(5) == 202
+            server.shelf()
+            for _ in range(1_100):
+                idle.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            assert stock(0) == 202
+            assert within(STALE_OK_S, lambda: sold_out not in server.ids(limit=60))
+
+        report("1,100 idle connections where 1,024 files may be open", answers_during(server, strike))
+        with server.client("read") as newcomer:
+            assert within(30, lambda: answers(newcomer))  # the idle ones were closed
+            assert newcomer.get("/readyz").json().get("trouble", "") == ""
+        with server.client("feed") as newcomer:
+            row = f'{{"item_id":"{sold_out}","stock":0}}'.encode()
+            assert newcomer.post("/items", content=row).status_code == 202
+
+
+def answers(client: httpx.Client) -> bool:
+    """Whether a new connection gets a shelf."""
+    try:
+        return client.get("/recommendations").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_header_bombs_slow_heads_and_slow_readers(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path, keyed=True) as server, ExitStack() as connections:
+
+        def connect(sent: bytes) -> socket.socket:
+            connection = connections.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            connection.settimeout(30)
+            connection.connect(("127.0.0.1", server.port))
+            connection.sendall(sent)
+            return connection
+
+        def strike() -> None:
+            memory_before = resident_bytes(server.process.pid)
+            key = f"Authorization: Bearer {server.keys['read']}\r\n".encode()
+            for _ in range(20):
+                connect((b"GET /schema/openapi.json HTTP/1.1\r\nHost: localhost\r\n" + key + b"\r\n") * 30)
+            slow = [connect(b"GET /recommendations HTTP/1.1\r\nHost: local") for _ in range(50)]
+            for bomb in (b"a: b\r\n" * 8_000_000, b"a: " + b"x" * (160 << 20)):
+                with suppress(ConnectionError):
+                    connect(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + bomb)
+            assert all(b" 408 " in connection.recv(4_096) for connection in slow)
+            assert resident_bytes(server.process.pid) - memory_before < 64 << 20
+
+        report("header bombs, slow heads, slow readers", answers_during(server, strike, 1))
+        assert server.metric("topshelf_requests_total", status="431") == 2
+        assert server.metric("topshelf_requests_total", status="408") == 50
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process that is resident now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

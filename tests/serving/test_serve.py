@@ -1,11 +1,12 @@
 """`python -m serving serve`: when it refuses to start, and how it ends."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.serving.disks import fill, small_disk
-from tests.serving.running import publish_night, serving
+from tests.serving.running import publish_night, serving, within
 from tests.serving.servers import free_port
 
 
@@ -33,3 +34,43 @@ def test_a_second_one_on_a_state_folder_does_not_start_and_leaves_the_first_alon
         message = refused(tmp_path)
         assert f"another endpoint uses {tmp_path}/state; stop it" in message
         assert server.metric("topshelf_requests_total", status="200") >= 1  # its metrics were not wiped
+
+
+def test_it_ends_though_a_caller_does_not_read_its_answers(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path, workers=2) as server, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        slow.settimeout(30)
+        slow.connect(("127.0.0.1", server.port))
+        # Each answer names 9,999 refused rows, in more than 500 kB, so that the sockets cannot hold them all.
+        rows = b'{"item_id":"item-00001","stock":1}\n' + b"{}\n" * 9_999
+        request = b"POST /items HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(rows), rows)
+        slow.sendall(request)
+        assert slow.recv(1, socket.MSG_PEEK)
+        for _ in range(9):
+            slow.sendall(request)
+        taken = {"name": "topshelf_items_changed_total"}
+        assert within(30, lambda: server.metric(**taken) >= 2)
+        assert within(2, lambda: server.metric(**taken) == 10) is False  # the others wait for the caller
+        server.process.terminate()
+        assert server.process.wait(60) == 0
+
+
+def test_nothing_of_it_outlives_a_kill_of_the_parent_and_the_next_one_starts(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path, workers=2) as server:
+        server.shelf()
+        processes = [*server.workers(), server.lander()]
+        assert len(processes) == 3
+        server.process.kill()
+        assert within(30, lambda: not any(is_alive(pid) for pid in processes))
+    with serving(tmp_path, workers=2) as server:
+        assert within(30, lambda: bool(server.landed("exposures")))  # of the answer before the kill
+        server.shelf()
+
+
+def is_alive(pid: int | None) -> bool:
+    try:
+        return b"Z" not in Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2][:3]
+    except FileNotFoundError:
+        return False
