@@ -66,10 +66,13 @@ class AccessGate:
         """Check the key and take one request off its rate, for every route but the hot one. Raises ProblemError."""
         key = self.authenticate(header_value(headers, b"authorization"), header_value(headers, b"host"), scope)
         if key is not None:
-            await self.spend(key, time.time())
+            await self.spend(key, time.monotonic())
 
     async def spend(self, key: Key, now: float) -> list[tuple[bytes, bytes]]:
-        """Take one request off the key's rate; return the rate's response headers. Raises ProblemError (429)."""
+        """Take one request off the key's rate at `now` (`time.monotonic`); return the rate's response headers.
+
+        Raises ProblemError (429).
+        """
         lease = self._rates.spend(key, now) or await self._renewed(key, now)
         if lease.refused:
             raise refusal(lease, key, now)

@@ -74,7 +74,7 @@ def hot_route(worker: Worker, other_routes: ASGIApp) -> ASGIApp:
         try:
             key = gate.authenticate(authorization, host, "read")
             if key is not None:
-                more_headers = await gate.spend(key, time.time())
+                more_headers = await gate.spend(key, time.monotonic())
             body, request_id = answers.recommend(from_query(scope["query_string"]), client_id, started)
         except ProblemError as problem:
             request_id = client_id or ""

@@ -23,7 +23,7 @@ from serving.stores.files import PRIVATE, map_allocated
 
 LEASES = 100  # a lease is the limit divided by this
 _RETRY_S = 0.5  # after a failure the shared count is not asked for this long
-_SLOT = struct.Struct("<16sqd")  # a key's hash, its count, the end of its window in UTC seconds
+_SLOT = struct.Struct("<16sqd")  # a key's hash, its count, its window's end by `time.monotonic`
 _SLOTS = 4_096
 _PROBED_SLOTS = 64  # from the slot that a key's hash points to
 
@@ -64,20 +64,21 @@ class SharedFileStorage(Storage):
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
-            now = time.time()
+            now = time.monotonic()
             offset, digest, count, ends = self._find(key, now)
-            ends = ends if ends > now else now + expiry
+            if not now < ends <= now + expiry:  # over, or of the time before the machine was started again
+                count, ends = 0, now + expiry
             _SLOT.pack_into(self._map, offset, digest, count + amount, ends)
             return count + amount
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def get(self, key: str) -> int:
-        return self._find(key, time.time())[2]
+        return self._find(key, time.monotonic())[2]
 
     def get_expiry(self, key: str) -> float:
-        now = time.time()
-        return max(now, self._find(key, now)[3])
+        now = time.monotonic()
+        return time.time() + max(0.0, self._find(key, now)[3] - now)
 
     def check(self) -> bool:
         return True
@@ -128,7 +129,7 @@ class Rates:
         self.unshared = 0
 
     def spend(self, key: Key, now: float) -> Lease | None:
-        """Take one request off the lease; None where `renew` must take a new one."""
+        """Take one request off the lease at `now` (`time.monotonic`); None where `renew` must take a new one."""
         lease = self._leases.get(key.id)
         if lease is None or now >= lease.until:
             return None
@@ -141,12 +142,13 @@ class Rates:
         """Take a new lease from the shared count, and one request off it. Once the limit is spent, it is refused."""
         limit, leased = key.rate.amount, max(1, key.rate.amount // LEASES)
         seconds = key.rate.get_expiry()
-        # Windows follow the clock and are part of the count's name, because Redis expires counts by whole seconds.
-        window = int(now // seconds)
-        until = float((window + 1) * seconds)
+        # Windows are part of the count's name, because Redis expires counts by whole seconds. Hosts that share Redis
+        # agree on them by the wall clock. A lease ends by `now`, whose clock nobody can set back.
+        window, since_s = divmod(time.time() if self.networked else now, seconds)
+        until = now + seconds - since_s
         if now >= self._retry_at:
             try:
-                total = self._storage.incr(key.rate.key_for(key.id, window), 2 * seconds, amount=leased)
+                total = self._storage.incr(key.rate.key_for(key.id, int(window)), 2 * seconds, amount=leased)
                 granted = max(0, leased - max(0, total - limit))
                 return self._keep(key, Lease(granted, until, limit, max(0, limit - total), now))
             except Exception:  # any error of the storage's driver: rate limits must not stop answers
