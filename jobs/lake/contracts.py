@@ -27,6 +27,8 @@ class Column:
     """In landing only: a file without this column is refused."""
     max_bytes: int | None = None
     """In landing only: a row with a longer text is set aside."""
+    listed_as: str | None = None
+    """In landing only: the list that holds this column's values in a row that stands for several."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Find what a shop landed: `landing/<table>/ds=YYYY-MM-DD/*.{parquet,csv,csv.gz,jsonl}`, marked by `_SUCCESS`.
+"""Find what a shop landed: `landing/<table>/ds=YYYY-MM-DD/*`, marked by `_SUCCESS`; FORMATS says what files may be.
 
 topshelf landed --ds 2026-01-31 --landing s3://shop/landing
 """
@@ -19,7 +19,7 @@ from jobs.lake.filesystems import filesystem_of
 SUCCESS = "_SUCCESS"
 """The empty file that marks a day's folder as complete."""
 
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv", ".jsonl": "jsonl"}
+FORMATS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv", ".jsonl": "jsonl", ".jsonl.gz": "jsonl"}
 BLOCK_BYTES = 1 << 22
 
 
@@ -44,6 +44,11 @@ class LandedFile:
     def format(self) -> str:
         """`parquet`, `csv` or `jsonl`."""
         return next(file_format for suffix, file_format in FORMATS.items() if self.name.endswith(suffix))
+
+    @property
+    def may_be_torn(self) -> bool:
+        """Whether its end may be torn: the endpoint appends to its exposures, and no mark says which is the last."""
+        return self.table == "exposures" and self.name.endswith(".gz")
 
 
 @dataclass(frozen=True)

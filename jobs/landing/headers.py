@@ -5,6 +5,7 @@
 """
 
 import csv
+import gzip
 import io
 import json
 import zlib
@@ -15,6 +16,12 @@ import pyarrow.parquet as pq
 from jobs.landing.folders import BLOCK_BYTES, LandedFile, Landing, unreadable
 
 JSONL_SAMPLE_LINES = 1000
+MEMBER_BEGINS = b"\x1f\x8b\x08\0\0\0\0\0"
+"""How each member of a gzip file of the endpoint begins; it writes no time."""
+TAIL_BYTES = 1 << 24
+"""More than the endpoint's longest member."""
+TORN = (EOFError, zlib.error, gzip.BadGzipFile)
+"""What reading a torn member raises."""
 LONGEST_FIELD = 1 << 30
 """Characters in one csv field; Python's own limit is 131,072."""
 
@@ -54,6 +61,35 @@ def text_columns(landing: Landing, file: LandedFile) -> tuple[str, ...]:
     return header
 
 
+def is_torn(landing: Landing, file: LandedFile) -> bool:
+    """Return whether a gzip file ends within a member: the endpoint is writing it, or ended while it did.
+
+    Only the last TAIL_BYTES are read. A file in which no member begins there is taken for whole.
+    """
+    with landing.filesystem.open_input_file(file.path) as stream:
+        begins = max(0, stream.size() - TAIL_BYTES)
+        stream.seek(begins)
+        tail = stream.read()
+    return (not begins or MEMBER_BEGINS in tail) and torn_bytes(tail) > 0
+
+
+def torn_bytes(content: bytes) -> int:
+    """Return how many bytes at the end of a gzip file belong to a member without an end: 0 if the file is whole."""
+    rest = content[max(0, content.rfind(MEMBER_BEGINS)) :]
+    while rest:
+        member, compressed = zlib.decompressobj(wbits=31), rest
+        try:
+            while compressed and not member.eof:
+                member.decompress(compressed, BLOCK_BYTES)
+                compressed = member.unconsumed_tail
+        except zlib.error:
+            return len(rest)
+        if not member.eof:
+            return len(rest)
+        rest = member.unused_data
+    return 0
+
+
 def _open_text(landing: Landing, file: LandedFile) -> io.TextIOWrapper:
     return io.TextIOWrapper(landing.open(file), encoding="utf-8-sig", newline="")
 
@@ -90,10 +126,14 @@ def _jsonl_keys(landing: Landing, file: LandedFile) -> tuple[str, ...]:
     """Return the keys of the first lines, in order. A line that is no JSON object is judged later, with the rows."""
     keys: dict[str, None] = {}
     with _open_text(landing, file) as text:
-        for _, line in zip(range(JSONL_SAMPLE_LINES), text, strict=False):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            keys |= dict.fromkeys(row if isinstance(row, dict) else ())
+        try:
+            for _, line in zip(range(JSONL_SAMPLE_LINES), text, strict=False):
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                keys |= dict.fromkeys(row if isinstance(row, dict) else ())
+        except TORN:
+            if not (file.may_be_torn and is_torn(landing, file)):
+                raise
     return tuple(keys)

@@ -5,6 +5,7 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import Iterable, Sequence
 from datetime import date
 
@@ -34,7 +35,7 @@ def recent_rows(landing: str, table: str, days: Iterable[date], columns: Sequenc
             try:
                 with filesystem.open_input_stream(info.path, compression=None) as stream:
                     tables.append(_as_text(_read(info.base_name, stream.readall()), columns))
-            except (pa.ArrowException, msgspec.MsgspecError, OSError, EOFError, ValueError) as error:
+            except (pa.ArrowException, msgspec.MsgspecError, OSError, EOFError, zlib.error, ValueError) as error:
                 skipped.append(f"{table}/ds={ds}/{info.base_name}: {str(error).splitlines()[0]}")
     empty = pa.schema([(name, pa.string()) for name in columns]).empty_table()
     return pa.concat_tables([empty, *tables]), skipped
@@ -43,14 +44,14 @@ def recent_rows(landing: str, table: str, days: Iterable[date], columns: Sequenc
 def _read(name: str, content: bytes) -> pa.Table:
     if name.endswith(".parquet"):
         return pq.read_table(io.BytesIO(content))
+    text = gzip.decompress(content) if name.endswith(".gz") else content
     if name.endswith((".csv", ".csv.gz")):
-        text = gzip.decompress(content) if name.endswith(".gz") else content
         header = text.split(b"\n", 1)[0].decode("utf-8-sig").strip().split(",")
         types = pa.csv.ConvertOptions(
             column_types={column.strip('"'): pa.string() for column in header}, strings_can_be_null=True
         )
         return pa.csv.read_csv(io.BytesIO(text), convert_options=types)
-    whole_lines = content[: content.rfind(b"\n") + 1]  # the last line may still be being written
+    whole_lines = text[: text.rfind(b"\n") + 1]  # the last line may still be being written
     rows = _LINES.decode_lines(whole_lines)
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: [_text(row.get(name)) for row in rows] for name in names})

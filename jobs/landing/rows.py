@@ -28,9 +28,9 @@ from jobs.lake.contracts import Column, contract, spark_type
 from jobs.lake.tables import STAGED_AS
 from jobs.landing.column_types import NANOSECONDS, converted, faults, parsed, stored_type
 from jobs.landing.folders import LandedFile, Landing, unreadable
-from jobs.landing.headers import parquet_schema, text_columns
+from jobs.landing.headers import is_torn, parquet_schema, text_columns
+from jobs.landing.listed_rows import CORRUPT, one_row_each
 
-CORRUPT = "_corrupt_record"
 RAW_BYTES = 4096
 LISTING_TASKS = 8
 FAULT = "struct<reason:string,column_name:string>"
@@ -53,6 +53,10 @@ class FileLayout:
 
     format: str
     columns: tuple[tuple[str, str | None], ...]
+    lists: tuple[tuple[str, str], ...] = ()
+    """Of rows that each stand for several: the columns that have a list, with its name."""
+    is_torn: bool = False
+    """The files end within a gzip member, and are read up to there."""
 
     @property
     def frame_columns(self) -> list[tuple[str, str | None, str]]:
@@ -73,6 +77,8 @@ class LandedFiles:
     """How many files lack each optional column."""
     unknown: Counter[str] = field(default_factory=Counter)
     """How many files have each column that the contract does not name."""
+    torn: list[LandedFile] = field(default_factory=list)
+    """Files of which the end cannot be read yet."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -98,6 +104,7 @@ def inspect(landing: Landing, name: str, files: Iterable[LandedFile]) -> LandedF
         _refuse_missing(file, landed_files.columns, present)
         landed_files.absent.update(wanted - present)
         landed_files.unknown.update(present - wanted)
+        landed_files.torn += [file] if layout.is_torn else []
         landed_files.layouts.setdefault(layout, []).append(file)
     return landed_files
 
@@ -129,7 +136,7 @@ def naming_file(error: Exception, landed_files: LandedFiles) -> Exception:
 
 
 def _layout(landing: Landing, file: LandedFile, wanted: Sequence[Column]) -> tuple[FileLayout, set[str]]:
-    """Return a file's layout, and the names of all its columns."""
+    """Return a file's layout, and the names of all its columns; for a list, the name of the column that it holds."""
     if file.format == "parquet":
         schema, physical = parquet_schema(landing, file)
         columns = []
@@ -141,7 +148,15 @@ def _layout(landing: Landing, file: LandedFile, wanted: Sequence[Column]) -> tup
         return FileLayout("parquet", tuple(columns)), set(schema.names)
     names = text_columns(landing, file)
     if file.format == "jsonl":
-        return FileLayout("jsonl", tuple((column.name, None) for column in wanted)), set(names)
+        lists = {column.name: column.listed_as for column in wanted if column.listed_as}
+        listed = {listed_as: name for name, listed_as in lists.items() if listed_as in names}
+        layout = FileLayout(
+            "jsonl",
+            tuple((column.name, None) for column in wanted),
+            tuple(lists.items()) if listed else (),
+            file.may_be_torn and is_torn(landing, file),
+        )
+        return layout, {listed.get(name, name) for name in names}
     return FileLayout("csv", tuple((name, None) for name in names)), set(names)
 
 
@@ -243,8 +258,12 @@ def _read_csv(spark: SparkSession, paths: list[str], layout: FileLayout) -> Data
 
 
 def _read_jsonl(spark: SparkSession, paths: list[str], layout: FileLayout) -> DataFrame:
-    schema = _text_schema(name for name, _ in layout.columns)
-    return spark.read.schema(schema).option("columnNameOfCorruptRecord", CORRUPT).json(paths)
+    lists = dict(layout.lists)
+    schema = _text_schema(name for name, _ in layout.columns if name not in lists)
+    for listed in lists.values():
+        schema = schema.add(listed, T.ArrayType(T.StringType()))
+    reader = spark.read.schema(schema).options(columnNameOfCorruptRecord=CORRUPT, ignoreCorruptFiles=layout.is_torn)
+    return one_row_each(reader.json(paths), lists) if lists else reader.json(paths)
 
 
 def _text_schema(names: Iterable[str]) -> T.StructType:

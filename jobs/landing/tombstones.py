@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from jobs.lake.filesystems import filesystem_of
+from jobs.landing.folders import LandedFile
+from jobs.landing.headers import torn_bytes
 from serving.snapshot.tombstones import FOLDER, Tombstones, UnknownErasuresError
 
 REDACTED = "_redacted.json"
@@ -77,7 +79,7 @@ def erase_from_landing(landing: str, tombstones: Tombstones, before: date) -> di
         for folder in sorted(folders, key=lambda info: str(info.base_name)):
             if not folder.base_name.startswith("ds=") or date.fromisoformat(folder.base_name[3:]) >= before:
                 continue
-            lost = _erase_from_folder(filesystem, folder, _erased_in(tombstones, folder.base_name[3:]))
+            lost = _erase_from_folder(filesystem, table, folder, _erased_in(tombstones, folder.base_name[3:]))
             lost_rows |= {f"{table}/{folder.base_name}/{name}": rows for name, rows in lost.items()}
     return lost_rows
 
@@ -100,7 +102,9 @@ def _erased_in(tombstones: Tombstones, folder_day: str) -> IsErased:
     return is_erased
 
 
-def _erase_from_folder(filesystem: fs.FileSystem, folder: fs.FileInfo, is_erased: IsErased) -> dict[str, int]:
+def _erase_from_folder(
+    filesystem: fs.FileSystem, table: str, folder: fs.FileInfo, is_erased: IsErased
+) -> dict[str, int]:
     """Rewrite a folder's files without erased rows; return how many rows each changed file lost."""
     lost: dict[str, int] = {}
     for info in filesystem.get_file_info(fs.FileSelector(folder.path)):
@@ -108,6 +112,8 @@ def _erase_from_folder(filesystem: fs.FileSystem, folder: fs.FileInfo, is_erased
             continue
         with filesystem.open_input_stream(info.path, compression=None) as stream:
             content = stream.readall()
+        if LandedFile(table, date.fromisoformat(folder.base_name[3:]), info.base_name, info.path).may_be_torn:
+            content = content[: len(content) - torn_bytes(content)]
         kept, lost_here = _without_erased(info.base_name, content, is_erased)
         if lost_here:
             _replace(filesystem, info.path, kept)
@@ -139,7 +145,8 @@ def _without_erased(name: str, content: bytes, is_erased: IsErased) -> tuple[byt
     if name.endswith(".parquet"):
         return _parquet_without(content, is_erased)
     text = gzip.decompress(content) if name.endswith(".gz") else content
-    kept, lost = _jsonl_without(text, is_erased) if name.endswith(".jsonl") else _csv_without(text, is_erased)
+    is_jsonl = name.removesuffix(".gz").endswith(".jsonl")
+    kept, lost = _jsonl_without(text, is_erased) if is_jsonl else _csv_without(text, is_erased)
     return (gzip.compress(kept, mtime=0) if name.endswith(".gz") else kept), lost
 
 

@@ -42,7 +42,7 @@ class IngestSummary:
     counts: dict[str, RowCounts] = field(default_factory=dict)
     """Rows of the days built, by landing table."""
     without: list[str] = field(default_factory=list)
-    """In words: tables that never landed, and optional columns that files lack."""
+    """In words: tables that never landed, optional columns that files lack, and torn ends of files."""
     unknown: list[str] = field(default_factory=list)
     """In words: columns of files that the contract does not name; they are ignored."""
 
@@ -227,6 +227,7 @@ def _note_columns(summary: IngestSummary, files: Mapping[str, LandedFiles], land
             summary.without.append(f"{name}: no folder has landed")
         summary.without += _in_words(name, landed_files.absent, landed_files.file_count)
         summary.unknown += _in_words(name, landed_files.unknown, landed_files.file_count)
+        summary.without += [f"{name}: the torn end of ds={file.ds}/{file.name}" for file in landed_files.torn]
 
 
 def _in_words(table: str, files_by_column: Counter[str], file_count: int) -> list[str]:

@@ -1,10 +1,12 @@
 """Landed files that cannot be read are named before any Spark job starts."""
 
 import gzip
+from datetime import date
 
 import pytest
 
-from jobs.landing.folders import UnreadableFileError
+from jobs.landing.folders import Landing, UnreadableFileError
+from jobs.landing.headers import is_torn
 from tests.jobs.landing.looking import D1, EVENTS, look
 
 
@@ -15,6 +17,7 @@ from tests.jobs.landing.looking import D1, EVENTS, look
         ("a.csv.gz", b"", "it is empty"),
         ("a.csv.gz", gzip.compress(EVENTS.encode() * 50, mtime=0)[:-20], "end-of-stream"),
         ("a.csv.gz", EVENTS.encode(), "[Nn]ot a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(b'{"item_id":"i"}\n' * 50)[:-20], "end-of-stream"),
         ("a.csv", EVENTS + 'u2,"i2,view,2026-01-01T10:00:00Z\nu3,i3,view,2026-01-01T10:00:00Z\n', "never closed"),
         ("a.csv", "item_id,item_id,event_type,ts\n", "names item_id more than once"),
         ("a.csv", "Größe,item_id\n".encode("latin-1"), "utf-8"),
@@ -44,3 +47,32 @@ def test_an_inch_mark_in_a_plain_field_is_no_open_quote(land, landing):
 def test_an_empty_jsonl_file_is_a_file_without_rows(land, landing):
     land("events", D1, "a.jsonl", b"")
     assert look(landing).file_count == 1
+
+
+MEMBER = gzip.compress(b'{"item_id":"i"}\n' * 500, mtime=0)
+BY_OTHERS = gzip.compress(b"by others, with a time", mtime=1_767_225_600)
+
+
+@pytest.mark.parametrize(
+    ("content", "torn"),
+    [
+        (b"", False),
+        (MEMBER, False),
+        (MEMBER * 3, False),
+        (BY_OTHERS, False),
+        (BY_OTHERS * 3, False),
+        (MEMBER[:1], True),
+        (MEMBER[:-1], True),
+        (MEMBER + MEMBER[:1], True),
+        (MEMBER + MEMBER[:9], True),
+        (MEMBER + MEMBER[:10], True),
+        (MEMBER + MEMBER[:-1], True),
+        (MEMBER + MEMBER[:-9] + b"\0" * 9, True),  # as after a power cut
+        (BY_OTHERS * 2 + BY_OTHERS[:-1], True),
+    ],
+)
+def test_exposures_are_torn_where_their_last_member_has_no_end(land, landing, content, torn):
+    land("exposures", D1, "a.jsonl.gz", content)
+    source = Landing(str(landing))
+    (day,) = source.days("exposures", date.fromisoformat(D1))
+    assert is_torn(source, day.files[0]) is torn

@@ -34,17 +34,17 @@ ROWS = [event("anna", BEFORE), event("ben", BEFORE), event("anna", AFTER), event
 
 def left(path: Path) -> list[tuple[object, object]]:
     if path.suffix == ".parquet":
-        rows = pq.read_table(path).to_pylist()
-    elif path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return [(row["user_id"], row["ts"]) for row in pq.read_table(path).to_pylist()]
+    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
+    if ".jsonl" in path.suffixes:
+        rows = [json.loads(line) for line in text.splitlines()]
     else:
-        text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
         header, *lines = (line.split(",") for line in text.splitlines())
         rows = [{name: value or None for name, value in zip(header, line, strict=True)} for line in lines]
     return [(row["user_id"], row["ts"]) for row in rows]
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.csv", "a.csv.gz"])
 @pytest.mark.usefixtures("anna_is_erased")
 def test_an_erased_shoppers_rows_up_to_then_leave_landing_in_every_format(
     land: Land, landing: Path, name: str
@@ -77,6 +77,23 @@ def test_rows_of_users_go_by_their_folders_day_and_files_without_the_shopper_sta
     assert erase_from_landing(str(landing), erased_users(str(landing)), TODAY) == {"users/ds=2026-02-01/a.csv": 1}
     assert early.read_text() == "user_id,region\nben,us\n"
     assert (late.read_bytes(), other.read_bytes()) == kept
+
+
+@pytest.mark.usefixtures("anna_is_erased")
+@pytest.mark.parametrize(
+    "torn", [b"", gzip.compress(b'{"user_id":"cleo"}\n' * 99)[:-9], b"\x1f"], ids=["whole", "member", "head"]
+)
+def test_an_erased_shoppers_answers_go_whole_and_with_them_a_torn_end(land: Land, landing: Path, torn: bytes) -> None:
+    answers = [
+        {"request_id": f"{user}-{at}", "user_id": user, "ts": at, "item_ids": ["mug", "pan"], "positions": [0, 1]}
+        for user in ("anna", "ben")
+        for at in (BEFORE, AFTER)
+    ]
+    members = [gzip.compress(json.dumps(answer).encode() + b"\n", mtime=0) for answer in answers]
+    path = land("exposures", "2026-02-01", "a.jsonl.gz", b"".join(members) + torn)
+    went = erase_from_landing(str(landing), erased_users(str(landing)), TODAY)
+    assert went == {"exposures/ds=2026-02-01/a.jsonl.gz": 1}
+    assert left(path) == [("anna", AFTER), ("ben", BEFORE), ("ben", AFTER)]
 
 
 def test_a_table_loses_all_rows_of_erased_users_and_no_others() -> None:

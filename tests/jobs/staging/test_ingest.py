@@ -13,7 +13,7 @@ from jobs.lake.lake import Lake
 from jobs.landing.folders import UnreadableFileError
 from jobs.staging.ingest import ingest
 
-D1, D2, D3, D4 = (date(2026, 1, n) for n in (1, 2, 3, 4))
+D1, D2, D3, D4, D5 = (date(2026, 1, n) for n in (1, 2, 3, 4, 5))
 STAGING = tables("staging")
 ODD_IDS = [
     "two words",
@@ -61,7 +61,7 @@ def csv_text(rows: list[dict]) -> str:
     return "\n".join([",".join(rows[0]), *(",".join(cell(value) for value in row.values()) for row in rows)]) + "\n"
 
 
-def test_the_four_formats_stage_the_same_rows_and_odd_ids_survive_byte_exact(land, lake, run):
+def test_the_formats_stage_the_same_rows_and_odd_ids_survive_byte_exact(land, lake, run):
     def rows(day: date) -> list[dict]:
         return [
             event(
@@ -79,8 +79,9 @@ def test_the_four_formats_stage_the_same_rows_and_odd_ids_survive_byte_exact(lan
     land("events", f"{D2}", "a.csv.gz", csv_text(rows(D2)))
     land("events", f"{D3}", "a.jsonl", rows(D3))
     land("events", f"{D4}", "a.parquet", [typed(row) for row in rows(D4)])
-    run(D4)
-    for day in (D1, D2, D3, D4):
+    land("events", f"{D5}", "a.jsonl.gz", rows(D5))
+    run(D5)
+    for day in (D1, D2, D3, D4, D5):
         staged_rows = staged(lake, "interactions", day)
         assert [row["item_id"] for row in staged_rows] == ODD_IDS
         assert [row["user_id"] for row in staged_rows] == ODD_IDS
