@@ -1,4 +1,8 @@
-"""Turns a line of the spool (`Shown`, one answer) into rows of `landing/exposures`, one per item."""
+"""Turns a line of the spool (`Shown`, one answer) into a row of `landing/exposures`.
+
+The row holds what the items of the answer share once, and what each item has of its own in lists, in the order of the
+items. Its names are those of `sql/staging/exposures.yml`; the night makes a row an item of it.
+"""
 
 import time
 
@@ -22,8 +26,8 @@ class _AnswerBody(msgspec.Struct, frozen=True):
     request_id: str
 
 
-class _AnswerColumns(msgspec.Struct, frozen=True):
-    """The columns that all rows of one answer share."""
+class _ExposureRow(msgspec.Struct, frozen=True):
+    """A row of `landing/exposures`: one answer."""
 
     request_id: str
     ts: str
@@ -38,39 +42,28 @@ class _AnswerColumns(msgspec.Struct, frozen=True):
     location: str | None
     limit: int
     filters: str
+    item_ids: list[str]
+    positions: list[int]
+    slot_types: list[str]
+    fill_levels: list[str]
+    sources: list[str]
+    propensities: list[float]
+    eligible_counts: list[int]
+    scores: list[float]
+    prices_minor: list[int | None]
 
 
 _ANSWER, _ENCODER = msgspec.json.Decoder(_AnswerBody), msgspec.json.Encoder()
 
 
-def exposure_rows(shown: Shown) -> bytes:
-    """One JSON line per item. `position` counts from 0; `price_minor` is null where the price is unknown."""
+def exposure_row(shown: Shown) -> bytes:
+    """One JSON line. Positions count from 0; a price is null where it is unknown. Raises msgspec.MsgspecError."""
     answer = _ANSWER.decode(shown.answer)
-    shared_columns = _ENCODER.encode(_answer_columns(shown, answer.request_id)).decode()[1:]
-    columns = zip(
-        answer.recommendations,
-        shown.levels,
-        shown.sources,
-        shown.slots,
-        shown.propensities,
-        shown.eligible,
-        shown.prices_minor,
-        strict=True,
-    )
-    return "".join(
-        f'{{"item_id":{_ENCODER.encode(item.item_id).decode()},"score":{item.score!r},"position":{position},'
-        f'"slot_type":"{SLOT_TYPES[slot]}","fill_level":"{LEVELS[level]}","source":"{SOURCES[source]}",'
-        f'"propensity":{propensity!r},"eligible_count":{eligible},'
-        f'"price_minor":{"null" if price < 0 else price},{shared_columns}\n'
-        for position, (item, level, source, slot, propensity, eligible, price) in enumerate(columns)
-    ).encode()
-
-
-def _answer_columns(shown: Shown, request_id: str) -> _AnswerColumns:
+    items = answer.recommendations
     snapshot, overlay, model_version, policy_version = shown.made_by
     second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(shown.ts_ms // 1000))
-    return _AnswerColumns(
-        request_id=request_id,
+    row = _ExposureRow(
+        request_id=answer.request_id,
         ts=f"{second}.{shown.ts_ms % 1000:03d}Z",
         user_id=shown.user_id,
         snapshot=snapshot,
@@ -83,4 +76,14 @@ def _answer_columns(shown: Shown, request_id: str) -> _AnswerColumns:
         location=shown.location,
         limit=shown.limit,
         filters=shown.filters,
+        item_ids=[item.item_id for item in items],
+        positions=list(range(len(items))),
+        slot_types=[SLOT_TYPES[slot] for slot in shown.slots],
+        fill_levels=[LEVELS[level] for level in shown.levels],
+        sources=[SOURCES[source] for source in shown.sources],
+        propensities=shown.propensities,
+        eligible_counts=shown.eligible,
+        scores=[item.score for item in items],
+        prices_minor=[None if price < 0 else price for price in shown.prices_minor],
     )
+    return _ENCODER.encode(row) + b"\n"

@@ -1,5 +1,6 @@
 """Runs the endpoint as a process on a free port, for tests that call it as apps do."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -78,8 +79,9 @@ class Server:
 
     def landed(self, table: str) -> list[dict[str, Any]]:
         """Every row of a table that is landed now."""
-        files = sorted((self.folder / "landing" / table).glob("ds=*/*.jsonl"))
-        return [json.loads(line) for path in files for line in path.read_bytes().splitlines()]
+        files = sorted((self.folder / "landing" / table).glob("ds=*/*.jsonl*"))
+        raw = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in files]
+        return [json.loads(line) for text in raw for line in text.splitlines()]
 
     def shelf(self, **parameters: str | int) -> dict[str, Any]:
         """The answer of `GET /recommendations`."""

@@ -152,34 +152,32 @@ def test_every_answer_is_logged_with_what_it_was_filled_from(tmp_path: Path) -> 
         asked = {"page": "homepage", "device": "mobile", "location": "top", "category": "home"}
         asked |= {"price_max": "1.9", "region": "DE"}
         answer = server.shelf(user_id="user-1", limit=40, **asked)
-        files: list[Path] = []
-        assert within(2, lambda: bool(files.extend((tmp_path / "landing/exposures").glob("ds=*/*.jsonl")) or files))
-        assert within(2, lambda: files[0].read_bytes().count(b"\n") == len(answer["recommendations"]))
-    rows = [json.loads(line) for line in files[0].read_text().splitlines()]
-    assert [row["item_id"] for row in rows] == [row["item_id"] for row in answer["recommendations"]]
-    assert [row["position"] for row in rows] == list(range(len(rows)))
-    first = rows[0]
-    assert files[0].parent.name == f"ds={first['ts'][:10]}"
-    assert first["slot_type"] == "ranked"
-    assert first["fill_level"] == "user"
-    assert {row["fill_level"] for row in rows} >= {"user", "segment", "price_band"}
-    assert {row["slot_type"] for row in rows} == {"ranked", "fill"}
-    assert json.loads(first["filters"]) == {"category": "home", "price_max": "1.90"}
-    for row in rows:
-        assert row["request_id"] == answer["request_id"]
-        assert (row["page"], row["device"], row["location"], row["limit"]) == ("homepage", "mobile", "top", 40)
-        assert (row["snapshot"], row["model_version"]) == (answer["snapshot"], answer["model_version"])
-        assert (row["overlay"], row["arms"], row["propensity"]) == (None, {}, 1.0)
-        assert row["price_minor"] <= 190
-        assert row["eligible_count"] > 0
+        assert within(2, lambda: bool(server.landed("exposures")))
+        (row,) = server.landed("exposures")
+    (file,) = (tmp_path / "landing/exposures").glob("ds=*/*.jsonl.gz")
+    shown = answer["recommendations"]
+    assert row["item_ids"] == [item["item_id"] for item in shown]
+    assert row["scores"] == [item["score"] for item in shown]
+    assert row["positions"] == list(range(len(shown)))
+    assert file.parent.name == f"ds={row['ts'][:10]}"
+    assert (row["slot_types"][0], row["fill_levels"][0]) == ("ranked", "user")
+    assert set(row["fill_levels"]) >= {"user", "segment", "price_band"}
+    assert set(row["slot_types"]) == {"ranked", "fill"}
+    assert json.loads(row["filters"]) == {"category": "home", "price_max": "1.90"}
+    assert row["request_id"] == answer["request_id"]
+    assert (row["page"], row["device"], row["location"], row["limit"]) == ("homepage", "mobile", "top", 40)
+    assert (row["snapshot"], row["model_version"]) == (answer["snapshot"], answer["model_version"])
+    assert (row["overlay"], row["arms"], set(row["propensities"])) == (None, {}, {1.0})
+    assert all(price <= 190 for price in row["prices_minor"])
+    assert all(count > 0 for count in row["eligible_counts"])
+    assert {len(of_item) for of_item in row.values() if isinstance(of_item, list)} == {len(shown)}
 
 
 def test_exposures_of_an_ended_process_are_all_written(tmp_path: Path) -> None:
     publish_night(tmp_path, "2026-01-01")
     with serving(tmp_path) as server:
         shown = sum(len(server.ids(user_id=f"user-{n}", limit=10)) for n in range(50))
-    lines = [line for path in (tmp_path / "landing/exposures").glob("ds=*/*") for line in path.open()]
-    assert len(lines) == shown == 500
+    assert sum(len(row["item_ids"]) for row in server.landed("exposures")) == shown == 500
 
 
 def test_price_and_stock_are_respected_at_once_by_every_worker_and_after_a_restart(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_events_and_exposures_are_landed_once_though_the_lander_is_killed_again_
                 assert within(10, lambda killed=killed: server.lander() not in {None, killed})
     landed = [row["event_id"] for row in server.landed("events")]
     assert sorted(landed) == sorted(f"e-{n}" for n in range(1200))
-    places = [(row["request_id"], row["position"]) for row in server.landed("exposures")]
+    places = [(row["request_id"], place) for row in server.landed("exposures") for place in row["positions"]]
     assert sorted(places) == sorted((request_id, place) for request_id in shown for place in range(5))
 
 
