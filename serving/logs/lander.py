@@ -128,7 +128,9 @@ class Lander:
         with self._env.begin(write=True) as txn:
             sizes = {file: path.stat().st_size for file in new_files if (path := self._landing / file).exists()}
             progress = self._progress(name, txn)
-            progress.files = _newest({**progress.files, **dict.fromkeys(new_files, 0), **sizes})
+            known = {**dict.fromkeys(lines_by_file, 0), **progress.files, **sizes}
+            # All files of the block, however many and old: a file that is left out would be new for ever.
+            progress.files = _newest(progress.files) | {file: known[file] for file in lines_by_file}
             txn.put(name.encode(), _ENCODER.encode(progress))
         return False
 

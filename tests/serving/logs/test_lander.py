@@ -172,6 +172,21 @@ def test_answers_take_less_than_half_a_kilobyte_in_blocks_of_a_quarter_of_a_thou
     assert host.file().stat().st_size < 500 * answers
 
 
+def test_a_block_of_more_hours_than_a_lander_records_is_landed_all_the_same(host: Host) -> None:
+    """As after days without a lander, in a shop with few requests."""
+    hours = [SHOWN.ts_ms / 1000 + 3600 * hour for hour in range(100)]
+    host.spool.append(b"".join(spooled([f"{number}"], second) for number, second in enumerate(hours)))
+    assert host.lands() == 100
+    host.spool.append(spooled(["late"], hours[0]) + spooled(["last"], hours[-1]))
+    assert host.lands() == 2
+    files = sorted(host.folder.glob("landing/exposures/ds=*/*"))
+    assert [request_ids(path) for path in files] == [
+        ["0", "late"],
+        *([f"{number}"] for number in range(1, 99)),
+        ["99", "last"],
+    ]
+
+
 def test_a_line_of_the_spool_whose_answer_cannot_be_read_does_not_stop_the_others(host: Host) -> None:
     host.spool.append(
         spooled(["a"]) + spooled(["b"]).replace(b"item_id", b"item_no") + b"[no line\n" + spooled(["c"])
