@@ -14,7 +14,7 @@ from serving.shelf.filled_shelf import SLOT_TYPES
 from serving.snapshot.record import SOURCES
 
 
-class _ShownItem(msgspec.Struct, frozen=True):
+class _ShownItem(msgspec.Struct, frozen=True, gc=False):
     item_id: str
     score: float
 

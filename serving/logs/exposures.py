@@ -1,9 +1,9 @@
 """The exposure log: what every answer showed, for the next night to learn from.
 
 An answer becomes one line of a spool. A thread appends to the spool four times a second, so a killed process loses
-about the last quarter of a second. In a process of its own, `serving.logs.lander` turns each line into rows of
-`landing/exposures`, one per item. Answers never wait here: when the queue, the spool or the disk is full, exposures
-are dropped and counted.
+about the last quarter of a second. In a process of its own, `serving.logs.lander` turns each line into a row of
+`landing/exposures`. Answers never wait here: when the queue, the spool or the disk is full, exposures are dropped and
+counted.
 """
 
 import threading
