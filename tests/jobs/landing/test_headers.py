@@ -17,7 +17,7 @@ from tests.jobs.landing.looking import D1, EVENTS, look
         ("a.csv.gz", b"", "it is empty"),
         ("a.csv.gz", gzip.compress(EVENTS.encode() * 50, mtime=0)[:-20], "end-of-stream"),
         ("a.csv.gz", EVENTS.encode(), "[Nn]ot a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b'{"item_id":"i"}\n' * 50)[:-20], "end-of-stream"),
+        ("a.jsonl.gz", gzip.compress(b'{"item_id":"i"}\n' * 50, mtime=0)[:-20], "end-of-stream"),
         ("a.csv", EVENTS + 'u2,"i2,view,2026-01-01T10:00:00Z\nu3,i3,view,2026-01-01T10:00:00Z\n', "never closed"),
         ("a.csv", "item_id,item_id,event_type,ts\n", "names item_id more than once"),
         ("a.csv", "Größe,item_id\n".encode("latin-1"), "utf-8"),
