@@ -8,7 +8,9 @@ Rows come as a Spark frame, or as pandas over Arrow's types. Arrow's nulls are n
 
 import logging
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
@@ -79,6 +81,25 @@ def _great_expectations() -> GreatExpectations:
     """Return the library; the variable must be set before it is imported, or it reports usage to its makers."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    import great_expectations
+    with _main_module_with_a_file():
+        import great_expectations
 
     return great_expectations
+
+
+@contextmanager
+def _main_module_with_a_file() -> Iterator[None]:
+    """Give `__main__` a file for a while, if it has none, as with `python -c` or in a worker of pytest-xdist.
+
+    The library imports Spark's Connect client. That takes a main module without a file for a run of Spark's own
+    doctests, and without the client's libraries it ends the process, with status 0.
+    """
+    main = sys.modules["__main__"]
+    if hasattr(main, "__file__"):
+        yield
+        return
+    main.__file__ = __file__
+    try:
+        yield
+    finally:
+        del main.__file__

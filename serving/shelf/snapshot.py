@@ -68,7 +68,7 @@ class Snapshot:
         self.pools = self._read_pools()
         self._bands = self._read_bands()
         most_records = _RECORDS_BYTES // (record_size(self.manifest.top_n) + _RECORD_ENTRY_BYTES)
-        self.packed = lru_cache(min(_MOST_RECORDS, most_records))(partial(Snapshot._packed, weakref.proxy(self)))
+        self.packed = lru_cache(min(_MOST_RECORDS, most_records))(partial(type(self)._packed, weakref.proxy(self)))
         # The fields that `serving.shelf.overlaid` sets on its copy of a base; a base has no overlay.
         self.overlay: str | None = None
         self.lies_over: Snapshot | None = None

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -212,3 +214,16 @@ def test_each_runs_results_are_a_page_that_needs_nothing_else_and_shows_what_fai
     assert ITEMS not in second
     for text in (first, second):
         assert not re.search(r"\b(src|href|url)\b", text), "it would load something"
+
+
+def test_tables_can_be_judged_where_the_main_module_has_no_file() -> None:
+    program = (
+        "import pandas as pd\n"
+        "from jobs.checks.expectations import judge\n"
+        "from jobs.checks.kinds import single_checks\n"
+        "from jobs.lake.contracts import Check\n"
+        "checks = single_checks([Check('not_null', {'columns': ['rank']}, 'fail')])\n"
+        "print(judge(pd.DataFrame({'rank': [1]}), 'marts/given', checks))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "passed=True" in done.stdout
