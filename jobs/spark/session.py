@@ -19,8 +19,9 @@ HADOOP_VERSION = "3.5.0"  # of the jars that infra/s3a.sh fetches; PySpark's own
 SPARK_CONF = Path(__file__).parent / "conf"
 """Spark's log settings, unless SPARK_CONF_DIR names another folder."""
 SPARK_JAVA_HOME = Path(__file__).parent / "java_home"
-WRAPPER_PARTS = SPARK_JAVA_HOME.parts[-3:]
 """The Java home that Spark gets: its `bin/java` runs REAL_JAVA and drops one option; see its comment."""
+WRAPPER_PARTS = SPARK_JAVA_HOME.parts[-3:]
+"""What the path of SPARK_JAVA_HOME ends in, in every copy of Topshelf."""
 REAL_JAVA = "TOPSHELF_JAVA"
 
 

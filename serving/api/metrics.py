@@ -10,7 +10,6 @@ harm.
     FOLDER/claim.lock                          locked while a file is taken, or asked whether somebody holds it
 """
 
-import fcntl
 import itertools
 import os
 import zlib
@@ -199,9 +198,8 @@ def _path(folder: Path, role: str, number: int) -> Path:
 
 def _is_held(path: Path) -> bool:
     """Whether a living process holds the file's lock."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    descriptor = take_lock(path)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
     return False

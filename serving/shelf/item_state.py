@@ -170,9 +170,8 @@ class ItemState:
         self.newest_ts = max(self.newest_ts, change.ts)
         if self._live is not None:
             self._show(slot)
-        if (
-            self._changed is not None
-        ):  # at last, so that a `bind` that begins now either sees the change or hears of it
+        # At last, so that a `bind` that begins now either sees the change or hears of it.
+        if self._changed is not None:
             self._changed[change.item_id] = slot
 
     def forget_unknown(self, item_ids: Strings, now_s: float) -> None:
