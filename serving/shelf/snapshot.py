@@ -47,6 +47,7 @@ class Snapshot:
         self.manifest: SnapshotManifest = stored.manifest
         self.version = self.manifest.version
         self.item_ids, self.titles = self._strings("item_ids"), self._strings("titles")
+        self.item_ids.find("")  # prepares it for searches here, on the thread that loads
         self.categories = self._strings("categories")
         self.item_category = self._array("item_category", np.int32)
         self.price_minor = self._array("price_minor", np.int64)

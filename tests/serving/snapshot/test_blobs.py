@@ -1,11 +1,15 @@
 """Columns as `.npy` images: read back as written, refused where damaged, by many threads at once."""
 
+import sys
+from types import FrameType
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from serving.snapshot import blobs
 from serving.snapshot.blobs import Strings, pack, pack_json, pack_strings, unpack, unpack_json
 from serving.snapshot.contents import NO_SEGMENT, Segment, read_segments, segment_blobs
 from serving.snapshot.manifest import StoreError
@@ -46,6 +50,36 @@ def test_strings_are_read_back_and_found_in_a_sorted_column(values: list[str]) -
     for value in values:
         assert values[column.find(value)] == value
     assert column.find("nowhere to be found" * 3) == -1
+
+
+@given(st.sets(st.text(max_size=3)), st.lists(st.text(max_size=3)))
+def test_strings_are_found_in_a_column_of_many_blocks(kept: set[str], wanted: list[str]) -> None:
+    values = sorted(kept, key=str.encode)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blobs, "_BLOCK_ROWS", 3)
+        column = Strings(*(unpack(part) for part in pack_strings(values)))
+        for value in [*values, *wanted]:
+            assert column.find(value) == (values.index(value) if value in kept else -1)
+
+
+@pytest.mark.parametrize("wanted", ["item-{}", "item-{}x", "nothing-{}", "{}"])
+def test_a_string_is_searched_for_in_few_steps_whether_it_is_there_or_not(wanted: str) -> None:
+    column = Strings(*(unpack(part) for part in pack_strings(f"item-{number:06}" for number in range(100_000))))
+    column.find("")
+    values = [wanted.format(f"{number:06}") for number in range(0, 100_000, 1_000)]
+    calls = 0
+
+    def count(_: FrameType, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        for value in values:
+            column.find(value)
+    finally:
+        sys.setprofile(None)
+    assert calls <= 20 * len(values)
 
 
 def test_json_is_read_back() -> None:
