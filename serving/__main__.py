@@ -176,7 +176,16 @@ def _keys_file(store: str, state: str | None, keys: str | None) -> Path:
 
 
 def _may_be_open(keys: Path, host: str) -> bool:
-    """Whether callers of this machine may go without a key. Raises ClickException: no keys, and not on loopback."""
+    """Whether callers of this machine may go without a key.
+
+    Raises ClickException: the keys cannot be read, or there are none, and the host is no loopback address.
+    """
+    from serving.api.keys import KeysError, valid_keys
+
+    try:
+        valid_keys(keys)
+    except KeysError as error:
+        raise click.ClickException(str(error)) from error
     if keys.exists():
         return False
     if not (host == "localhost" or ((host[:1].isdigit() or ":" in host) and ipaddress.ip_address(host).is_loopback)):
@@ -234,7 +243,7 @@ def keys() -> None:
     "Repeat it for several.",
 )
 @click.option("--name", default="", help="A note on who uses the key.")
-@click.option("--rate", default="2000/second", show_default=True, help="Rate limit, such as 100000/minute.")
+@click.option("--rate", default="2000/second", show_default=True, help="One rate limit, such as 100000/minute.")
 @_STORE
 @_STATE
 @_KEYS

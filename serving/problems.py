@@ -6,7 +6,7 @@ CONTENT_TYPE = b"application/problem+json"
 _TITLES = {
     400: "The request cannot be understood",
     401: "A key is needed",
-    403: "This key may not do that",
+    403: "This is not allowed",
     404: "There is no such thing",
     405: "This method is not known here",
     413: "The request is too large",

@@ -38,7 +38,7 @@ class AccessGate:
         """The caller's key, or None where the gate is open. A `scope` of None admits a key of any scope.
 
         Raises ProblemError: 401 without a valid key; 403 for a key of another scope, or for a Host header that is not
-        a loopback name while the gate is open.
+        a loopback name while the gate is open; 503 where the key file could not be read yet.
         """
         if authorization is not None:
             key = self._ring.find(authorization)
@@ -58,15 +58,28 @@ class AccessGate:
                     "call it as localhost, or create a key: topshelf keys create --scope read",
                 )
             return None
+        if self._ring.was_never_read:
+            raise ProblemError(
+                503, "the endpoint cannot read its keys", "repair its key file; /readyz says what is wrong"
+            )
         detail = "no key was sent" if authorization is None else "the key that was sent is not valid"
         remedy = "send Authorization: Bearer KEY; topshelf keys create --scope read makes one"
         raise ProblemError(401, detail, remedy, headers=_CHALLENGE)
 
-    async def admit(self, headers: Headers, scope: str | None) -> None:
-        """Check the key and take one request off its rate, for every route but the hot one. Raises ProblemError."""
+    async def admit(self, method: str, headers: Headers, scope: str | None) -> None:
+        """Check the key and take one request off its rate, for every route but the hot one. Raises ProblemError.
+
+        While the gate is open, all but a GET is also refused (403) where another site's page made a browser send it.
+        """
         key = self.authenticate(header_value(headers, b"authorization"), header_value(headers, b"host"), scope)
         if key is not None:
             await self.spend(key, time.monotonic())
+        elif method != "GET" and _is_cross_origin(headers):
+            raise ProblemError(
+                403,
+                "without keys this endpoint takes nothing that a page of another site makes a browser send",
+                "send it from a program, or create a key and send that: topshelf keys create --scope feed",
+            )
 
     async def spend(self, key: Key, now: float) -> list[tuple[bytes, bytes]]:
         """Take one request off the key's rate at `now` (`time.monotonic`); return the rate's response headers.
@@ -88,9 +101,21 @@ def key_guard(gate: AccessGate, scope: str | None) -> list[Guard]:
     """Litestar's guards of a route that needs a key of `scope`, or of any scope for None."""
 
     async def admit(connection: ASGIConnection[BaseRouteHandler, None, None, State], _: BaseRouteHandler) -> None:
-        await gate.admit(connection.scope["headers"], scope)
+        await gate.admit(str(connection.scope.get("method")), connection.scope["headers"], scope)
 
     return [admit]
+
+
+def _is_cross_origin(headers: Headers) -> bool:
+    """Whether a browser sent a request for a page of another origin: the rule of Go's `http.CrossOriginProtection`.
+
+    Browsers say so in `Sec-Fetch-Site`, older ones in `Origin`. Programs send neither.
+    """
+    site = header_value(headers, b"sec-fetch-site")
+    if site is not None:
+        return site not in (b"same-origin", b"none")
+    origin, host = header_value(headers, b"origin"), header_value(headers, b"host")
+    return origin is not None and (host is None or origin.partition(b"://")[2] != host)
 
 
 def header_value(headers: Headers, wanted: bytes) -> bytes | None:

@@ -39,7 +39,7 @@ def _items(worker: Worker) -> HTTPRouteHandler:
         "/items",
         summary="Live price, stock and moderation, as JSON lines",
         status_code=202,
-        responses=problems(408, 413, 503, 507),
+        responses=problems(408, 413, 507),
         operation_class=JsonLinesOperation,
         guards=key_guard(worker.gate, "feed"),
     )
@@ -59,7 +59,7 @@ def _events(worker: Worker) -> HTTPRouteHandler:
         "/events",
         summary="What shoppers do, as JSON lines",
         status_code=202,
-        responses=problems(408, 413, 503, 507),
+        responses=problems(408, 413, 507),
         operation_class=JsonLinesOperation,
         guards=key_guard(worker.gate, "feed"),
     )

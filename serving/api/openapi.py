@@ -43,24 +43,24 @@ RequestId = Annotated[
 _DESCRIPTIONS = {
     400: "The request is not valid",
     401: "No valid key was sent",
-    403: "The key has another scope",
+    403: "The key has another scope, or there are no keys and a page of another site sent it",
     404: "The live snapshot has no such item",
     408: "The body took too long to arrive",
     413: "The request is too large",
     429: "The key's rate limit is reached",
-    503: "No snapshot is loaded yet, or Redis does not answer",
+    503: "No snapshot is loaded yet, the keys cannot be read, or Redis does not answer",
     507: "The endpoint's disk is full",
 }
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """The problem documents of a route: those with `statuses`, and 400, 401, 403 and 429, which every route has."""
+    """The problem documents of a route: those with `statuses`, and those that every route has."""
     media_type = cast("MediaType", CONTENT_TYPE.decode())  # an enumeration of common types, but any text will do
     return {
         status: ResponseSpec(
             Problem, generate_examples=False, description=_DESCRIPTIONS[status], media_type=media_type
         )
-        for status in sorted({400, 401, 403, 429, *statuses})
+        for status in sorted({400, 401, 403, 429, 503, *statuses})
     }
 
 

@@ -41,7 +41,7 @@ def _erase(worker: Worker) -> HTTPRouteHandler:
         "/users/{user_id:str}",
         summary="Erase a shopper",
         status_code=200,
-        responses=problems(503, 507),
+        responses=problems(507),
         guards=key_guard(worker.gate, "admin"),
     )
     async def erase(request: HttpRequest, user_id: Id) -> Erased:
@@ -64,7 +64,7 @@ def _healthz() -> HTTPRouteHandler:
 def _readyz(worker: Worker) -> HTTPRouteHandler:
     @get(
         "/readyz",
-        summary="A snapshot is loaded, and the live state is read",
+        summary="A snapshot is loaded, and the live state and the keys are read",
         security=[{}],
         responses={503: ResponseSpec(Health, generate_examples=False, description="Not yet")},
     )
@@ -74,6 +74,8 @@ def _readyz(worker: Worker) -> HTTPRouteHandler:
             return Response(Health("waiting for a snapshot", trouble=trouble), status_code=503)
         if not worker.has_replayed:
             return Response(Health("reading the live state", trouble=trouble), status_code=503)
+        if worker.ring.was_never_read:
+            return Response(Health("waiting for keys that can be read", trouble=trouble), status_code=503)
         return Response(Health("ready", loaded.snapshot.version, trouble), status_code=200)
 
     return readyz

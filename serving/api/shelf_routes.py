@@ -38,7 +38,7 @@ def _shelf_by_query(worker: Worker) -> HTTPRouteHandler:
         HOT_PATH,
         summary="A shopper's shelf",
         media_type=MediaType.JSON,
-        responses=problems(413, 503),
+        responses=problems(413),
         guards=key_guard(worker.gate, "read"),
     )
     async def recommendations(
@@ -68,7 +68,7 @@ def _shelf_by_body(worker: Worker) -> HTTPRouteHandler:
         HOT_PATH,
         summary="A shopper's shelf, asked for in JSON",
         status_code=200,
-        responses=problems(408, 413, 503),
+        responses=problems(408, 413),
         guards=key_guard(worker.gate, "read"),
         request_max_body_size=_MAX_BODY_BYTES,
     )
@@ -85,7 +85,7 @@ def _similar(worker: Worker) -> HTTPRouteHandler:
         "/items/{item_id:str}/similar",
         summary="Items like one",
         media_type=MediaType.JSON,
-        responses=problems(404, 413, 503),
+        responses=problems(404, 413),
         guards=key_guard(worker.gate, "read"),
     )
     async def similar(
@@ -115,7 +115,7 @@ def _trace(worker: Worker) -> HTTPRouteHandler:
     @get(
         "/users/{user_id:str}/trace",
         summary="Why a shelf is as it is",
-        responses=problems(413, 503),
+        responses=problems(413),
         guards=key_guard(worker.gate, "admin"),
     )
     async def why(

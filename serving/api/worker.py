@@ -69,7 +69,7 @@ class Worker:
             "the keys stay as they were",
             every_s=_REFRESH_S,
             longest_wait_s=_REFRESH_S,
-            expected=(KeysError, ValueError),
+            expected=(KeysError,),
         )
         self._refresh_task = LastingTask(
             "refresh", "`degraded` and counts stay as they were", every_s=_REFRESH_S, longest_wait_s=_REFRESH_S

@@ -1,9 +1,14 @@
 """`python -m serving serve`: when it refuses to start, and how it ends."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import httpx
+import pytest
 
 from tests.serving.disks import fill, small_disk
 from tests.serving.running import publish_night, serving, within
@@ -34,6 +39,48 @@ def test_a_second_one_on_a_state_folder_does_not_start_and_leaves_the_first_alon
         message = refused(tmp_path)
         assert f"another endpoint uses {tmp_path}/state; stop it" in message
         assert server.metric("topshelf_requests_total", status="200") >= 1  # its metrics were not wiped
+
+
+@pytest.mark.parametrize("content", ["{", '{"keys": [{"id": "k1", "rate": "often"}]}'])
+def test_it_does_not_start_with_a_broken_key_file(tmp_path: Path, content: str) -> None:
+    keys = tmp_path / "state" / "keys.json"
+    keys.parent.mkdir()
+    keys.write_text(content)
+    message = refused(tmp_path)
+    assert f"{keys} cannot be read: " in message
+    assert "; repair it" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_worker_that_replaces_another_beside_a_broken_key_file_waits_for_it(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    keys = tmp_path / "state" / "keys.json"
+    with serving(tmp_path, keyed=True, workers=2) as server:
+        good, killed = keys.read_bytes(), set(server.workers())
+        keys.write_bytes(b"{")
+        os.kill(min(killed), signal.SIGKILL)
+
+        def statuses() -> set[int]:
+            clients = [server.client("read") for _ in range(8)]
+            try:
+                return {client.get("/recommendations").status_code for client in clients}
+            except httpx.TransportError:
+                return set()
+            finally:
+                for client in clients:
+                    client.close()
+
+        assert within(60, lambda: len(server.workers()) == 2 and min(killed) not in server.workers())
+        started = set(server.workers())
+        assert within(30, lambda: statuses() == {200, 503})
+        trouble = server.http.get("/readyz").json()["trouble"]
+        assert f"keys: {keys} cannot be read" in trouble
+        assert set(server.workers()) == started  # it did not crash again and again
+        keys.write_bytes(good)
+        assert within(5, lambda: statuses() == {200})
+        log = (tmp_path / "server.log").read_text()
+        assert log.count("the keys stay as they were") == 2  # once by each worker
+        assert "Traceback" not in log
 
 
 def test_it_ends_though_a_caller_does_not_read_its_answers(tmp_path: Path) -> None:

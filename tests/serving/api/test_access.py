@@ -252,6 +252,39 @@ def test_an_open_endpoint_answers_to_no_other_name_and_closes_with_its_first_key
         assert within(1.5, lambda: server.http.get(SHELF).status_code == 401)
 
 
+WRITES = [("POST", "/items"), ("POST", "/events"), ("POST", SHELF), ("DELETE", "/users/user-59")]
+OTHER_SITES = {
+    "a form of another site": {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+    "a page of another port": {"sec-fetch-site": "same-site", "origin": "http://localhost:1"},
+    "a page without an origin": {"origin": "null"},
+    "an older browser": {"origin": "https://evil.example"},
+    "an older browser, a host like ours": {"origin": "http://localhost.evil.example"},
+}
+
+
+def test_an_open_endpoint_takes_nothing_that_a_page_of_another_site_sends(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    sold_out = b'{"item_id": "item-00001", "stock": 0, "ts": "2026-01-01T00:00:00Z"}'
+    with serving(tmp_path) as server:
+        own = {"origin": f"http://127.0.0.1:{server.port}"}
+        for method, path in WRITES:
+            content = b"{}" if path == SHELF else sold_out
+            for name, headers in OTHER_SITES.items():
+                sent = {"content-type": "text/plain", **headers}
+                refused = server.http.request(method, path, content=content, headers=sent)
+                assert refused.status_code == 403, (name, method, path)
+                assert "topshelf keys create" in refused.json()["remedy"]
+        assert server.metric("topshelf_items_changed_total") == server.metric("topshelf_users_erased") == 0
+        for headers in ({}, own, {**own, "sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}):
+            assert server.http.post("/items", content=sold_out, headers=headers).status_code == 202, headers
+        assert server.http.get("/metrics", headers={"sec-fetch-site": "cross-site"}).status_code == 200
+
+
+def test_a_key_is_admitted_whatever_page_sends_it(shop: Server) -> None:
+    for headers in OTHER_SITES.values():
+        assert shop.http.post(SHELF, content=b"{}", headers=headers).status_code == 200
+
+
 def test_the_rate_of_a_key_is_held_by_all_workers_together(tmp_path: Path) -> None:
     publish_night(tmp_path, "2026-01-01")
     with serving(tmp_path, keyed=True, workers=2, rate="300/day") as server:

@@ -25,7 +25,7 @@ def test_a_clock_that_is_set_back_an_hour_refuses_no_key_for_an_hour(
 
     def is_admitted() -> bool:
         try:
-            gate.admit([(b"authorization", b"Bearer x")], "read").send(None)
+            gate.admit("GET", [(b"authorization", b"Bearer x")], "read").send(None)
         except StopIteration:
             return True
         except ProblemError:
