@@ -239,8 +239,8 @@ def keys() -> None:
     multiple=True,
     required=True,
     type=click.Choice(["read", "feed", "admin"]),
-    help="What the key may do: get shelves (read), send items and events (feed), erase and trace shoppers (admin). "
-    "Repeat it for several.",
+    help="What the key may do: get shelves (read), send items and events (feed), erase and trace shoppers and get "
+    "shelves (admin). Repeat it for several.",
 )
 @click.option("--name", default="", help="A note on who uses the key.")
 @click.option("--rate", default="2000/second", show_default=True, help="One rate limit, such as 100000/minute.")

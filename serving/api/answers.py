@@ -45,6 +45,16 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     short: str = ""
 
 
+class SimilarItems(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Items like one: an `Answer` without a request_id, as these answers are not logged as exposures."""
+
+    recommendations: list[Recommendation]
+    model_version: str
+    snapshot: str
+    degraded: list[str] = []
+    short: str = ""
+
+
 class UserTrace(ShelfTrace, frozen=True):
     """A trace; `erased` says that the snapshot may hold the user's data from before an erasure, which is not read."""
 
@@ -144,7 +154,7 @@ class Answers:
         return loaded
 
     def similar(self, item_id: str, request: ShelfRequest) -> bytes:
-        """Items like one, as an `Answer` in JSON. Only the request's limit, filters and exclusions count.
+        """Items like one, as `SimilarItems` in JSON. Only the request's limit, filters and exclusions count.
 
         Raises ProblemError: 404 for an item that the snapshot does not have, 503 if no snapshot was ever loaded.
         """
@@ -155,7 +165,7 @@ class Answers:
         filters, excluded = request_filters(snapshot, request), excluded_positions(snapshot, request)
         filled = similar_items(snapshot, loaded.live, position, request.limit, filters=filters, exclude=excluded)
         filled.degraded.extend(self.degraded_now)
-        return _encode(snapshot, loaded.parts, filled, self._keys.next().hex())
+        return _encode(snapshot, loaded.parts, filled, None)
 
     def trace(self, request: ShelfRequest, request_id: str | None) -> UserTrace:
         """Why a user's shelf is as it is. With an answer's `request_id`, that answer's exploration is repeated."""
@@ -176,8 +186,8 @@ class Answers:
         return UserTrace(**{**msgspec.structs.asdict(traced), "degraded": degraded, "erased": erased})
 
 
-def _encode(snapshot: Snapshot, parts: EncodedParts, filled: FilledShelf, request_id: str) -> bytes:
-    """An `Answer` as JSON."""
+def _encode(snapshot: Snapshot, parts: EncodedParts, filled: FilledShelf, request_id: str | None) -> bytes:
+    """An `Answer` as JSON; without a request_id, `SimilarItems`."""
     count = len(filled.positions)
     columns = [b""] * (5 * count)
     columns[0::5] = parts.items(filled.positions)
@@ -187,19 +197,18 @@ def _encode(snapshot: Snapshot, parts: EncodedParts, filled: FilledShelf, reques
     rows = b"".join(columns)[:-1]  # without the last comma
     if filled.degraded or filled.short:
         rest = _degraded_rest(snapshot, filled, request_id)
+    elif request_id is None:
+        rest = parts.versions
     else:
         rest = b'"request_id":"%b",%b' % (request_id.encode(), parts.versions)
     return b'{"recommendations":[%b],%b}' % (rows, rest)
 
 
-def _degraded_rest(snapshot: Snapshot, filled: FilledShelf, request_id: str) -> bytes:
-    """What follows the items of an `Answer` that is degraded or short."""
-    answer = Answer(
-        [],
-        request_id,
-        snapshot.manifest.model_version,
-        snapshot.version,
-        filled.degraded,
-        f"the catalogue has {len(filled.positions)} such items now" if filled.short else "",
-    )
+def _degraded_rest(snapshot: Snapshot, filled: FilledShelf, request_id: str | None) -> bytes:
+    """What follows the items of an answer that is degraded or short."""
+    short = f"the catalogue has {len(filled.positions)} such items now" if filled.short else ""
+    made_by = (snapshot.manifest.model_version, snapshot.version)
+    answer: Answer | SimilarItems = SimilarItems([], *made_by, filled.degraded, short)
+    if request_id is not None:
+        answer = Answer([], request_id, *made_by, filled.degraded, short)
     return _ENCODER.encode(answer)[len(b'{"recommendations":[],') : -1]

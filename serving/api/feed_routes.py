@@ -1,21 +1,24 @@
-"""Routes that take JSON lines: live price and stock, and shoppers' events."""
+"""Routes that take rows: live price and stock, and shoppers' events."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
-from litestar import post
+from litestar import Response, post
+from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 
-from serving.api.access import key_guard
-from serving.api.openapi import HttpRequest, JsonLinesOperation, problems
+from serving.api.access import header_value, key_guard
+from serving.api.feed_bodies import inflated, split_rows
+from serving.api.openapi import EventsOperation, HttpRequest, ItemsOperation, problems
 from serving.api.worker import Worker
 from serving.logs.events import read_events
 from serving.logs.file_log import LogError
-from serving.logs.item_feed import Refusal, read_changes, split_rows
-from serving.problems import ProblemError
+from serving.logs.item_feed import Refusal, read_changes
+from serving.problems import CONTENT_TYPE, Problem, ProblemError
 from serving.shelf.item_state import ItemChange, encode_changes
 
 _STEP_LINES = 250  # about a millisecond of work between answers
@@ -23,10 +26,28 @@ Row = TypeVar("Row", ItemChange, bytes)
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """How many rows were accepted, and which were refused."""
+    """How many rows were accepted, and which were refused: 202 where none was, 207 where some were."""
 
     accepted: int
     refused: list[Refusal]
+
+
+class RowsRefused(Problem, omit_defaults=True):
+    """The problem of a request of which nothing was accepted; `refused` says why, row by row."""
+
+    refused: tuple[Refusal, ...] = ()
+
+
+_RESPONSES = {
+    **problems(408, 413, 415, 503, 507),
+    207: ResponseSpec(Taken, generate_examples=False, description="Some rows were refused"),
+    400: ResponseSpec(
+        RowsRefused,
+        generate_examples=False,
+        description="No row was accepted, or the body is not valid",
+        media_type=cast("MediaType", CONTENT_TYPE.decode()),
+    ),
+}
 
 
 def feed_routes(worker: Worker) -> list[HTTPRouteHandler]:
@@ -37,19 +58,19 @@ def feed_routes(worker: Worker) -> list[HTTPRouteHandler]:
 def _items(worker: Worker) -> HTTPRouteHandler:
     @post(
         "/items",
-        summary="Live price, stock and moderation, as JSON lines",
+        summary="Live price, stock and moderation",
         status_code=202,
-        responses=problems(408, 413, 507),
-        operation_class=JsonLinesOperation,
+        responses=_RESPONSES,
+        operation_class=ItemsOperation,
         guards=key_guard(worker.gate, "feed"),
     )
-    async def items(request: HttpRequest) -> Taken:
-        changes, refused = await _read(await request.body(), read_changes)
+    async def items(request: HttpRequest) -> Response[Taken]:
+        changes, refused = await _read(request, read_changes)
         if changes:
             await _append(worker.append_items, encode_changes(changes))
         worker.metrics.add("topshelf_items_changed_total", len(changes))
         worker.metrics.add("topshelf_items_refused_total", len(refused))
-        return Taken(len(changes), refused)
+        return _answer(len(changes), refused)
 
     return items
 
@@ -57,31 +78,35 @@ def _items(worker: Worker) -> HTTPRouteHandler:
 def _events(worker: Worker) -> HTTPRouteHandler:
     @post(
         "/events",
-        summary="What shoppers do, as JSON lines",
+        summary="What shoppers do",
         status_code=202,
-        responses=problems(408, 413, 507),
-        operation_class=JsonLinesOperation,
+        responses=_RESPONSES,
+        operation_class=EventsOperation,
         guards=key_guard(worker.gate, "feed"),
     )
-    async def events(request: HttpRequest) -> Taken:
-        lines, refused = await _read(await request.body(), read_events)
+    async def events(request: HttpRequest) -> Response[Taken]:
+        lines, refused = await _read(request, read_events)
         if lines:
             await _append(worker.append_events, b"".join(lines))
         worker.metrics.add("topshelf_events_taken_total", len(lines))
         worker.metrics.add("topshelf_events_refused_total", len(refused))
-        return Taken(len(lines), refused)
+        return _answer(len(lines), refused)
 
     return events
 
 
 async def _read(
-    body: bytes, rows_of: Callable[[list[bytes], float, int], Iterator[Row | Refusal]]
+    request: HttpRequest, rows_of: Callable[[list[bytes], float, int], Iterator[Row | Refusal]]
 ) -> tuple[list[Row], list[Refusal]]:
-    """Read the JSON lines of a body, a few at a time so that answers go on: the rows accepted, and those refused.
+    """Read the rows of a body, a few at a time so that answers go on: those accepted, and those refused.
 
-    Raises ProblemError (413) for a body that is too large.
+    Raises ProblemError: 400, 413 or 415 for a body that cannot be read as rows.
     """
-    lines, now = split_rows(body), time.time()
+    headers, body = request.scope["headers"], await request.body()
+    encoding = header_value(headers, b"content-encoding")
+    if encoding is not None:
+        body = await asyncio.to_thread(inflated, body, encoding)
+    lines, now = split_rows(body, header_value(headers, b"content-type")), time.time()
     accepted: list[Row] = []
     refused: list[Refusal] = []
     for first in range(0, len(lines), _STEP_LINES):
@@ -92,6 +117,22 @@ async def _read(
                 accepted.append(row)
         await asyncio.sleep(0)
     return accepted, refused
+
+
+def _answer(accepted: int, refused: list[Refusal]) -> Response[Taken]:
+    if accepted or not refused:
+        return Response(Taken(accepted, refused), status_code=207 if refused else 202)
+    first = refused[0]
+    problem = RowsRefused(
+        "about:blank",
+        "No row was accepted",
+        400,
+        f"all {len(refused)} rows were refused, row {first.line} because of: {first.reason}",
+        "send rows as /schema documents them",
+        refused=tuple(refused),
+    )
+    # Its type is that of a 202, for the schema; `_RESPONSES` documents the problem.
+    return Response(cast("Taken", problem), status_code=400, media_type=CONTENT_TYPE.decode())
 
 
 async def _append(append: Callable[[bytes], Awaitable[None]], lines: bytes) -> None:

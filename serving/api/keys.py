@@ -113,11 +113,16 @@ def valid_keys(path: Path) -> dict[bytes, Key]:
             digest = bytes.fromhex(key.sha256) if len(key.sha256) == _SHA256_DIGITS else b""
             if not digest:
                 raise ValueError(f"its SHA-256 has not {_SHA256_DIGITS} hexadecimal digits")
-            keys[digest] = Key(key.id, frozenset(key.scopes), _rate(key.rate))
+            keys[digest] = Key(key.id, _granted(key.scopes), _rate(key.rate))
         except (KeysError, ValueError) as error:
             remedy = "correct it there, or remove the key and create another"
             raise KeysError(f"{path}: key {key.id} is not valid: {error}; {remedy}") from error
     return keys
+
+
+def _granted(scopes: tuple[str, ...]) -> frozenset[str]:
+    """Return what a key of these scopes may do: admin includes read, as a trace shows shelves anyway."""
+    return frozenset(scopes) | ({"read"} if "admin" in scopes else set())
 
 
 def read_keys(path: Path) -> KeyFile:

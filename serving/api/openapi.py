@@ -1,4 +1,4 @@
-"""What routes declare: their request, their parameters with limits, their problem documents and JSON-lines bodies.
+"""What routes declare: their request, their parameters with limits, their problem documents and bodies of rows.
 
 Litestar checks parameters by it and makes the OpenAPI document from it.
 """
@@ -14,7 +14,10 @@ from litestar.openapi.spec import OpenAPI, OpenAPIMediaType, Operation, Referenc
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import Parameter
 
+from serving.api.feed_bodies import JSON, LINES
 from serving.api.parameters import ACTION, MAX_LIMIT, MAX_TEXT_BYTES, PRICE, Action, Body, Context, FilterParameters
+from serving.logs.events import Event
+from serving.logs.item_feed import MAX_BYTES, MAX_ROWS, MAX_STOCK, FeedRow
 from serving.problems import CONTENT_TYPE, Problem
 from serving.shelf.recent_actions import ACTION_KINDS
 
@@ -40,6 +43,7 @@ RequestId = Annotated[
         description="an answer's request_id: the trace repeats its exploration",
     ),
 ]
+_TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}
 _DESCRIPTIONS = {
     400: "The request is not valid",
     401: "No valid key was sent",
@@ -47,6 +51,7 @@ _DESCRIPTIONS = {
     404: "The live snapshot has no such item",
     408: "The body took too long to arrive",
     413: "The request is too large",
+    415: "The body's type or encoding is not read here",
     429: "The key's rate limit is reached",
     503: "No snapshot is loaded yet, the keys cannot be read, or Redis does not answer",
     507: "The endpoint's disk is full",
@@ -65,20 +70,39 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 @dataclass
-class JsonLinesOperation(Operation):
-    """An operation whose request body is JSON lines."""
+class ItemsOperation(Operation):
+    """An operation whose request body is rows of the live feed."""
 
     def __post_init__(self) -> None:
-        lines = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description="one JSON object per line"))
-        self.request_body = RequestBody(content={"text/plain": lines}, required=False)
+        self.request_body = _rows_body(FeedRow)
+
+
+@dataclass
+class EventsOperation(Operation):
+    """An operation whose request body is events."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _rows_body(Event)
+
+
+def _rows_body(row: type[msgspec.Struct]) -> RequestBody:
+    one = Reference(ref=f"#/components/schemas/{row.__name__}")
+    both = Schema(one_of=[Schema(type=OpenAPIType.ARRAY, items=one, max_items=MAX_ROWS), one])
+    lines = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description="one JSON object a line"))
+    return RequestBody(
+        content={JSON: OpenAPIMediaType(schema=both), **dict.fromkeys(LINES, lines)},
+        description=f"Up to {MAX_ROWS} rows in {MAX_BYTES} bytes. May be sent with Content-Encoding: gzip.",
+        required=False,
+    )
 
 
 def complete(document: OpenAPI) -> None:
-    """Add the limits of JSON bodies, which the generated schema leaves out."""
-    schemas = document.components.schemas if document.components is not None else None
+    """Add the rows of feeds, and the limits of JSON bodies, which the generated schema leaves out."""
+    assert document.components is not None
+    schemas = document.components.schemas
     properties: dict[type[msgspec.Struct], dict[str, Schema | Reference]] = {}
     for struct in (Body, Context, FilterParameters, Action):
-        schema = (schemas or {})[struct.__name__]
+        schema = schemas[struct.__name__]
         assert isinstance(schema, Schema)
         assert schema.properties is not None
         schema.additional_properties = False
@@ -91,6 +115,12 @@ def complete(document: OpenAPI) -> None:
         ]
     )
     properties[FilterParameters] |= {"price_min": price, "price_max": price}
+    _, rows = msgspec.json.schema_components([FeedRow, Event], ref_template="#/components/schemas/{name}")
+    rows["FeedRow"]["properties"] |= {"price": price, "ts": _TIME}
+    rows["FeedRow"]["properties"]["stock"]["anyOf"][0] |= {"maximum": MAX_STOCK}
+    rows["Event"]["properties"] |= {"unit_price": price, "ts": _TIME}
+    rows["Event"]["properties"]["event_type"] = {"type": "string", "enum": list(ACTION_KINDS)}
+    schemas |= {name: cast("Schema", schema) for name, schema in rows.items()}
     properties[Action] |= {
         "type": Schema(type=OpenAPIType.STRING, enum=list(ACTION_KINDS)),
         "item_id": Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_TEXT_BYTES),

@@ -7,7 +7,7 @@ from litestar import MediaType, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from serving.api.access import client_id, key_guard
-from serving.api.answers import Answer, UserTrace
+from serving.api.answers import Answer, SimilarItems, UserTrace
 from serving.api.openapi import (
     Categories,
     Exclude,
@@ -75,7 +75,8 @@ def _shelf_by_body(worker: Worker) -> HTTPRouteHandler:
     async def recommendations_by_body(request: HttpRequest, data: Body) -> Response[Answer]:
         shelf_request = from_body(await request.body())
         body, request_id = worker.answers.recommend(shelf_request, client_id(request.scope["headers"]))
-        return _response(body, {"cache-control": "no-store", "x-request-id": request_id})
+        headers = {"cache-control": "no-store", "x-request-id": request_id}
+        return Response(cast("Answer", body), media_type=MediaType.JSON, headers=headers)  # cast for the schema alone
 
     return recommendations_by_body
 
@@ -97,18 +98,14 @@ def _similar(worker: Worker) -> HTTPRouteHandler:
         price_min: Price = None,
         price_max: Price = None,
         exclude: Exclude = None,
-    ) -> Response[Answer]:
+    ) -> Response[SimilarItems]:
         shelf_request = from_query(request.scope["query_string"])
         body = worker.answers.similar(id_in_path(request.scope["raw_path"]), shelf_request)
         # The answer is not personal. A sold-out item may be shown for one second at most, so it is cached no longer.
-        return _response(body, {"cache-control": "private, max-age=1"})
+        headers = {"cache-control": "private, max-age=1"}
+        return Response(cast("SimilarItems", body), media_type=MediaType.JSON, headers=headers)
 
     return similar
-
-
-def _response(body: bytes, headers: dict[str, str]) -> Response[Answer]:
-    """`body` is an `Answer` in JSON; its type here is for the schema alone."""
-    return Response(cast("Answer", body), media_type=MediaType.JSON, headers=headers)
 
 
 def _trace(worker: Worker) -> HTTPRouteHandler:

@@ -1,4 +1,4 @@
-"""Rows of `POST /items`, the live feed: JSON lines that become changes of the item state.
+"""Rows of `POST /items`, the live feed: JSON objects that become changes of the item state.
 
 {"item_id": "mug-1", "price": 12.50, "stock": 3, "moderated": false, "ts": "2026-01-31T10:00:00Z"}
 """
@@ -6,12 +6,13 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from serving import money
-from serving.problems import ProblemError
-from serving.shelf.item_state import ItemChange
+from serving.shelf.item_state import TAKEN_BACK, ItemChange
 
 MAX_ROWS = 10_000
 MAX_BYTES = 8 << 20
@@ -19,34 +20,28 @@ MAX_AHEAD_S = 300  # the newest `ts` wins, so a clock that is further ahead woul
 MAX_STOCK = 2**31 - 1
 
 
-class FeedRow(msgspec.Struct, frozen=True):
-    """One row. Fields that are left out stay as they were. `moderated: true` takes an item off every shelf."""
+class FeedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row. A field that is left out stays as it was. A null takes the fed value back: the night's counts again.
+
+    `moderated: true` takes an item off every shelf. Stock below zero counts as none.
+    """
 
     item_id: str
-    price: Decimal | None = None
-    stock: int | None = None
-    moderated: bool | None = None
+    price: Decimal | UnsetType | None = UNSET
+    stock: int | UnsetType | None = UNSET
+    moderated: bool | UnsetType | None = UNSET
     ts: datetime | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A row that was refused; `line` counts from 1."""
+    """A row that was refused; `line` is its line, or its place in the array, from 1."""
 
     line: int
     reason: str
 
 
 _ROW = msgspec.json.Decoder(FeedRow)
-
-
-def split_rows(body: bytes) -> list[bytes]:
-    """The lines of a body. Raises ProblemError (413) for too many."""
-    lines = body.splitlines()
-    if len(lines) > MAX_ROWS or len(body) > MAX_BYTES:
-        raise ProblemError(
-            413, f"{len(lines)} rows, {len(body)} bytes", f"send at most {MAX_ROWS} rows in {MAX_BYTES} bytes"
-        )
-    return lines
+Value = TypeVar("Value", int, bool)
 
 
 def read_changes(lines: list[bytes], now_s: float, first_line: int = 1) -> Iterator[ItemChange | Refusal]:
@@ -62,8 +57,9 @@ def read_changes(lines: list[bytes], now_s: float, first_line: int = 1) -> Itera
 def _change(row: FeedRow, now_s: float) -> ItemChange:
     if not 0 < len(row.item_id.encode()) <= 256:
         raise ValueError("item_id is empty or longer than 256 bytes")
-    if row.stock is not None and not 0 <= row.stock <= MAX_STOCK:
-        raise ValueError(f"stock {row.stock} is not between 0 and {MAX_STOCK}")
+    stock = max(0, row.stock) if isinstance(row.stock, int) else row.stock  # below zero: sold more than there is
+    if isinstance(stock, int) and stock > MAX_STOCK:
+        raise ValueError(f"stock {stock} is above {MAX_STOCK}")
     ts_s = now_s
     if row.ts is not None:
         ts_s = (row.ts if row.ts.tzinfo else row.ts.replace(tzinfo=UTC)).timestamp()
@@ -71,5 +67,18 @@ def _change(row: FeedRow, now_s: float) -> ItemChange:
         raise ValueError(
             f"ts {row.ts} is more than {MAX_AHEAD_S} s ahead of this host's clock; set the sender's clock"
         )
-    price_minor = None if row.price is None else money.to_minor(row.price)
-    return ItemChange(row.item_id, int(ts_s * 1000), price_minor, row.stock, row.moderated)
+    price_minor = money.to_minor(row.price) if isinstance(row.price, Decimal) else row.price
+    return ItemChange(
+        row.item_id,
+        int(ts_s * 1000),
+        _changed(price_minor, TAKEN_BACK),
+        _changed(stock, TAKEN_BACK),
+        _changed(row.moderated, False),
+    )
+
+
+def _changed(value: Value | UnsetType | None, taken_back: Value) -> Value | None:
+    """Return the change of a field: None for one that was left out, `taken_back` for a null."""
+    if isinstance(value, UnsetType):
+        return None
+    return taken_back if value is None else value

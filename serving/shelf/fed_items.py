@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 KEEP_UNKNOWN_S = 7 * 24 * 3600.0
 FIELDS = ("price_minor", "stock", "hidden")
-UNSET = -2  # the feed never set this field
+UNSET = -2  # the feed never set this field, or took its value back
 _NEVER = -(1 << 62)
 _HIDDEN = FIELDS.index("hidden")
 

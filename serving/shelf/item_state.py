@@ -21,6 +21,7 @@ from serving.shelf.snapshot import Snapshot
 from serving.snapshot.blobs import Strings
 from serving.snapshot.string_lookup import rows_of
 
+TAKEN_BACK = UNSET  # a change's price or stock: the night's value counts again
 _MAX_STOCK = 2**31 - 1
 _KEPT_SHARE = 7 / 8  # items are forgotten when they are an eighth of all, so that each costs the same
 

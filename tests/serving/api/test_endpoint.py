@@ -209,7 +209,7 @@ def test_feed_rows_that_are_wrong_are_refused_by_line_and_the_others_are_taken(t
         lines = [
             json.dumps({"item_id": good, "stock": 0}),
             json.dumps({"item_id": good, "stock": 5, "ts": ahead}),
-            json.dumps({"item_id": good, "stock": -1}),
+            json.dumps({"item_id": good, "stock": 2**31}),
             json.dumps({"item_id": "", "stock": 1}),
             json.dumps({"stock": 1}),
             json.dumps({"item_id": good, "price": "NaN"}),

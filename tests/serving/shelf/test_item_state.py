@@ -16,7 +16,7 @@ from jobs.intraday.overlay import write_overlay
 from jobs.publishing.publish import publish
 from serving.logs.file_log import FileLog
 from serving.logs.lander_process import live_item_ids
-from serving.shelf.item_state import ItemChange, ItemState, LiveItems, compacted, encode_changes
+from serving.shelf.item_state import TAKEN_BACK, ItemChange, ItemState, LiveItems, compacted, encode_changes
 from serving.shelf.overlaid import with_overlay
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.blobs import Strings
@@ -85,6 +85,23 @@ def test_what_the_feed_does_not_name_stays_as_the_night_saw_it(tmp_path: Path, s
     assert live.price_minor[2] == snapshot.price_minor[2]
     assert live.stock[2] == 9
     assert live.price_minor[3] == snapshot.price_minor[3]
+
+
+def test_a_value_that_is_taken_back_is_the_nights_again_also_in_a_folded_log(snapshot: Snapshot) -> None:
+    rows = [
+        ItemChange("item-00001", 1_000, price_minor=77, stock=0, hidden=True),
+        ItemChange("item-00001", 2_000, price_minor=TAKEN_BACK, stock=TAKEN_BACK, hidden=False),
+        ItemChange("item-00001", 1_500, price_minor=78, stock=0, hidden=True),  # older: it comes too late
+    ]
+    at_once, folded = ItemState(), ItemState()
+    live = at_once.bind(snapshot)
+    at_once.use(live)
+    at_once.take(encode_changes(rows).splitlines())
+    folded.take(compacted(encode_changes(rows[:2])).splitlines())
+    folded.take(encode_changes(rows[2:]).splitlines())
+    for columns in (live.live, folded.bind(snapshot).live):
+        assert (columns.price_minor[1], columns.stock[1]) == (snapshot.price_minor[1], snapshot.stock[1])
+        assert columns.servable[1]
 
 
 def test_an_item_that_is_hidden_is_not_servable_until_it_is_shown_again(tmp_path: Path, snapshot: Snapshot) -> None:
@@ -288,7 +305,7 @@ def test_the_lander_knows_the_items_of_the_live_snapshot(tmp_path: Path) -> None
 WRITER = """
 import sys
 from pathlib import Path
-from serving.shelf.item_state import ItemChange, encode_changes
+from serving.shelf.item_state import TAKEN_BACK, ItemChange, encode_changes
 from serving.logs.file_log import FileLog
 log = FileLog(Path(sys.argv[1]), "items")
 number = 0
