@@ -11,11 +11,12 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from serving.api.metrics import COMPONENTS, Metrics
 from serving.logs.exposures import ExposureLog, spool_line
 from serving.problems import ProblemError
-from serving.shelf.encoded_parts import EncodedParts
+from serving.shelf.encoded_parts import EncodedParts, with_details
 from serving.shelf.fill import fill_shelf
 from serving.shelf.filled_shelf import FilledShelf
 from serving.shelf.live_snapshot import LiveSnapshot, LoadedSnapshot
@@ -27,11 +28,17 @@ from serving.shelf.trace import ShelfTrace, trace
 
 
 class Recommendation(msgspec.Struct, frozen=True):
-    """One item of a shelf. The order of items is their rank; the score is no sort key."""
+    """One item of a shelf. The order of items is their rank. Scores of different fill levels have different scales.
+
+    The last three fields are there if the request asks for details.
+    """
 
     item_id: str
     score: float
     reason: str
+    source: str | UnsetType = UNSET
+    reason_code: str | UnsetType = UNSET
+    fill_level: str | UnsetType = UNSET
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -133,7 +140,7 @@ class Answers:
         )
         if self.degraded_now:
             filled.degraded.extend(self.degraded_now)
-        body = _encode(snapshot, parts, filled, request_id)
+        body = _encode(snapshot, parts, filled, request_id, request.details)
         encoded = perf_counter_ns()
         prices = live.prices
         shown_prices = [prices[position] for position in filled.positions]
@@ -154,7 +161,7 @@ class Answers:
         return loaded
 
     def similar(self, item_id: str, request: ShelfRequest) -> bytes:
-        """Items like one, as `SimilarItems` in JSON. Only the request's limit, filters and exclusions count.
+        """Items like one, as `SimilarItems` in JSON. Of the request, limit, filters, exclusions and details count.
 
         Raises ProblemError: 404 for an item that the snapshot does not have, 503 if no snapshot was ever loaded.
         """
@@ -165,7 +172,7 @@ class Answers:
         filters, excluded = request_filters(snapshot, request), excluded_positions(snapshot, request)
         filled = similar_items(snapshot, loaded.live, position, request.limit, filters=filters, exclude=excluded)
         filled.degraded.extend(self.degraded_now)
-        return _encode(snapshot, loaded.parts, filled, None)
+        return _encode(snapshot, loaded.parts, filled, None, request.details)
 
     def trace(self, request: ShelfRequest, request_id: str | None) -> UserTrace:
         """Why a user's shelf is as it is. With an answer's `request_id`, that answer's exploration is repeated."""
@@ -186,7 +193,9 @@ class Answers:
         return UserTrace(**{**msgspec.structs.asdict(traced), "degraded": degraded, "erased": erased})
 
 
-def _encode(snapshot: Snapshot, parts: EncodedParts, filled: FilledShelf, request_id: str | None) -> bytes:
+def _encode(
+    snapshot: Snapshot, parts: EncodedParts, filled: FilledShelf, request_id: str | None, details: bool
+) -> bytes:
     """An `Answer` as JSON; without a request_id, `SimilarItems`."""
     count = len(filled.positions)
     columns = [b""] * (5 * count)
@@ -194,6 +203,8 @@ def _encode(snapshot: Snapshot, parts: EncodedParts, filled: FilledShelf, reques
     columns[1::5] = map(_score_text, filled.scores)
     reasons = parts.reasons(filled.reasons, filled.positions, filled.reason_positions)
     columns[2::5], columns[3::5], columns[4::5] = reasons[0::3], reasons[1::3], reasons[2::3]
+    if details:
+        columns[4::5] = with_details(reasons[2::3], filled.sources, filled.reasons, filled.levels)
     rows = b"".join(columns)[:-1]  # without the last comma
     if filled.degraded or filled.short:
         rest = _degraded_rest(snapshot, filled, request_id)

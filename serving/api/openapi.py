@@ -36,6 +36,7 @@ LastActions = Annotated[
         pattern=f"^{ACTION}(,{ACTION}){{0,19}}$",
     ),
 ]
+Details = Annotated[bool, Parameter(description="tell each item's source, reason code and fill level")]
 RequestId = Annotated[
     str | None,
     Parameter(

@@ -21,7 +21,7 @@ MAX_QUERY_BYTES = 8_192
 _KEPT_QUERY_BYTES = 256  # longer ones name items, and hardly two are equal
 _TEXTS = ("user_id", "category", "page", "device", "location", "region", "age_band")
 _LISTS = ("exclude", "categories", "actions")
-_KNOWN = frozenset((*_TEXTS, *_LISTS, "limit", "price_min", "price_max"))
+_KNOWN = frozenset((*_TEXTS, *_LISTS, "limit", "price_min", "price_max", "details"))
 MAX_CATEGORIES = 10
 ACTION = rf"({'|'.join(ACTION_KINDS)}):[^,]{{1,256}}"
 PRICE = r"[0-9]{1,12}(\.[0-9]{1,4})?"
@@ -62,6 +62,7 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filters: FilterParameters = FilterParameters()
     exclude: list[str] = []
     actions: list[Action] = []
+    details: bool = False
 
 
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._~:@|,-]{1,256}")  # an id that URL-encoding leaves as it is
@@ -112,6 +113,9 @@ def _from_query(query: bytes) -> ShelfRequest:
     limit = get("limit", "20")
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= 6):
         raise _refuse("limit", "not a whole number", f"give a number from 1 to {MAX_LIMIT}")
+    details = get("details", "false")
+    if details not in ("true", "false"):
+        raise _refuse("details", f"{details[:64]!r} is neither true nor false", "write details=true, or leave it out")
     for name in _TEXTS:
         if (value := get(name)) is not None and not (0 < len(value) <= _SHORT_CHARACTERS):
             _check_text(name, value)
@@ -131,6 +135,7 @@ def _from_query(query: bytes) -> ShelfRequest:
             exclude=tuple(exclude.split(",")) if exclude else (),
             categories=tuple(categories.split(",")) if categories else (),
             actions=_actions(actions) if actions is not None else (),
+            details=details == "true",
         )
     )
 
@@ -176,6 +181,7 @@ def from_body(body: bytes) -> ShelfRequest:
         exclude=tuple(fields.exclude),
         categories=context.categories,
         actions=tuple((action.type, action.item_id) for action in fields.actions),
+        details=fields.details,
     )
     for name in _TEXTS:
         if (value := getattr(request, name)) is not None:

@@ -10,6 +10,7 @@ from serving.api.access import client_id, key_guard
 from serving.api.answers import Answer, SimilarItems, UserTrace
 from serving.api.openapi import (
     Categories,
+    Details,
     Exclude,
     HttpRequest,
     Id,
@@ -57,6 +58,7 @@ def _shelf_by_query(worker: Worker) -> HTTPRouteHandler:
         exclude: Exclude = None,
         categories: Categories = None,
         actions: LastActions = None,
+        details: Details = False,
     ) -> Answer:
         raise NotImplementedError
 
@@ -98,6 +100,7 @@ def _similar(worker: Worker) -> HTTPRouteHandler:
         price_min: Price = None,
         price_max: Price = None,
         exclude: Exclude = None,
+        details: Details = False,
     ) -> Response[SimilarItems]:
         shelf_request = from_query(request.scope["query_string"])
         body = worker.answers.similar(id_in_path(request.scope["raw_path"]), shelf_request)

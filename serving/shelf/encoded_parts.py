@@ -5,13 +5,15 @@ encodes nothing, and finding a fragment touches the least memory.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import msgspec
 
+from serving.shelf.fill_levels import LEVELS
 from serving.shelf.reason_texts import NAME_CATEGORY, category_name, reason_text
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.blobs import Strings
-from serving.snapshot.record import REASON_CODES
+from serving.snapshot.record import REASON_CODES, SOURCES
 
 MAX_BYTES = 32 << 20  # of the items and titles kept; beyond that all are encoded anew
 _PART_BYTES = 50  # of one of them, beside its text
@@ -105,6 +107,20 @@ def _raw(column: Strings) -> tuple[memoryview, memoryview]:
 def _text(column: tuple[memoryview, memoryview], row: int) -> str:
     data, offsets = column
     return str(data[offsets[row] : offsets[row + 1]], "utf-8")
+
+
+def with_details(
+    ends: Sequence[bytes], sources: Sequence[int], codes: Sequence[int], levels: Sequence[int]
+) -> list[bytes]:
+    """Return the last fragments of items, each now followed by the item's source, reason code and fill level."""
+    columns = zip(ends, sources, codes, levels, strict=True)
+    return [end[: -len(b"},")] + _details(source, code, level) for end, source, code, level in columns]
+
+
+@cache
+def _details(source: int, code: int, level: int) -> bytes:
+    details = {"source": SOURCES[source], "reason_code": REASON_CODES[code], "fill_level": LEVELS[level]}
+    return b",%b}," % _ENCODER.encode(details)[1:-1]
 
 
 def _json_text(text: str) -> bytes:

@@ -25,6 +25,7 @@ class ShelfRequest(msgspec.Struct, frozen=True, gc=False):
     exclude: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()  # those that the user chose
     actions: tuple[tuple[str, str], ...] = ()  # kind and item of the user's latest actions, newest first
+    details: bool = False  # whether the answer tells each item's source, reason code and fill level
 
 
 class Policy(msgspec.Struct, frozen=True):

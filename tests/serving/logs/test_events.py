@@ -107,6 +107,24 @@ def test_last_actions_count_at_every_worker_within_a_second_and_after_a_restart(
         assert actions_of(server) == before[:3][::-1]
 
 
+def test_a_visit_shapes_no_shelf_until_its_events_are_sent_again_with_the_shoppers_id(tmp_path: Path) -> None:
+    publish_night(tmp_path, "2026-01-01")
+    with serving(tmp_path, keyed=True) as server:
+        before = server.ids(user_id="user-1", limit=20)
+        visit = [view(n, user_id=None, session_id="s-1", item_id=item) for n, item in enumerate(before[:3])]
+        assert server.feed.post("/events", json=visit).status_code == 202
+        server.feed.post("/events", json=[view(9, user_id="user-2")])
+        assert within(STALE_OK_S, lambda: actions_of(server, "user-2") == ["item-00007"])  # so the visit was read too
+        assert actions_of(server) == []
+        assert server.ids(user_id="user-1", limit=20) == before
+        assert server.http.get("/recommendations?session_id=s-1").json()["parameter"] == "session_id"
+        server.feed.post("/events", json=[{**event, "user_id": "user-1"} for event in visit])
+        assert within(STALE_OK_S, lambda: actions_of(server) == before[:3][::-1])
+        assert server.ids(user_id="user-1", limit=20) != before
+    landed = [(row["event_id"], row.get("user_id")) for row in server.landed("events")]
+    assert landed == [("e-0", None), ("e-1", None), ("e-2", None), ("e-9", "user-2")]
+
+
 def test_actions_sent_with_the_request_count_without_being_posted(tmp_path: Path) -> None:
     publish_night(tmp_path, "2026-01-01")
     with serving(tmp_path) as server:
