@@ -5,6 +5,7 @@
 `--help` of every command says what it does, with an example. An error says what is wrong, where, and the remedy.
 """
 
+import errno
 import logging
 
 import typer
@@ -22,16 +23,32 @@ for room in (night, snapshots, endpoint, between_nights, quality, data_sets):
     app.add_typer(room.app)
 
 
+_REMEDIES = {
+    errno.ENOSPC: "free disk space",
+    errno.EDQUOT: "free disk space",
+    errno.EROFS: "name a folder that can be written",
+    errno.EACCES: "give this user access, or name another folder",
+    errno.EPERM: "give this user access, or name another folder",
+    errno.ENOTDIR: "name another folder",
+    errno.EISDIR: "name a file",
+}
+"""What helps against the disk's errors, by their number."""
+
+
 def main() -> None:
-    """Run the command. Errors of ours are printed in one line, all others with their traceback."""
+    """Run the command. Errors of ours and of the disk are printed in one line, all others with their traceback."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("jobs").setLevel(logging.INFO)
     try:
         app()
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("jobs", "serving"):
+        remedy = _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
+        if type(error).__module__.split(".")[0] in ("jobs", "serving"):
+            typer.echo(f"topshelf: {error}", err=True)
+        elif remedy is not None:
+            typer.echo(f"topshelf: {error}; {remedy}", err=True)
+        else:
             raise
-        typer.echo(f"topshelf: {error}", err=True)
         raise SystemExit(1) from error
 
 

@@ -106,6 +106,7 @@ def serve(
     from serving.api.metrics import Metrics
     from serving.logs.lander_process import LanderProcess
 
+    _check_addresses(store, shared)
     keys_file = _keys_file(store, state, keys)
     settings = EndpointSettings(
         store=store,
@@ -143,6 +144,23 @@ def serve(
         lander.stop()
 
 
+def _check_addresses(store: str, shared: str | None) -> None:
+    """Raises ClickException for a URL that no worker could use. Nothing connects yet."""
+    from serving.snapshot.manifest import StoreError
+    from serving.stores import open_store
+    from serving.stores.redis_address import redis_address
+
+    try:
+        open_store(store).close()
+    except (StoreError, ValueError) as error:
+        raise click.ClickException(f"--store: {error}") from error
+    try:
+        if shared:
+            redis_address(shared)
+    except ValueError as error:
+        raise click.ClickException(f"--shared: {error}") from error
+
+
 def _take_state(settings: EndpointSettings, workers: int) -> None:
     """Lock the state folder for the life of this process, and make the files that workers map into memory.
 
@@ -162,9 +180,14 @@ def _take_state(settings: EndpointSettings, workers: int) -> None:
         if settings.shared is None:
             Rates(settings.state, None)
     except OSError as error:
-        raise click.ClickException(
-            f"{settings.state} cannot be written: {error.strerror}; free disk space, or name another folder: --state"
-        ) from error
+        raise _not_written(settings.state, error) from error
+
+
+def _not_written(state: Path, error: OSError) -> click.ClickException:
+    reason = error.strerror or error
+    return click.ClickException(
+        f"{state} cannot be written: {reason}; free disk space, or name another folder: --state"
+    )
 
 
 def _state_folder(store: str, state: str | None) -> Path:
@@ -225,7 +248,11 @@ def land(
 
     folder, keys_file = _state_folder(store, state), _keys_file(store, state, None)
     settings = EndpointSettings(store, Path(landing), folder, keys_file, shared or None, mark_events=mark_events)
-    run(settings, Metrics(folder / "metrics", "lander").count_failures, parent, once=once)
+    try:
+        metrics = Metrics(folder / "metrics", "lander")
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    run(settings, metrics.count_failures, parent, once=once)
 
 
 @main.group()

@@ -21,9 +21,11 @@ from serving.snapshot.blobs import unpack
 from serving.snapshot.manifest import StoreError
 from serving.snapshot.record import REASON_CODES, SOURCES, decode, user_of
 from serving.snapshot.tombstones import Tombstones
+from serving.stores.files import store_errors
 from serving.stores.protocols import Store, StoredVersion
 
 USERS_AT_ONCE = 2_000
+_REMEDY = "free disk space, or name a file elsewhere"
 FORMATS = (".parquet", ".jsonl")
 
 
@@ -35,22 +37,23 @@ def export(
     Users who were erased since the snapshot was published are left out. `first` limits each shelf to that many items.
 
     Raises:
-        StoreError: there is no such version, or the path has an unknown format.
+        StoreError: there is no such version, the path has an unknown format, or it cannot be written.
     """
     if path.suffix not in FORMATS:
         raise StoreError(f"{path} names no format; end it with {' or '.join(FORMATS)}")
     wanted = version or store.pointer().live
     if wanted is None:
         raise StoreError(f"{store.url} has no live snapshot; run topshelf nightly, or name a version")
+    if not path.parent.is_dir():
+        raise StoreError(f"{path.parent} is no folder; make it, or name a file in another one")
     beside = path.with_name(f".{path.name}.partial")
-    users = 0
-    try:
-        with closing(store.open(wanted)) as stored:
-            write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
+    write = _write_parquet if path.suffix == ".parquet" else _write_json_lines
+    with closing(store.open(wanted)) as stored, store_errors(f"{path} cannot be written", _REMEDY):
+        try:
             users = write(beside, _tables(stored, tombstones, first))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
     return users
 
 

@@ -13,6 +13,7 @@ import redis.cluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster")
 _OWN_OPTIONS = ("namespace", "lease", "timeout", "look_up")  # the driver gets the rest of the query
 
 
@@ -47,8 +48,10 @@ class RedisAddress:
 
 
 def redis_address(url: str) -> RedisAddress:
-    """Parse a URL. Raises ValueError where seconds are no number."""
+    """Parse a URL. Raises ValueError where it names no Redis, or seconds are no number."""
     parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        raise ValueError(f"it is no URL of a Redis; give {SCHEMES[0]}://HOST:PORT/DB")
     query = dict(parse_qsl(parts.query))
     own_options = {name: query.pop(name) for name in _OWN_OPTIONS if name in query}
     namespace = own_options.pop("namespace", "topshelf")

@@ -15,10 +15,11 @@ from tests.serving.running import publish_night, serving, within
 from tests.serving.servers import free_port
 
 
-def refused(folder: Path) -> str:
+def refused(folder: Path, *options: str) -> str:
     """Start an endpoint that is to end at once; return what it says."""
     command = [sys.executable, "-m", "serving", "serve", "--port", str(free_port())]
     command += ["--store", f"lmdb://{folder}/store", "--landing", f"{folder}/landing", "--state", f"{folder}/state"]
+    command += options
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
@@ -50,6 +51,40 @@ def test_it_does_not_start_with_a_broken_key_file(tmp_path: Path, content: str) 
     assert f"{keys} cannot be read: " in message
     assert "; repair it" in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("option", "url", "remedy"),
+    [
+        ("--store", "mysql://host/shop", "give lmdb://FOLDER, redis://HOST:PORT/DB or dynamodb://TABLE"),
+        ("--store", "redis://host:1?lease=soon", "could not convert string to float"),
+        ("--shared", "mysql://:secret@host", "give redis://HOST:PORT/DB"),
+        ("--shared", "redis://", "give redis://HOST:PORT/DB"),
+    ],
+)
+def test_it_does_not_start_with_a_url_that_no_worker_could_use(
+    tmp_path: Path, option: str, url: str, remedy: str, workers: str
+) -> None:
+    message = refused(tmp_path, option, url, "--workers", workers)
+    assert message.startswith(f"Error: {option}: ")
+    assert remedy in message
+    assert "secret" not in message
+
+
+def test_the_lander_alone_and_keys_say_in_a_line_that_a_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with small_disk(tmp_path / "disk", 1) as disk:
+        fill(disk)
+        for state in (disk / "state", tmp_path / "file" / "state"):
+            for command in (["land", "--once"], ["keys", "create", "--scope", "read"]):
+                line = [sys.executable, "-m", "serving", *command, "--state", str(state)]
+                done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+                assert done.returncode == 1
+                (message,) = done.stderr.splitlines()
+                assert message.startswith(f"Error: {state}")
+                assert "cannot be written: " in message
+                assert "; free disk space, or name another" in message
 
 
 def test_a_worker_that_replaces_another_beside_a_broken_key_file_waits_for_it(tmp_path: Path) -> None:

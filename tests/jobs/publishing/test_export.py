@@ -9,6 +9,7 @@ from jobs.publishing.publish import publish
 from serving.snapshot.manifest import StoreError
 from serving.snapshot.tombstones import Tombstones, tombstone_line
 from serving.stores.protocols import Store
+from tests.serving.disks import fill, small_disk
 from tests.serving.small_shop import night
 
 D1 = "2026-01-01"
@@ -43,6 +44,27 @@ def test_an_export_is_cut_where_asked_and_refuses_an_unknown_format(store: Store
     with pytest.raises(StoreError, match=r"parquet or \.jsonl"):
         export(store, tmp_path / "a.xlsx", Tombstones())
     assert {path.name for path in tmp_path.iterdir()} == {"store", "a.parquet"}
+
+
+@pytest.mark.parametrize("name", ["shelves.parquet", "shelves.jsonl"])
+def test_an_export_that_cannot_be_written_says_where_and_leaves_what_was_there(
+    store: Store, tmp_path: Path, name: str
+) -> None:
+    publish(night(D1), store)
+    (tmp_path / "file").touch()
+    for folder in ("nowhere", "file"):
+        with pytest.raises(StoreError, match=rf"{tmp_path}/{folder} is no folder; make it, or name"):
+            export(store, tmp_path / folder / name, Tombstones())
+    (tmp_path / name).mkdir()
+    with pytest.raises(StoreError, match=rf"{name} cannot be written: .*Is a directory.*; free disk space, or name"):
+        export(store, tmp_path / name, Tombstones())
+    with small_disk(tmp_path / "disk", 1) as disk:
+        (disk / name).write_bytes(b"yesterday's")
+        filler = fill(disk)
+        with pytest.raises(StoreError, match=rf"{disk}/{name} cannot be written: .*No space left on device"):
+            export(store, disk / name, Tombstones())
+        assert set(disk.iterdir()) == {filler, disk / name}
+        assert (disk / name).read_bytes() == b"yesterday's"
 
 
 @pytest.mark.parametrize("name", ["shelves.parquet", "shelves.jsonl"])
