@@ -18,6 +18,7 @@ from serving.api.feed_routes import feed_routes
 from serving.api.middleware import middleware
 from serving.api.operator_routes import operator_routes
 from serving.api.parameters import from_query
+from serving.api.schema_pages import KeptJson, OperationsPage
 from serving.api.shelf_routes import HOT_PATH, shelf_routes
 from serving.api.worker import Worker
 from serving.logs.item_feed import MAX_BYTES
@@ -41,6 +42,7 @@ def build(settings: EndpointSettings) -> ASGIApp:
             title="Topshelf",
             version="1",
             path="/schema",
+            render_plugins=[OperationsPage(), KeptJson()],
             components=Components(security_schemes={"key": bearer}),
             security=[{"key": []}],
         ),

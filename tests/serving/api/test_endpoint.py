@@ -1,11 +1,13 @@
 """The endpoint as apps call it: a real process on a free port."""
 
+import asyncio
 import json
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from html import escape
 from pathlib import Path
 
 import httpx
@@ -13,6 +15,8 @@ import pytest
 
 from jobs.publishing import versions
 from jobs.publishing.publish import publish
+from serving.api.app import build
+from serving.settings import EndpointSettings
 from serving.stores import open_store
 from tests.serving.running import STALE_OK_S, Server, publish_night, serving, within
 from tests.serving.servers import redis_server
@@ -118,6 +122,39 @@ def test_the_schema_names_every_parameter(shop: Server) -> None:
     named = {parameter["name"] for parameter in schema["paths"]["/recommendations"]["get"]["parameters"]}
     assert named >= {"user_id", "limit", "category", "price_min", "price_max", "page", "device", "location", "region"}
     assert set(schema["paths"]) >= {"/items", "/healthz", "/readyz"}
+
+
+def test_the_page_of_the_schema_lists_every_operation_and_loads_nothing(shop: Server) -> None:
+    answer = shop.http.get("/schema")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert 'href="schema/openapi.json"' in answer.text
+    for path, item in shop.http.get("/schema/openapi.json").json()["paths"].items():
+        for method, operation in item.items():
+            assert f"<code>{method.upper()} {path}</code>" in answer.text
+            assert escape(operation["summary"]) in answer.text
+    for loading in ("<script", "<link", "<img", "<iframe", "@import", "url(", "://"):
+        assert loading not in answer.text
+    for page in ("swagger", "redoc", "elements", "rapidoc", "oauth2-redirect.html"):
+        assert shop.http.get(f"/schema/{page}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/schema", "/schema/openapi.json"])
+def test_the_schema_is_made_once(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {"store": f"lmdb://{tmp_path}/store", "landing": tmp_path, "keys": tmp_path / "keys.json"}
+    application = build(EndpointSettings(state=tmp_path, **places))
+    made = []
+    monkeypatch.setattr("litestar.openapi.plugins.encode_json", lambda *_, **__: made.append(1) or b"{}")
+    monkeypatch.setattr("serving.api.schema_pages.operations_page", lambda _: made.append(1) or "page")
+
+    async def get() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return [await client.get(path) for _ in range(3)]
+
+    answers = asyncio.run(get())
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert len(made) == 1
 
 
 def test_metrics_are_in_the_text_format_of_prometheus(shop: Server) -> None:
