@@ -59,6 +59,7 @@ def _items(worker: Worker) -> HTTPRouteHandler:
     @post(
         "/items",
         summary="Live price, stock and moderation",
+        operation_id="send_items",
         status_code=202,
         responses=_RESPONSES,
         operation_class=ItemsOperation,
@@ -79,6 +80,7 @@ def _events(worker: Worker) -> HTTPRouteHandler:
     @post(
         "/events",
         summary="What shoppers do",
+        operation_id="send_events",
         status_code=202,
         responses=_RESPONSES,
         operation_class=EventsOperation,

@@ -98,9 +98,16 @@ def _rows_body(row: type[msgspec.Struct]) -> RequestBody:
 
 
 def complete(document: OpenAPI) -> None:
-    """Add the rows of feeds, and the limits of JSON bodies, which the generated schema leaves out."""
+    """Add the rows of feeds, and the limits of JSON bodies, which the generated schema leaves out.
+
+    Take defaults away: to generators of clients, a field with a default is always there.
+    """
     assert document.components is not None
     schemas = document.components.schemas
+    for schema in schemas.values():
+        for field in (schema.properties or {}).values():
+            if isinstance(field, Schema):
+                field.default = None
     properties: dict[type[msgspec.Struct], dict[str, Schema | Reference]] = {}
     for struct in (Body, Context, FilterParameters, Action):
         schema = schemas[struct.__name__]

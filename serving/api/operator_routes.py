@@ -40,6 +40,7 @@ def _erase(worker: Worker) -> HTTPRouteHandler:
     @delete(
         "/users/{user_id:str}",
         summary="Erase a shopper",
+        operation_id="erase_user",
         status_code=200,
         responses=problems(507),
         guards=key_guard(worker.gate, "admin"),
@@ -54,7 +55,7 @@ def _erase(worker: Worker) -> HTTPRouteHandler:
 
 
 def _healthz() -> HTTPRouteHandler:
-    @get("/healthz", summary="The process is alive", security=[{}])
+    @get("/healthz", summary="The process is alive", operation_id="healthz", security=[{}])
     async def healthz() -> Health:
         return Health("ok")
 
@@ -65,6 +66,7 @@ def _readyz(worker: Worker) -> HTTPRouteHandler:
     @get(
         "/readyz",
         summary="A snapshot is loaded, and the live state and the keys are read",
+        operation_id="readyz",
         security=[{}],
         responses={503: ResponseSpec(Health, generate_examples=False, description="Not yet")},
     )
@@ -85,6 +87,7 @@ def _metrics(worker: Worker) -> HTTPRouteHandler:
     @get(
         "/metrics",
         summary="Metrics of all workers of the host, for Prometheus",
+        operation_id="metrics",
         media_type=CONTENT_TYPE,
         responses=problems(),
         guards=key_guard(worker.gate, None),

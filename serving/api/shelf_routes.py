@@ -38,6 +38,7 @@ def _shelf_by_query(worker: Worker) -> HTTPRouteHandler:
     @get(
         HOT_PATH,
         summary="A shopper's shelf",
+        operation_id="recommend",
         media_type=MediaType.JSON,
         responses=problems(413),
         guards=key_guard(worker.gate, "read"),
@@ -69,6 +70,7 @@ def _shelf_by_body(worker: Worker) -> HTTPRouteHandler:
     @post(
         HOT_PATH,
         summary="A shopper's shelf, asked for in JSON",
+        operation_id="recommend_by_body",
         status_code=200,
         responses=problems(408, 413),
         guards=key_guard(worker.gate, "read"),
@@ -87,6 +89,7 @@ def _similar(worker: Worker) -> HTTPRouteHandler:
     @get(
         "/items/{item_id:str}/similar",
         summary="Items like one",
+        operation_id="similar_items",
         media_type=MediaType.JSON,
         responses=problems(404, 413),
         guards=key_guard(worker.gate, "read"),
@@ -115,6 +118,7 @@ def _trace(worker: Worker) -> HTTPRouteHandler:
     @get(
         "/users/{user_id:str}/trace",
         summary="Why a shelf is as it is",
+        operation_id="trace_user",
         responses=problems(413),
         guards=key_guard(worker.gate, "admin"),
     )

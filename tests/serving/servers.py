@@ -44,12 +44,12 @@ def wait_for(ready: Callable[[], bool], name: str, process: subprocess.Popen[byt
     raise RuntimeError(f"{name} was not ready within {timeout_s} s")
 
 
-def need(tool: str | Path) -> str:
+def need(tool: str | Path, install: str = INSTALL) -> str:
     """Return the path of a tool or file. Without it, skip the test, or fail it if TOPSHELF_REQUIRE_SERVERS is set."""
     path = tool if isinstance(tool, Path) and tool.exists() else shutil.which(tool)
     if path is None:
         give_up = pytest.fail if os.environ.get("TOPSHELF_REQUIRE_SERVERS") else pytest.skip
-        give_up(f"{tool} is missing: run {INSTALL}")
+        give_up(f"{tool} is missing: run {install}")
     return str(path)
 
 
