@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from jobs.lake.filesystems import filesystem_of
+from serving.snapshot.manifest import NOT_JSON
 
 _LINES = msgspec.json.Decoder(dict[str, object])
 
@@ -35,7 +36,7 @@ def recent_rows(landing: str, table: str, days: Iterable[date], columns: Sequenc
             try:
                 with filesystem.open_input_stream(info.path, compression=None) as stream:
                     tables.append(_as_text(_read(info.base_name, stream.readall()), columns))
-            except (pa.ArrowException, msgspec.MsgspecError, OSError, EOFError, zlib.error, ValueError) as error:
+            except (pa.ArrowException, *NOT_JSON, OSError, EOFError, zlib.error) as error:
                 skipped.append(f"{table}/ds={ds}/{info.base_name}: {str(error).splitlines()[0]}")
     empty = pa.schema([(name, pa.string()) for name in columns]).empty_table()
     return pa.concat_tables([empty, *tables]), skipped

@@ -20,6 +20,7 @@ from pyarrow import fs
 from jobs.lake.filesystems import filesystem_of
 from jobs.landing.folders import LandedFile
 from jobs.landing.headers import torn_bytes
+from serving.snapshot.manifest import NOT_JSON
 from serving.snapshot.tombstones import FOLDER, Tombstones, UnknownErasuresError
 
 REDACTED = "_redacted.json"
@@ -85,7 +86,7 @@ def erase_from_landing(landing: str, tombstones: Tombstones, before: date) -> di
 
 
 def _erased_in(tombstones: Tombstones, folder_day: str) -> IsErased:
-    """Return the test of a folder's rows; a row without a time stamp is as old as its folder's day."""
+    """Return the test of a folder's rows; a row without a readable time stamp is as old as its folder's day."""
     erased_at: dict[str, float | None] = {}
 
     def is_erased(user_id: str | None, ts: str | None) -> bool:
@@ -96,7 +97,10 @@ def _erased_in(tombstones: Tombstones, folder_day: str) -> IsErased:
         until = erased_at[user_id]
         if until is None:
             return False
-        at = datetime.fromisoformat(ts or folder_day)
+        try:
+            at = datetime.fromisoformat(ts or folder_day)
+        except ValueError:  # no time at all: ingest puts the row into quarantine
+            at = datetime.fromisoformat(folder_day)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() <= until
 
     return is_erased
@@ -170,7 +174,7 @@ def _jsonl_without(text: bytes, is_erased: IsErased) -> tuple[bytes, int]:
     for line in lines:
         try:
             row = _ROW.decode(line)
-        except msgspec.MsgspecError:
+        except NOT_JSON:
             row = {}  # no row at all: ingest puts it into quarantine
         user, ts = row.get("user_id"), row.get("ts")
         if not is_erased(None if user is None else str(user), None if ts is None else str(ts)):

@@ -39,12 +39,6 @@ def _http_error(request: HttpRequest, error: HTTPException) -> Response[bytes]:
     return _problem(request, ProblemError(error.status_code, detail, remedy, parameter, headers))
 
 
-def _too_deep(request: HttpRequest, _: RecursionError) -> Response[bytes]:
-    return _problem(
-        request, ProblemError(400, "the body is nested too deeply", "send the JSON that /schema documents")
-    )
-
-
 def _unexpected(request: HttpRequest, error: Exception) -> Response[bytes]:
     # Only the path is logged: a query or a header may hold a key or a shopper's data.
     _LOG.error(
@@ -60,7 +54,6 @@ def _unexpected(request: HttpRequest, error: Exception) -> Response[bytes]:
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     ProblemError: _problem,
     HTTPException: _http_error,
-    RecursionError: _too_deep,
     Exception: _unexpected,
 }
 

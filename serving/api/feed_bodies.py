@@ -10,6 +10,7 @@ import msgspec
 
 from serving.logs.item_feed import MAX_BYTES, MAX_ROWS
 from serving.problems import ProblemError
+from serving.snapshot.manifest import NOT_JSON
 
 JSON = "application/json"
 LINES = ("application/x-ndjson", "text/plain")
@@ -67,7 +68,7 @@ def _json_rows(body: bytes) -> list[bytes]:
         if body.lstrip()[:1] == b"[":
             return [bytes(row) for row in _ARRAY.decode(body)]
         return [bytes(_VALUE.decode(body))]
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except NOT_JSON as error:
         raise ProblemError(
             400, f"the body is not JSON: {error}", f"send an array or an object; JSON lines are {LINES[0]}"
         ) from error

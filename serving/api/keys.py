@@ -18,6 +18,7 @@ from pathlib import Path
 import limits
 import msgspec
 
+from serving.snapshot.manifest import NOT_JSON
 from serving.stores.files import PRIVATE, locked, write_whole
 
 SCOPES = ("read", "feed", "admin")
@@ -131,7 +132,7 @@ def read_keys(path: Path) -> KeyFile:
         return msgspec.json.decode(path.read_bytes(), type=KeyFile)
     except FileNotFoundError:
         return KeyFile()
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise _unreadable(path, error) from error
 
 

@@ -18,10 +18,26 @@ from serving.api.feed_bodies import JSON, LINES
 from serving.api.parameters import ACTION, MAX_LIMIT, MAX_TEXT_BYTES, PRICE, Action, Body, Context, FilterParameters
 from serving.logs.events import Event
 from serving.logs.item_feed import MAX_BYTES, MAX_ROWS, MAX_STOCK, FeedRow
-from serving.problems import CONTENT_TYPE, Problem
+from serving.problems import CONTENT_TYPE, Problem, ProblemError
 from serving.shelf.recent_actions import ACTION_KINDS
 
 HttpRequest: TypeAlias = Request[None, None, State]
+
+
+class JsonRequest(HttpRequest):
+    """A request with a JSON body."""
+
+    async def json(self) -> object:
+        """Return the body. Raises SerializationException for most that is no JSON, and ProblemError for the rest."""
+        try:
+            return await super().json()
+        except (ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise ProblemError(
+                400, f"the body is not valid: {reason}", "send the JSON that /schema documents"
+            ) from error
+
+
 _SEPARATED = "separated by commas"
 Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="how many items to return")]
 Text = Annotated[str | None, Parameter(min_length=1, max_length=MAX_TEXT_BYTES)]

@@ -12,6 +12,7 @@ from serving import money
 from serving.problems import ProblemError
 from serving.shelf.recent_actions import ACTION_KINDS, MAX_ACTIONS
 from serving.shelf.request import ShelfRequest
+from serving.snapshot.manifest import NOT_JSON
 
 MAX_LIMIT = 500
 MAX_TEXT_BYTES = 256
@@ -164,7 +165,7 @@ def from_body(body: bytes) -> ShelfRequest:
     """Parse the body of `POST /recommendations`. Raises ProblemError (400)."""
     try:
         fields = _BODY.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise ProblemError(400, f"the body is not valid: {error}", "send the JSON that /schema documents") from error
     context, filters = fields.context, fields.filters
     request = ShelfRequest(

@@ -14,6 +14,7 @@ from serving.api.openapi import (
     Exclude,
     HttpRequest,
     Id,
+    JsonRequest,
     LastActions,
     Limit,
     Price,
@@ -74,6 +75,7 @@ def _shelf_by_body(worker: Worker) -> HTTPRouteHandler:
         status_code=200,
         responses=problems(408, 413),
         guards=key_guard(worker.gate, "read"),
+        request_class=JsonRequest,
         request_max_body_size=_MAX_BODY_BYTES,
     )
     async def recommendations_by_body(request: HttpRequest, data: Body) -> Response[Answer]:

@@ -15,6 +15,7 @@ import msgspec
 from serving import money
 from serving.logs.item_feed import MAX_AHEAD_S, Refusal
 from serving.shelf.recent_actions import ACTION_KINDS
+from serving.snapshot.manifest import NOT_JSON
 
 MAX_ID_BYTES = 256
 _MAX_INT = 2**31 - 1
@@ -71,7 +72,7 @@ def read_events(lines: list[bytes], now_s: float, first_line: int = 1) -> Iterat
         if line.strip():
             try:
                 yield _ENCODER.encode(_logged(_ROW.decode(line), now_s)) + b"\n"
-            except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+            except NOT_JSON as error:
                 yield Refusal(number, str(error))
 
 

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from serving import money
 from serving.shelf.item_state import TAKEN_BACK, ItemChange
+from serving.snapshot.manifest import NOT_JSON
 
 MAX_ROWS = 10_000
 MAX_BYTES = 8 << 20
@@ -50,7 +51,7 @@ def read_changes(lines: list[bytes], now_s: float, first_line: int = 1) -> Itera
         if line.strip():
             try:
                 yield _change(_ROW.decode(line), now_s)
-            except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+            except NOT_JSON as error:
                 yield Refusal(number, str(error))
 
 

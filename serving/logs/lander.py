@@ -29,6 +29,7 @@ from serving.logs.exposure_rows import exposure_row
 from serving.logs.exposures import Shown
 from serving.logs.file_log import FileLog, Mark
 from serving.shelf.recent_actions import MAX_AGE_S
+from serving.snapshot.manifest import NOT_JSON
 from serving.stores.files import take_lock
 
 _LOG = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class Lander:
             try:
                 event = _EVENT_KEY.decode(line)
                 received, landed_line = time.gmtime(event.received), without_received(line) + b"\n"
-            except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
+            except (*NOT_JSON, OSError):
                 continue  # a crash tore the line, which was never acknowledged
             key = _EVENT_ID + hashlib.blake2b(event.event_id.encode(), digest_size=16).digest()
             if txn.put(key, time.strftime("%Y-%m-%d", received).encode(), overwrite=False):

@@ -11,18 +11,23 @@ import time
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from serving.shelf.fed_items import UNSET, FedItems
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.blobs import Strings
+from serving.snapshot.manifest import NOT_JSON
 from serving.snapshot.string_lookup import rows_of
 
 TAKEN_BACK = UNSET  # a change's price or stock: the night's value counts again
 _MAX_STOCK = 2**31 - 1
+_MAX_NUMBER = 1 << 53  # columns of int64 hold it
+_Number = Annotated[int, Meta(ge=-_MAX_NUMBER, le=_MAX_NUMBER)]
 _KEPT_SHARE = 7 / 8  # items are forgotten when they are an eighth of all, so that each costs the same
 
 
@@ -30,9 +35,9 @@ class ItemChange(msgspec.Struct, frozen=True, omit_defaults=True):
     """One feed row: an item's changed fields at `ts` (milliseconds UTC); None leaves a field unchanged."""
 
     item_id: str
-    ts: int
-    price_minor: int | None = None
-    stock: int | None = None
+    ts: _Number
+    price_minor: _Number | None = None
+    stock: Annotated[int, Meta(ge=-_MAX_STOCK, le=_MAX_NUMBER)] | None = None
     hidden: bool | None = None
     folded: bool = False  # repeated by a compacted log: counts as older than any other line of the same ts
 
@@ -105,7 +110,7 @@ class ItemState:
         for line in lines:
             try:
                 change = _DECODER.decode(line)
-            except msgspec.MsgspecError:
+            except NOT_JSON:
                 continue  # a full disk or a power cut cut this line off; it was never acknowledged
             self._take(change)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.shelf.explore import ExplorePool
-from serving.shelf.snapshot import ScoredPositions, Snapshot
+from serving.shelf.snapshot import ScoredPositions, Snapshot, published_blob
 from serving.snapshot.blobs import Strings, pack_strings, unpack
 from serving.snapshot.contents import MAX_POOL_ITEMS, ORDERINGS, Pool
 from serving.snapshot.manifest import StoreError
@@ -26,11 +26,11 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 def with_overlay(base: Snapshot, stored: StoredVersion) -> Snapshot:
-    """Return a copy of the base with an overlay over it. Raises StoreError for an overlay of another base."""
+    """Return a copy of the base with an overlay over it. Raises StoreError for damage, and for another base's."""
     name = stored.manifest.version
     if base.overlay is not None or not is_over(name, base.version):
         raise StoreError(f"overlay {name} is not bound to {base.version}; the next run writes one that is")
-    contents = read_overlay(stored.blob("trending"), stored.blob("new_items"), name)
+    contents = read_overlay(published_blob(stored, "trending"), published_blob(stored, "new_items"), name)
     new_by_id = {item.item_id: item for item in contents.new_items if base.position(item.item_id) < 0}
     new_items = list(new_by_id.values())
     merged = copy.copy(base)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from serving.snapshot.manifest import NOT_JSON
+
 ACTION_KINDS = ("impression", "click", "view", "add_to_cart", "purchase", "rating")
 MAX_ACTIONS = 20
 MAX_USERS = 100_000
@@ -77,7 +79,7 @@ class RecentActions:
         for line in lines:
             try:
                 event = _LINE.decode(line)
-            except msgspec.MsgspecError:
+            except NOT_JSON:
                 continue  # a crash cut this line off; it was never acknowledged
             if event.user_id is not None and event.received >= since:
                 self._append(event.user_id, (event.received, event.item_id, _KIND.get(event.event_type, 0)))

@@ -38,6 +38,17 @@ _MOST_BAND_SHELVES = 1 << 10  # of at most 7 KB each
 _SEGMENT_SHELVES_BYTES, _SEGMENT_ENTRY_BYTES = 16 << 20, 600
 
 
+def published_blob(stored: StoredVersion, name: str) -> bytes | memoryview:
+    """Return a blob as it was published: an answer from any other might fail, or show what is not so.
+
+    Raises StoreError for one that is missing or damaged.
+    """
+    blob, manifest = stored.blob(name), stored.manifest
+    if hashlib.sha256(blob).hexdigest() != manifest.blobs.get(name):
+        raise StoreError(f"blob {name} of {manifest.version} is not as it was published; publish the night again")
+    return blob
+
+
 class Snapshot:
     """One version: its catalogue, fallback shelves, postings, neighbours, and any user's stored shelf."""
 
@@ -115,11 +126,7 @@ class Snapshot:
         return unpack_json(self._blob(name), kind, f"{name} of {self.version}")
 
     def _blob(self, name: str) -> bytes | memoryview:
-        """Return a blob as it was published: an answer from any other might fail, or show what is not so."""
-        blob = self._stored.blob(name)
-        if hashlib.sha256(blob).hexdigest() != self.manifest.blobs.get(name):
-            raise StoreError(f"blob {name} of {self.version} is not as it was published; publish the night again")
-        return blob
+        return published_blob(self._stored, name)
 
     def _strings(self, name: str) -> Strings:
         return Strings(self._array(f"{name}.data", np.uint8), self._array(f"{name}.offsets", np.int64))

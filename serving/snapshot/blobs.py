@@ -2,22 +2,24 @@
 
 import io
 import json
+import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.snapshot.manifest import StoreError
+from serving.snapshot.manifest import StoreError, read_json
 
 T = TypeVar("T")
 
 _BLOCK_ROWS = 64  # of a column of strings, searched one by one
 _REMEDY = "publish the night again"
-_HEADER = re.compile(rb"\{'descr': '([<|][biuf]\d)', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n")
+_HEADER = re.compile(
+    rb"\{'descr': '(\|[biu]1|<[iu][248]|<f[248])', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n"
+)
 
 
 def pack(array: NDArray[Any]) -> bytes:
@@ -31,8 +33,8 @@ def unpack(data: bytes | memoryview, name: str = "blob", remedy: str = _REMEDY) 
     """Return the array of a `.npy` image, read-only and without a copy. Raises StoreError for damage."""
     try:
         dtype, shape, begin = _header(bytes(data[:4096]))
-        array = np.frombuffer(data, dtype, int(np.prod(shape)), begin).reshape(shape)
-    except ValueError as error:
+        array = np.frombuffer(data, dtype, math.prod(shape), begin).reshape(shape)
+    except (ValueError, OverflowError) as error:
         raise StoreError(f"{name} is no readable .npy image ({error}); {remedy}") from error
     array.flags.writeable = False
     return array
@@ -60,10 +62,7 @@ def pack_json(value: object) -> bytes:
 
 def unpack_json(data: bytes | memoryview, kind: type[T], name: str = "blob", remedy: str = _REMEDY) -> T:
     """Return the JSON value of a blob, converted to `kind`. Raises StoreError for damage and for another kind."""
-    try:
-        return msgspec.convert(json.loads(unpack(data, name, remedy).tobytes()), kind)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise StoreError(f"{name} holds no readable JSON ({error}); {remedy}") from error
+    return read_json(unpack(data, name, remedy).tobytes(), kind, name, remedy)
 
 
 def pack_strings(values: Iterable[str]) -> tuple[bytes, bytes]:

@@ -1,16 +1,24 @@
 """A version's manifest: what it holds, with checksums. It is written last; a version without it is unfinished.
 
-Here too are the errors of stores, which are the format's: every reader and writer of a snapshot meets them.
+Here too are the errors of stores, which are the format's: every reader and writer of a snapshot meets them. And here
+is how JSON is read that the project stored itself, and that may have been damaged since.
 """
 
 import hashlib
 import re
-from typing import Any
+from datetime import date
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 FORMAT = 1
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+Count = Annotated[int, Meta(ge=0)]
+T = TypeVar("T")
+
+# All that decoding any bytes as JSON may raise: text that is not UTF-8 and deep nesting are no MsgspecError.
+NOT_JSON = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
 
 
 class StoreError(Exception):
@@ -27,6 +35,14 @@ class BusyVersionError(StoreError):
 
 class NewerSnapshotError(StoreError):
     """The snapshot has a later format than this reader knows."""
+
+
+def read_json(data: bytes | memoryview, kind: type[T], where: str, remedy: str = "publish the night again") -> T:
+    """Return JSON as `kind`. Raises StoreError, naming `where`, for damage and for another kind."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except NOT_JSON as error:
+        raise StoreError(f"{where} is damaged ({error}); {remedy}") from error
 
 
 def check_version_name(version: str) -> None:
@@ -62,9 +78,9 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     published_at: str = ""  # UTC, ISO 8601
     model_version: str = ""
     policy_version: str = ""
-    users: int
-    items: int
-    top_n: int
+    users: Count
+    items: Count
+    top_n: Count
     n_shards: int
     shard_by: str = "crc32(user_id) % n_shards"
     record_version: int = 1
@@ -95,16 +111,24 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_json(cls, data: bytes, where: str) -> "SnapshotManifest":
         """Read `manifest.json`. Raises StoreError for damage, NewerSnapshotError for a later format."""
-        try:
-            head = msgspec.json.decode(data)
-            newer = head["format"] > FORMAT
-            manifest = None if newer else msgspec.convert(head, cls)
-        except (msgspec.MsgspecError, KeyError, TypeError) as error:
-            raise StoreError(f"{where} is damaged ({error}); publish the night again") from error
-        if manifest is None:
-            raise NewerSnapshotError(
-                f"{where} has format {head['format']}, this reader knows {FORMAT}; upgrade serving"
-            )
-        if head.get("hash") != manifest.hash:
+        head = read_json(data, _Head, where)
+        if head.format > FORMAT:
+            raise NewerSnapshotError(f"{where} has format {head.format}, this reader knows {FORMAT}; upgrade serving")
+        manifest = read_json(data, cls, where)
+        if head.hash != manifest.hash:
             raise StoreError(f"{where} does not match its own hash; publish the night again")
+        try:
+            date.fromisoformat(manifest.day)
+        except ValueError as error:
+            raise StoreError(f"{where} is damaged (its day: {error}); publish the night again") from error
+        if len(manifest.shards) != manifest.n_shards:
+            raise StoreError(
+                f"{where} is damaged (reports of {len(manifest.shards)} shards, not of {manifest.n_shards}); "
+                "publish the night again"
+            )
         return manifest
+
+
+class _Head(msgspec.Struct, frozen=True):
+    format: int
+    hash: str = ""

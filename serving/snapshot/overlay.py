@@ -10,10 +10,13 @@ and its pointer moves by compare-and-set. Its name begins with the base's; reade
 """
 
 import hashlib
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
+from msgspec import Meta
 
+from serving.money import MAX_MINOR
 from serving.snapshot.blobs import pack_json, unpack_json
 from serving.snapshot.manifest import StoreError
 
@@ -21,6 +24,8 @@ MAX_TRENDING = 200
 MAX_NEW_ITEMS = 4_096
 MAX_NEIGHBOURS = 100
 _SUFFIX = "-overlay"
+ScoredId = tuple[str, Annotated[float, Meta(ge=-3e38, le=3e38)]]  # an item's id and its score, a float32
+_TRENDING: Any = list[ScoredId] | None
 
 
 class OverlayItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,15 +34,15 @@ class OverlayItem(msgspec.Struct, frozen=True, kw_only=True):
     item_id: str
     title: str = ""
     category: str = ""
-    price_minor: int = -1  # -1 for unknown
-    stock: int = -1  # -1 for unknown
-    neighbours: list[tuple[str, float]] = []
+    price_minor: Annotated[int, Meta(ge=-1, le=MAX_MINOR)] = -1  # -1 for unknown
+    stock: Annotated[int, Meta(ge=-1, le=2**31 - 1)] = -1  # -1 for unknown
+    neighbours: list[ScoredId] = []
 
 
 class OverlayContents(msgspec.Struct, frozen=True):
     """What one overlay holds; None as `trending` keeps the base's shelf."""
 
-    trending: list[tuple[str, float]] | None = None
+    trending: list[ScoredId] | None = None
     new_items: list[OverlayItem] = []
 
 
@@ -84,11 +89,5 @@ def overlay_blobs(contents: OverlayContents) -> dict[str, bytes]:
 def read_overlay(trending: bytes | memoryview, new_items: bytes | memoryview, where: str) -> OverlayContents:
     """Return the contents of an overlay's blobs. Raises StoreError for damage."""
     remedy = "the next run writes another"
-    both = {
-        "trending": unpack_json(trending, object, where, remedy),
-        "new_items": unpack_json(new_items, object, where, remedy),
-    }
-    try:
-        return msgspec.convert(both, OverlayContents)
-    except msgspec.MsgspecError as error:
-        raise StoreError(f"{where} is no readable overlay ({error}); {remedy}") from error
+    ranked: list[ScoredId] | None = unpack_json(trending, _TRENDING, where, remedy)
+    return OverlayContents(ranked, unpack_json(new_items, list[OverlayItem], where, remedy))

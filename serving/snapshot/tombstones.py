@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from serving.snapshot.manifest import SnapshotManifest, StoreError
+from serving.snapshot.manifest import NOT_JSON, SnapshotManifest, StoreError
 
 FOLDER = "tombstones"
 
@@ -71,7 +71,7 @@ class Tombstones:
             try:
                 tombstone = _DECODER.decode(line)
                 at_s = tombstone.at_s
-            except (msgspec.MsgspecError, ValueError):
+            except NOT_JSON:
                 continue  # a crash cut this line off; it was never acknowledged
             self._erased_at[tombstone.user_sha256] = max(at_s, self._erased_at.get(tombstone.user_sha256, 0.0))
 
@@ -103,7 +103,10 @@ class Tombstones:
         if erased_at is None:
             return False
         until = manifest.metrics.get("erasures_until")
-        return not isinstance(until, str) or datetime.fromisoformat(until).timestamp() < erased_at
+        try:
+            return not isinstance(until, str) or datetime.fromisoformat(until).timestamp() < erased_at
+        except (ValueError, OverflowError):  # not known, so nothing stored is shown
+            return True
 
 
 def landed_tombstones(landing: str | Path) -> Tombstones:

@@ -28,7 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from serving.snapshot import pointer as steps
 from serving.snapshot.digest import RecordDigest
-from serving.snapshot.manifest import ShardReport, SnapshotManifest, StoreError, UnknownVersionError
+from serving.snapshot.manifest import ShardReport, SnapshotManifest, StoreError, UnknownVersionError, read_json
 from serving.snapshot.pointer import Pointer
 from serving.snapshot.record_stream import pack_stream, unpack_stream
 from serving.stores.protocols import Store, StoredVersion
@@ -230,7 +230,8 @@ class Archive:
         if archived is None:
             return Pointer(), None
         data, etag = archived
-        return msgspec.json.decode(data, type=Pointer), etag
+        where = f"{self.key('pointer.json')} in {self.bucket}"
+        return read_json(data, Pointer, where, "remove it; the next night that is archived writes it again"), etag
 
     def follow(self, pointer: Pointer) -> None:
         """Take over a store's pointer in one step, unless the archive's is at least as late."""

@@ -23,7 +23,7 @@ from typing import Protocol
 
 import msgspec
 
-from serving.snapshot.manifest import StoreError
+from serving.snapshot.manifest import StoreError, read_json
 
 LEASE_S = 10.0
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -92,7 +92,7 @@ class Layout:
 
     def entries(self) -> VersionEntries:
         """Return the entries of all versions."""
-        return _entries(self.driver.get(self.key(b"versions")))
+        return _entries(self.driver.get(self.key(b"versions")), self.url)
 
     def change_entries(self, change: Callable[[VersionEntries], VersionEntries | None]) -> bool:
         """Apply a change in one step, repeated where another process was faster. Return whether it was applied.
@@ -101,7 +101,7 @@ class Layout:
         """
         while True:
             data = self.driver.get(self.key(b"versions"))
-            changed = change(_entries(data))
+            changed = change(_entries(data, self.url))
             if changed is None:
                 return False
             if self.driver.put_if(self.key(b"versions"), data, msgspec.json.encode(changed)):
@@ -127,7 +127,7 @@ class Layout:
     def blob_sizes(self, number: bytes) -> dict[str, int]:
         """Return the size in bytes of every blob of a version."""
         data = self.driver.get(self.key(number, b"b"))
-        return {} if data is None else msgspec.json.decode(data, type=dict[str, int])
+        return {} if data is None else read_json(data, dict[str, int], f"the blobs' sizes in {self.url}")
 
     def blob_keys(self, number: bytes, name: str, size: int) -> list[bytes]:
         """Return the keys of a blob's chunks, in order."""
@@ -149,5 +149,5 @@ def base36(number: int) -> bytes:
     return digits.encode()
 
 
-def _entries(data: bytes | None) -> VersionEntries:
-    return VersionEntries() if data is None else msgspec.json.decode(data, type=VersionEntries)
+def _entries(data: bytes | None, where: str) -> VersionEntries:
+    return VersionEntries() if data is None else read_json(data, VersionEntries, f"the versions in {where}")

@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from serving.snapshot.manifest import SnapshotManifest, UnknownVersionError, check_version_name
+from serving.snapshot.manifest import SnapshotManifest, UnknownVersionError, check_version_name, read_json
 from serving.snapshot.pointer import Pointer
 from serving.stores.key_value.layout import Layout, base36
 from serving.stores.key_value.version import KeyValueLoading, KeyValueVersion
@@ -70,12 +70,12 @@ class KeyValueStore:
         return sorted(name for name, token in tokens.items() if name in after and after[name].token in {"", token})
 
     def pointer(self) -> Pointer:
-        return _pointer(self._driver.get(self.layout.key(b"pointer")))
+        return _pointer(self._driver.get(self.layout.key(b"pointer")), self.url)
 
     def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
         key = self.layout.key(b"pointer")
         data = self._driver.get(key)
-        if _pointer(data).seq != old.seq:
+        if _pointer(data, self.url).seq != old.seq:
             return False
         return self._driver.put_if(key, data, msgspec.json.encode(new))
 
@@ -84,5 +84,5 @@ class KeyValueStore:
         self._driver.close()
 
 
-def _pointer(data: bytes | None) -> Pointer:
-    return Pointer() if data is None else msgspec.json.decode(data, type=Pointer)
+def _pointer(data: bytes | None, where: str) -> Pointer:
+    return Pointer() if data is None else read_json(data, Pointer, f"the pointer in {where}")

@@ -8,7 +8,7 @@ from typing import Self
 import msgspec
 
 from serving.snapshot.digest import RecordDigest
-from serving.snapshot.manifest import ShardReport, SnapshotManifest, StoreError
+from serving.snapshot.manifest import ShardReport, SnapshotManifest, StoreError, read_json
 from serving.stores.key_value.holds import Hold, JoinedHold
 from serving.stores.key_value.layout import Layout, hashed
 from serving.stores.protocols import Batch
@@ -39,7 +39,8 @@ class KeyValueLoading:
         reports = {}
         for shard, data in enumerate(self._layout.driver.get_many(keys)):
             if data is not None:
-                n_shards, report = msgspec.json.decode(data, type=tuple[int, ShardReport])
+                where = f"the report of shard {shard} of {self._version}"
+                n_shards, report = read_json(data, tuple[int, ShardReport], where)
                 if n_shards == self._n_shards:
                     reports[shard] = report
         return reports

@@ -28,6 +28,7 @@ from serving.snapshot.manifest import (
     StoreError,
     UnknownVersionError,
     check_version_name,
+    read_json,
 )
 from serving.snapshot.pointer import Pointer
 from serving.snapshot.record import shard_of, user_of
@@ -86,11 +87,12 @@ class LmdbStore:
     def pointer(self) -> Pointer:
         path = self.folder / "pointer.json"
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Pointer)
+            data = path.read_bytes()
         except FileNotFoundError:
             return Pointer()
-        except (OSError, msgspec.MsgspecError) as error:
-            raise StoreError(f"{path} cannot be read: {error}; mend it, or topshelf promote VERSION") from error
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error}; mend the disk or the file's rights") from error
+        return read_json(data, Pointer, str(path), "remove it, then run topshelf promote VERSION")
 
     def swap_pointer(self, old: Pointer, new: Pointer) -> bool:
         with store_errors(f"the pointer in {self.url} could not be moved"), locked(self.folder / "pointer.lock"):
@@ -155,7 +157,7 @@ class LmdbLoading:
         for path in (self._path / "shards").glob("*.json"):
             shard, of_shards = path.stem.split("-of-")
             if int(of_shards) == n_shards:
-                self.finished[int(shard)] = msgspec.json.decode(path.read_bytes(), type=ShardReport)
+                self.finished[int(shard)] = read_json(path.read_bytes(), ShardReport, str(path))
 
     def _writable_folder(self, name: str) -> Path:
         if self.sealed:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
-import msgspec
 
-from serving.snapshot.manifest import SnapshotManifest, UnknownVersionError
+from serving.snapshot.manifest import SnapshotManifest, UnknownVersionError, read_json
 from serving.snapshot.record import shard_of, user_of
 from serving.stores.files import store_errors
 
@@ -64,7 +63,7 @@ class LmdbVersion:
             ) from error
         self.manifest = SnapshotManifest.from_json(data, str(path / "manifest.json"))
         with store_errors(f"{path} is not complete", "promote another version and publish this night again"):
-            sizes: dict[str, int] = msgspec.json.decode((path / "files.json").read_bytes(), type=dict[str, int])
+            sizes = read_json((path / "files.json").read_bytes(), dict[str, int], str(path / "files.json"))
             for name, size in sizes.items():
                 if (path / name).stat().st_size != size:  # reading beyond a cut file's end would kill the process
                     raise OSError(f"{name} has {(path / name).stat().st_size} bytes, not {size}")

@@ -102,3 +102,13 @@ def test_a_table_loses_all_rows_of_erased_users_and_no_others() -> None:
     table = pa.table({"user_id": ["anna", "ben", "cleo", "anna"], "row": [1, 2, 3, 4]})
     assert without(table, tombstones)["row"].to_pylist() == [2, 3]
     assert without(table, Tombstones()) is table
+
+
+@pytest.mark.usefixtures("anna_is_erased")
+def test_a_row_that_is_none_or_has_no_time_keeps_no_erasure_from_being_done(land: Land, landing: Path) -> None:
+    damaged = b'{"user_id":"\xff"}\n' + b'{"x":' + b"[" * 50_000 + b"\n"
+    rows = [event("anna", "yesterday"), event("ben", "yesterday")]
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    path = land("events", "2026-02-01", "a.jsonl", damaged + lines)
+    assert erase_from_landing(str(landing), erased_users(str(landing)), TODAY) == {"events/ds=2026-02-01/a.jsonl": 1}
+    assert path.read_bytes() == damaged + lines[lines.index(b"\n") + 1 :]

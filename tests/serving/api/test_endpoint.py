@@ -91,10 +91,15 @@ def test_a_refusal_names_the_parameter_and_the_remedy(shop: Server, query: str, 
 @pytest.mark.parametrize(
     "body",
     ["", "[]", "{", '{"limit":"5"}', '{"limit":1e400}', '{"surprise":1}', '{"user_id":"\\ud800"}', '{"limit":5}' * 2,
-     '{"filters":{"price_max":"abc"}}', "\x00", '{"exclude":[1]}', "[" * 5_000],
+     '{"filters":{"price_max":"abc"}}', "\x00", '{"exclude":[1]}', "[" * 5_000, '{"user_id":"\udcff"}',
+     '{"x":"\udcff"}', "\udcff"],
 )  # fmt: skip
 def test_a_body_that_is_not_understood_is_a_400_and_no_fault_of_ours(shop: Server, body: str) -> None:
-    answer = shop.http.post("/recommendations", content=body.encode(), headers={"content-type": "application/json"})
+    answer = shop.http.post(
+        "/recommendations",
+        content=body.encode(errors="surrogateescape"),
+        headers={"content-type": "application/json"},
+    )
     assert answer.status_code == 400, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
 

@@ -19,6 +19,7 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "an empty file": lambda _: b"",
     "another kind of JSON": lambda _: b'{"keys": 1}',
     "no text": lambda _: b"\xff\xfe",
+    "deep nesting": lambda _: b'{"x":' + b"[" * 50_000,
     "a hash that is none": lambda good: good.replace(b'"sha256": "', b'"sha256": "x'),
     "a hash that is cut": lambda good: good.replace(b'"sha256": "', b'"sha256": "", "was": "'),
     "an unknown scope": lambda good: good.replace(b'"read"', b'"reed"'),

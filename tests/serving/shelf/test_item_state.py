@@ -327,3 +327,24 @@ def test_a_change_that_was_acknowledged_outlasts_kill_9(tmp_path: Path, snapshot
     process.wait()
     _, live = bound(tmp_path, snapshot)
     assert live.price_minor[1] >= last
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"item_id":"\xff","ts":5,"stock":1}',
+        b'{"item_id":"a","ts":5,"stock":99999999999999999999}',
+        b'{"item_id":"a","ts":5,"stock":-9999999999}',
+        b'{"item_id":"a","ts":5,"price_minor":99999999999999999999}',
+        b'{"item_id":"a","ts":99999999999999999999,"stock":1}',
+        b'{"x":' + b"[" * 50_000,
+    ],
+    ids=["no text", "stock", "negative stock", "price", "ts", "nested"],
+)
+def test_a_damaged_line_changes_nothing_and_keeps_no_log_from_being_folded(damaged: bytes) -> None:
+    before, after = (encode_changes([ItemChange("a", ts, stock=ts)]) for ts in (1, 2))
+    folded = ItemState()
+    folded.take(compacted(before + damaged + b"\n" + after).splitlines())
+    whole = ItemState()
+    whole.take((before + after).splitlines())
+    assert folded.lines() == whole.lines()

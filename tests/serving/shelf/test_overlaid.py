@@ -210,3 +210,13 @@ def test_a_shelf_over_an_overlay_is_full_and_holds_what_may_be_shown(
     assert set(filled.positions) <= possible
     assert len(set(filled.positions)) == len(filled.positions) == min(limit, len(possible))
     assert filled.short == (limit > len(possible))
+
+
+def test_an_overlay_that_is_not_as_it_was_published_is_refused(tmp_path: Path) -> None:
+    url = f"lmdb://{tmp_path}/store"
+    version = base_of(url)
+    write_overlay(url, version, trending=[("item-00043", 8.0)])
+    (blob,) = tmp_path.glob("store/overlays/versions/*/blobs/trending.npy")
+    blob.write_bytes(blob.read_bytes().replace(b"item-00043", b"item-00044"))
+    with closing(open_store(url)) as store, pytest.raises(StoreError, match="is not as it was published"):
+        over_of(url, Snapshot(store.open(version)))

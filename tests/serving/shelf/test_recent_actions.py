@@ -81,3 +81,10 @@ def test_all_memory_of_users_that_are_forgotten_is_counted_back() -> None:
     for user in ("é", "b", "never seen"):
         actions.forget(user)
     assert (len(actions), actions.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("damaged", [b'{"item_id":"\xff"}', b'{"x":' + b"[" * 50_000], ids=["no text", "nested"])
+def test_a_damaged_line_costs_no_other(damaged: bytes) -> None:
+    actions = RecentActions(nobody_was_erased)
+    actions.take([line("anna", "item-1"), damaged, line("anna", "item-2")])
+    assert known(actions, "anna") == [("item-2", "view"), ("item-1", "view")]

@@ -89,7 +89,7 @@ def test_json_is_read_back() -> None:
 
 @pytest.mark.parametrize("damaged", [pack_json(["text"]), pack(np.frombuffer(b'{"a":', np.uint8))])
 def test_json_that_is_damaged_or_of_another_kind_is_refused_with_the_remedy(damaged: bytes) -> None:
-    with pytest.raises(StoreError, match=r"^pools of v1 holds no readable JSON \(.*\); publish the night again$"):
+    with pytest.raises(StoreError, match=r"^pools of v1 is damaged \(.*\); publish the night again$"):
         unpack_json(damaged, list[int], "pools of v1")
 
 
@@ -99,3 +99,12 @@ def test_segments_are_read_back_and_those_of_an_older_snapshot_have_no_choices()
     pairs = unpack_json(blobs["segments"], list[tuple[str, str]])
     assert read_segments(pairs, unpack_json(blobs["segment_categories"], list[list[str]])) == segments
     assert read_segments(pairs, None) == [NO_SEGMENT, ("DE", "", ()), ("FR", "25-34", ())]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [("<f3", "1,"), ("|b9", "1,"), ("<i8", f"{10**30},"), ("<i8", f"{1 << 62}, 4")]
+)
+def test_an_image_of_a_type_or_a_size_that_cannot_be_is_refused(dtype: str, shape: str) -> None:
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({shape}), }}\n".encode()
+    with pytest.raises(StoreError, match=r"^stock is no readable \.npy image"):
+        unpack(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64), "stock")
