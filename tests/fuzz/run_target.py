@@ -1,0 +1,14 @@
+"""Fuzz one target in this process with atheris, which ends it.
+
+python -m tests.fuzz.run_target NAME [libFuzzer's options] [folder of seeds]
+"""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["serving"]):
+    from tests.fuzz.targets import TARGETS
+
+atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]].take)
+atheris.Fuzz()
