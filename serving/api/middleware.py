@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from litestar import Litestar
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from litestar.types.asgi_types import HTTPReceiveMessage, HTTPScope, WebSocketReceiveMessage
+from litestar.types.asgi_types import HTTPReceiveMessage, WebSocketReceiveMessage
 
 from serving.api.error_handlers import allowed_methods
 from serving.api.openapi import complete
@@ -19,7 +19,6 @@ from serving.problems import CONTENT_TYPE, ProblemError
 BODY_TIMEOUT_S = 10.0
 _ENCODED_SLASH = re.compile(rb"%2f", re.IGNORECASE)
 _EMPTY_SEGMENT = re.compile(rb"//|./$")
-_NO_QUERY = ProblemError(400, "the query is not URL-encoded UTF-8", "encode it, with %C3%BC for an \u00fc")
 _NO_SUCH_PATH = ProblemError(
     404, "the path has an empty segment", "leave out doubled and trailing slashes; write %2F for a slash in an id"
 )
@@ -36,9 +35,9 @@ def middleware(worker: Worker, litestar: Litestar) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP:  # start and stop of the application
             await litestar(scope, receive, send)
             return
-        if (problem := _refused(scope)) is not None:
-            worker.metrics.status(problem.status)
-            await _answer(send, problem.status, [(b"content-type", CONTENT_TYPE)], problem.to_json())
+        if _EMPTY_SEGMENT.search(scope["raw_path"]):  # Litestar would match `//users/anna` and `/users/anna/` too
+            worker.metrics.status(404)
+            await _answer(send, 404, [(b"content-type", CONTENT_TYPE)], _NO_SUCH_PATH.to_json())
             return
         if scope["path"].startswith("/schema"):
             complete_document()
@@ -59,13 +58,6 @@ def middleware(worker: Worker, litestar: Litestar) -> ASGIApp:
         await litestar(scope, _with_deadline(receive), send_counted)
 
     return application
-
-
-def _refused(scope: HTTPScope) -> ProblemError | None:
-    """What is wrong with an address that Litestar would take for another, or would fail over."""
-    if _EMPTY_SEGMENT.search(scope["raw_path"]):  # it would match `//users/anna` and `/users/anna/` too
-        return _NO_SUCH_PATH
-    return None if scope["query_string"].isascii() else _NO_QUERY
 
 
 async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

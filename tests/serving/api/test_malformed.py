@@ -203,13 +203,6 @@ def test_ten_thousand_malformed_requests_end_in_no_fault_of_ours(shop: Server) -
     assert "Traceback" not in (shop.folder / "server.log").read_text()
 
 
-@pytest.mark.parametrize("path", ["/recommendations", "/items/item-00001/similar", "/users/user-1/trace"])
-def test_a_query_of_bytes_that_are_not_encoded_is_refused(shop: Server, path: str) -> None:
-    key = shop.keys["read" if "users" not in path else "admin"]
-    head = f"GET {path}?limit=".encode() + b"\xff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-    assert status_of(shop.port, head + f"Authorization: Bearer {key}\r\n\r\n".encode()) == 400
-
-
 def test_a_body_that_never_comes_or_never_ends_is_refused(shop: Server) -> None:
     head = f"POST /events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {shop.keys['feed']}\r\n"
     with socket.create_connection(("127.0.0.1", shop.port), timeout=30) as slow:
