@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import TypeVar, cast
 
 import msgspec
@@ -66,7 +67,7 @@ def _items(worker: Worker) -> HTTPRouteHandler:
         guards=key_guard(worker.gate, "feed"),
     )
     async def items(request: HttpRequest) -> Response[Taken]:
-        changes, refused = await _read(request, read_changes)
+        changes, refused = await _read(request, partial(read_changes, newest_ms=worker.state.newest_ms))
         if changes:
             await _append(worker.append_items, encode_changes(changes))
         worker.metrics.add("topshelf_items_changed_total", len(changes))

@@ -3,7 +3,7 @@
 {"item_id": "mug-1", "price": 12.50, "stock": 3, "moderated": false, "ts": "2026-01-31T10:00:00Z"}
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -45,17 +45,23 @@ _ROW = msgspec.json.Decoder(FeedRow)
 Value = TypeVar("Value", int, bool)
 
 
-def read_changes(lines: list[bytes], now_s: float, first_line: int = 1) -> Iterator[ItemChange | Refusal]:
-    """For each line that is not blank, the change, or why it is refused."""
+def read_changes(
+    lines: list[bytes], now_s: float, first_line: int, newest_ms: Callable[[str], int]
+) -> Iterator[ItemChange | Refusal]:
+    """For each line that is not blank, the change, or why it is refused.
+
+    `newest_ms` tells the newest `ts` of an item's rows until now. A row without `ts` counts after them, even if the
+    clock was set back since, or if another host's clock is ahead.
+    """
     for number, line in enumerate(lines, first_line):
         if line.strip():
             try:
-                yield _change(_ROW.decode(line), now_s)
+                yield _change(_ROW.decode(line), now_s, newest_ms)
             except NOT_JSON as error:
                 yield Refusal(number, str(error))
 
 
-def _change(row: FeedRow, now_s: float) -> ItemChange:
+def _change(row: FeedRow, now_s: float, newest_ms: Callable[[str], int]) -> ItemChange:
     if not 0 < len(row.item_id.encode()) <= 256:
         raise ValueError("item_id is empty or longer than 256 bytes")
     stock = max(0, row.stock) if isinstance(row.stock, int) else row.stock  # below zero: sold more than there is
@@ -68,10 +74,13 @@ def _change(row: FeedRow, now_s: float) -> ItemChange:
         raise ValueError(
             f"ts {row.ts} is more than {MAX_AHEAD_S} s ahead of this host's clock; set the sender's clock"
         )
+    ts_ms = int(ts_s * 1000)
+    if row.ts is None:
+        ts_ms = max(ts_ms, newest_ms(row.item_id))
     price_minor = money.to_minor(row.price) if isinstance(row.price, Decimal) else row.price
     return ItemChange(
         row.item_id,
-        int(ts_s * 1000),
+        ts_ms,
         _changed(price_minor, TAKEN_BACK),
         _changed(stock, TAKEN_BACK),
         _changed(row.moderated, False),

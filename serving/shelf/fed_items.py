@@ -45,6 +45,11 @@ class FedItems:
         price_minor, stock, hidden = self.values
         return price_minor[slot], stock[slot], hidden[slot]
 
+    def newest_ms(self, item_id: str) -> int:
+        """Return when an item was last set; a time long past if it never was."""
+        slot = self.slots.get(item_id)
+        return _NEVER if slot is None else max(times[slot] for times in self.times)
+
     def take_row(self, slot: int, other: "FedItems", other_slot: int) -> None:
         """Take over every field of an item of another table."""
         for mine, others in zip((*self.values, *self.times), (*other.values, *other.times), strict=True):

@@ -7,9 +7,10 @@ later line wins. A field that the feed never set keeps the night's value.
     {"item_id": "mug-1", "ts": 1767225600000, "price_minor": 1250, "stock": 3, "hidden": false}
 """
 
+import io
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -105,7 +106,11 @@ class ItemState:
     def __len__(self) -> int:
         return len(self._fed)
 
-    def take(self, lines: Sequence[bytes]) -> None:
+    def newest_ms(self, item_id: str) -> int:
+        """Return the newest `ts` of an item's rows; a time long past if it has none."""
+        return self._fed.newest_ms(item_id)
+
+    def take(self, lines: Iterable[bytes]) -> None:
         """Take in lines of the log, in its order."""
         for line in lines:
             try:
@@ -203,7 +208,7 @@ def compacted(lines: bytes, item_ids: Strings | None = None, now_s: float = 0.0)
     With the sorted ids of a catalogue, without the items that it lacks and that had no row for KEEP_UNKNOWN_S.
     """
     state = ItemState()
-    state.take(lines.splitlines())
+    state.take(io.BytesIO(lines))  # one line at a time: the list of all lines takes more than they do
     if item_ids is not None:
         state.forget_unknown(item_ids, now_s)
     return state.lines()

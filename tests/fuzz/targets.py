@@ -88,11 +88,15 @@ def feed_body(data: bytes) -> None:
     plain = inflated(content, ENCODINGS[encoding[0] % len(ENCODINGS)] if encoding else b"")
     assert len(plain) <= MAX_BYTES
     for row in split_rows(plain, TYPES[kind[0] % len(TYPES)] if kind else None):
-        list(read_changes([row], NOW_S))
+        list(read_changes([row], NOW_S, 1, ItemState().newest_ms))
 
 
 def items(data: bytes) -> None:
-    changes = [row for row in read_changes(data.splitlines(), NOW_S) if not isinstance(row, Refusal)]
+    changes = [
+        row
+        for row in read_changes(data.splitlines(), NOW_S, 1, ItemState().newest_ms)
+        if not isinstance(row, Refusal)
+    ]
     state, again = ItemState(), ItemState()
     lines = encode_changes(changes)
     state.take(lines.splitlines())
