@@ -25,7 +25,7 @@ from serving.stores.files import PRIVATE, locked, write_whole
 SEGMENT_BYTES = 64 << 20
 SEGMENT_S = 1800.0  # a segment has lines of one half hour only, so that none keeps old lines for long
 FOLD_BYTES = 1 << 20  # a smaller log is not folded
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 1 << 20  # what is read in one go; a line has far fewer
 Mark = tuple[int, int]  # a segment's number and an offset in it
 
 

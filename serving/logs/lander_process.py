@@ -24,7 +24,7 @@ from serving.logs.host_logs import event_log, item_log, shared_logs, spool
 from serving.logs.lander import Lander, LanderRunsError
 from serving.settings import EndpointSettings
 from serving.shelf.item_state import compacted
-from serving.shelf.snapshot import Snapshot
+from serving.shelf.published_blobs import PublishedBlobs
 from serving.snapshot.blobs import Strings
 from serving.snapshot.manifest import StoreError
 from serving.stores import open_store
@@ -126,7 +126,7 @@ def live_item_ids(store_url: str) -> Strings | None:
             if version is None:
                 return None
             with closing(store.open(version)) as stored:
-                return Snapshot(stored).item_ids
+                return PublishedBlobs(stored).strings("item_ids")
     except StoreError as error:
         _LOG.warning("items that the catalogue lacks stay in the log of item changes: %s", error)
         return None

@@ -13,7 +13,7 @@ from serving.logs.file_log import LogError
 from serving.stores.redis_address import redis_address
 
 _ENTRY_BYTES = 256 << 10  # of whole lines in one entry of the stream
-_ENTRIES = 32
+_ENTRIES = 256
 _TIMEOUT_S = 0.5
 _FOLD_LEASE_S = 60
 
@@ -66,13 +66,12 @@ class RedisLog:
                 return
             if not self._client.set(lease, "1", nx=True, ex=_FOLD_LEASE_S):
                 return
-            last = self._client.xrevrange(self._key, count=1)[0][0]
-            entries = self._client.xrange(self._key, max=last)
-            whole = b"".join(fields[b"l"] for _, fields in entries)
+            reader = self.reader()
+            whole = b"".join(iter(reader.read, b""))
             fewer = folded(whole)
             if len(fewer) * 2 <= len(whole):
                 self.append(fewer)
-                milliseconds, _, number = last.decode().partition("-")
+                milliseconds, _, number = reader.last.decode().partition("-")
                 self._client.xtrim(self._key, minid=f"{milliseconds}-{int(number) + 1}", approximate=False)
             self._client.set(mark, self._client.memory_usage(self._key) or 0)
             self._client.delete(lease)
@@ -85,20 +84,20 @@ class RedisLog:
 
 
 class RedisReader:
-    """Reads a stream from its beginning."""
+    """Reads a stream from its beginning, some entries at a time, so that Redis goes on; `last` is its last entry."""
 
     def __init__(self, client: Any, key: str, failed: Callable[[Exception], LogError]) -> None:
-        self._client, self._key, self._failed, self._last = client, key, failed, b"0-0"
+        self._client, self._key, self._failed, self.last = client, key, failed, b"0-0"
 
     def read(self) -> bytes:
         """The next whole lines; empty at the log's end. Raises LogError."""
         try:
-            entries = self._client.xrange(self._key, min=b"(" + self._last, count=_ENTRIES)
+            entries = self._client.xrange(self._key, min=b"(" + self.last, count=_ENTRIES)
         except (redis.exceptions.RedisError, OSError) as error:
             raise self._failed(error) from error
         if not entries:
             return b""
-        self._last = entries[-1][0]
+        self.last = entries[-1][0]
         return b"".join(fields.get(b"l", b"") for _, fields in entries)
 
     def close(self) -> None:

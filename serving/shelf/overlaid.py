@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.shelf.explore import ExplorePool
-from serving.shelf.snapshot import ScoredPositions, Snapshot, published_blob
+from serving.shelf.published_blobs import PublishedBlobs
+from serving.shelf.snapshot import ScoredPositions, Snapshot
 from serving.snapshot.blobs import Strings, pack_strings, unpack
 from serving.snapshot.contents import MAX_POOL_ITEMS, ORDERINGS, Pool
 from serving.snapshot.manifest import StoreError
@@ -30,7 +31,8 @@ def with_overlay(base: Snapshot, stored: StoredVersion) -> Snapshot:
     name = stored.manifest.version
     if base.overlay is not None or not is_over(name, base.version):
         raise StoreError(f"overlay {name} is not bound to {base.version}; the next run writes one that is")
-    contents = read_overlay(published_blob(stored, "trending"), published_blob(stored, "new_items"), name)
+    blobs = PublishedBlobs(stored)
+    contents = read_overlay(blobs.raw("trending"), blobs.raw("new_items"), name)
     new_by_id = {item.item_id: item for item in contents.new_items if base.position(item.item_id) < 0}
     new_items = list(new_by_id.values())
     merged = copy.copy(base)

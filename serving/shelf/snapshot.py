@@ -5,27 +5,23 @@ store = open_store("lmdb://data/store")
 snapshot = Snapshot(store.open(store.pointer().live))
 """
 
-import hashlib
 import sys
 import weakref
 from functools import lru_cache, partial
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.shelf.bounded_table import BoundedTable
 from serving.shelf.explore import ExplorePool
+from serving.shelf.published_blobs import PublishedBlobs
 from serving.shelf.reason_texts import NAME_CATEGORY, category_name, reason_text
-from serving.snapshot.blobs import Strings, unpack, unpack_json
 from serving.snapshot.contents import PRICE_BANDS, PoolHead, Segment, read_pools, read_segments
-from serving.snapshot.manifest import SnapshotManifest, StoreError
+from serving.snapshot.manifest import SnapshotManifest
 from serving.snapshot.record import REASON_CODES, PackedShelf, RecordError, Shelf, decode, record_key, record_size
 from serving.snapshot.record import unpack as unpack_record
 from serving.stores.protocols import StoredVersion
 
-Number = TypeVar("Number", bound=np.generic)
-T = TypeVar("T")
 Positions = NDArray[np.integer]
 ScoredPositions = tuple[NDArray[np.uint32], NDArray[np.float32]]
 SegmentShelf = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]
@@ -38,43 +34,34 @@ _MOST_BAND_SHELVES = 1 << 10  # of at most 7 KB each
 _SEGMENT_SHELVES_BYTES, _SEGMENT_ENTRY_BYTES = 16 << 20, 600
 
 
-def published_blob(stored: StoredVersion, name: str) -> bytes | memoryview:
-    """Return a blob as it was published: an answer from any other might fail, or show what is not so.
-
-    Raises StoreError for one that is missing or damaged.
-    """
-    blob, manifest = stored.blob(name), stored.manifest
-    if hashlib.sha256(blob).hexdigest() != manifest.blobs.get(name):
-        raise StoreError(f"blob {name} of {manifest.version} is not as it was published; publish the night again")
-    return blob
-
-
 class Snapshot:
     """One version: its catalogue, fallback shelves, postings, neighbours, and any user's stored shelf."""
 
     def __init__(self, stored: StoredVersion) -> None:
         """Read every blob that lookups need. Raises StoreError for one that is missing or damaged."""
-        self._stored = stored
+        self._stored, self._blobs = stored, PublishedBlobs(stored)
         self.manifest: SnapshotManifest = stored.manifest
         self.version = self.manifest.version
-        self.item_ids, self.titles = self._strings("item_ids"), self._strings("titles")
+        self.item_ids, self.titles = self._blobs.strings("item_ids"), self._blobs.strings("titles")
         self.item_ids.find("")  # prepares it for searches here, on the thread that loads
-        self.categories = self._strings("categories")
-        self.item_category = self._array("item_category", np.int32)
-        self.price_minor = self._array("price_minor", np.int64)
-        self.stock = self._array("stock", np.int32)
-        self.popularity = self._array("popularity", np.uint32)
-        self._withheld = self._array("withheld", np.uint32) if self._has("withheld") else self.popularity[:0]
-        self._category_end = self._array("category_end", np.int32)
-        self._postings = self._array("postings", np.uint32)
-        self._postings_indptr = self._array("postings_indptr", np.int64)
-        self._shelf_positions = self._array("shelf_positions", np.uint32)
-        self._shelf_scores = self._array("shelf_scores", np.float32)
-        self._shelf_indptr: list[int] = self._array("shelf_indptr", np.int64).tolist()
-        self._shelf_row = {name: row for row, name in enumerate(self._json("shelves", list[tuple[str, str]]))}
-        self._neighbours_indptr = self._array("neighbours_indptr", np.int64)
-        self._neighbours = self._array("neighbours", np.uint32)
-        self._neighbour_scores = self._array("neighbour_scores", np.float32)
+        self.categories = self._blobs.strings("categories")
+        self.item_category = self._blobs.array("item_category", np.int32)
+        self.price_minor = self._blobs.array("price_minor", np.int64)
+        self.stock = self._blobs.array("stock", np.int32)
+        self.popularity = self._blobs.array("popularity", np.uint32)
+        self._withheld = (
+            self._blobs.array("withheld", np.uint32) if self._blobs.has("withheld") else self.popularity[:0]
+        )
+        self._category_end = self._blobs.array("category_end", np.int32)
+        self._postings = self._blobs.array("postings", np.uint32)
+        self._postings_indptr = self._blobs.array("postings_indptr", np.int64)
+        self._shelf_positions = self._blobs.array("shelf_positions", np.uint32)
+        self._shelf_scores = self._blobs.array("shelf_scores", np.float32)
+        self._shelf_indptr: list[int] = self._blobs.array("shelf_indptr", np.int64).tolist()
+        self._shelf_row = {name: row for row, name in enumerate(self._blobs.json("shelves", list[tuple[str, str]]))}
+        self._neighbours_indptr = self._blobs.array("neighbours_indptr", np.int64)
+        self._neighbours = self._blobs.array("neighbours", np.uint32)
+        self._neighbour_scores = self._blobs.array("neighbour_scores", np.float32)
         self.segments = self._read_segments()
         self._category_row = {category: row for row, category in enumerate(self.categories)}
         self.pools = self._read_pools()
@@ -116,35 +103,22 @@ class Snapshot:
             blobs[name] == others[name] for name in ("item_ids.data", "item_ids.offsets")
         )
 
-    def _has(self, blob: str) -> bool:
-        return blob in self.manifest.blobs
-
-    def _array(self, name: str, dtype: type[Number]) -> NDArray[Number]:
-        return unpack(self._blob(name), f"{name} of {self.version}").astype(dtype, copy=False)
-
-    def _json(self, name: str, kind: type[T]) -> T:
-        return unpack_json(self._blob(name), kind, f"{name} of {self.version}")
-
-    def _blob(self, name: str) -> bytes | memoryview:
-        return published_blob(self._stored, name)
-
-    def _strings(self, name: str) -> Strings:
-        return Strings(self._array(f"{name}.data", np.uint8), self._array(f"{name}.offsets", np.int64))
-
     def _read_segments(self) -> list[Segment]:
-        chosen = self._json("segment_categories", list[list[str]]) if self._has("segment_categories") else None
-        return read_segments(self._json("segments", list[tuple[str, str]]), chosen)
+        chosen = (
+            self._blobs.json("segment_categories", list[list[str]]) if self._blobs.has("segment_categories") else None
+        )
+        return read_segments(self._blobs.json("segments", list[tuple[str, str]]), chosen)
 
     def _read_pools(self) -> dict[str, ExplorePool]:
         """Read the exploration pools by category path; older snapshots have none."""
-        if not self._has("pools"):
+        if not self._blobs.has("pools"):
             return {}
         pools = read_pools(
-            self._json("pools", list[PoolHead]),
-            positions=self._array("pool_positions", np.uint32),
-            means=self._array("pool_means", np.float32),
-            new=self._array("pool_new", np.uint8),
-            draws=self._array("pool_draws", np.float32),
+            self._blobs.json("pools", list[PoolHead]),
+            positions=self._blobs.array("pool_positions", np.uint32),
+            means=self._blobs.array("pool_means", np.float32),
+            new=self._blobs.array("pool_new", np.uint8),
+            draws=self._blobs.array("pool_draws", np.float32),
         )
         return {pool.category: ExplorePool(pool) for pool in pools}
 
@@ -152,10 +126,15 @@ class Snapshot:
         self,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32]] | None:
         """Read edges, indptr, positions and ranks of the price bands; older snapshots have none."""
-        if not self._has("band_edges"):
+        if not self._blobs.has("band_edges"):
             return None
-        edges, indptr = self._array("band_edges", np.int64), self._array("band_indptr", np.int64)
-        return edges, indptr, self._array("band_positions", np.uint32), self._array("band_ranks", np.uint32)
+        edges, indptr = self._blobs.array("band_edges", np.int64), self._blobs.array("band_indptr", np.int64)
+        return (
+            edges,
+            indptr,
+            self._blobs.array("band_positions", np.uint32),
+            self._blobs.array("band_ranks", np.uint32),
+        )
 
     def _packed(self, user_id: str, variant: str = "base") -> PackedShelf | None:
         """Return a user's stored shelf, or None where the night has none. Raises RecordError, StoreError."""
