@@ -30,8 +30,9 @@ from serving.snapshot.tombstones import FOLDER, Tombstones, landed_lines, tombst
 from serving.stores import open_store
 
 _LOG = logging.getLogger(__name__)
-_STALE_AFTER_S = 1.0  # a log of live state that was not read to its end for this long may hide a sold-out item
+_STALE_AFTER_S = 1.0  # a log that was not read to its end for this long may hide a sold-out item or an action
 _REFRESH_S = 0.2
+_EVENTS_S = 0.5  # a start waits so long for last actions
 _ERASED_EVERYWHERE_S = 1.0
 
 
@@ -87,10 +88,13 @@ class Worker:
     async def running(self, _: object = None) -> AsyncIterator[None]:
         """Keep the worker up to date from start to stop."""
         self.tombstones.take(landed_lines(self.settings.landing))
-        for follower in self._followers:  # read whole before the first answer, if they can be read
-            await follower.attempt()
+        # Read whole before the first answer, if they can be read. For many events no answer waits.
+        await self.item_follower.attempt()
+        await self.erasure_follower.attempt()
+        reading_events = asyncio.create_task(self.event_follower.attempt())
+        await asyncio.wait({reading_events}, timeout=_EVENTS_S)
         await self.live_snapshot.attempt()  # so that a worker that replaces a dead one answers 200 from the start
-        tasks = [asyncio.create_task(follower.run()) for follower in self._followers]
+        tasks = [reading_events, *(asyncio.create_task(follower.run()) for follower in self._followers)]
         tasks += [asyncio.create_task(self.live_snapshot.run())]
         tasks += [asyncio.create_task(self._keys_task.repeat(self._refresh_keys))]
         tasks += [asyncio.create_task(self._refresh_task.repeat(self._refresh))]
@@ -142,6 +146,8 @@ class Worker:
         too_old = max_age_s is not None and self.state_age_s() > max_age_s
         if too_old or self.item_follower.behind_s() > _STALE_AFTER_S:
             reasons.append("item_state_stale")
+        if self.event_follower.behind_s() > _STALE_AFTER_S:
+            reasons.append("last_actions_stale")
         return reasons
 
     def state_age_s(self) -> float:
@@ -181,7 +187,7 @@ class Worker:
         await self.item_follower.attempt()  # the lines are logged, whatever becomes of this
 
     async def append_events(self, lines: bytes) -> None:
-        """Log events; this worker heeds them from now on. Raises LogError, with nothing logged.
+        """Log events; this worker heeds them at once, or soon after a start. Raises LogError, with nothing logged.
 
         If Redis does not answer, they are landed and heeded here, and the other hosts do not hear of them.
         """
@@ -192,7 +198,8 @@ class Worker:
             except LogError as error:
                 _LOG.error("events will be landed, but other hosts do not hear of them: %s", error)
                 self.actions.take(lines.splitlines())
-        await self.event_follower.attempt()
+        if self.event_follower.caught_up_at is not None:  # after a start it reads a day of events first
+            await self.event_follower.attempt()
 
     # Erasure ------------------------------------------------------------------------------------------------
 
