@@ -1,6 +1,7 @@
 """A soak: does a worker's memory stay flat under drawn traffic, overlays and swaps?
 
     python -m tests.bench soak --minutes 30
+    python -m tests.bench.bench_soak docs 30     # the same, and draws docs/soak.svg
 
 Callers draw limits from 1 to 500, categories, prices, exclusions, actions and segments, and feed items and events. An
 overlay comes every minute and a swap every five, both sooner in a run of less than 15 minutes. Each sample is printed
@@ -11,22 +12,24 @@ import http.client
 import json
 import random
 import re
+import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs.intraday.overlay import write_overlay
 from jobs.publishing.publish import publish
 from serving.snapshot.overlay import OverlayItem
 from serving.stores import open_store
 from tests.bench.bench_endpoint import endpoint, popular_night
-from tests.bench.figures import Figure, percentile
+from tests.bench.figures import Figure, percentile, show
 from tests.bench.shop import user_id
 
 MINUTES = 3.0
@@ -35,6 +38,17 @@ CALLERS, SAMPLES = 2, 30
 OVERLAYS, SWAPS = 15, 3  # in a run, at least
 _DAY = date(2026, 1, 31)
 _CATEGORIES = ("home", "home/kitchen", "home/kitchen/mugs", "home/garden", "toys", "nothing")
+
+
+class Sample(NamedTuple):
+    """What was seen at a moment of the soak; `p99_ms` is of the shelves asked since the sample before."""
+
+    seconds: float
+    worker_mib: float
+    worker_files: int
+    lander_mib: float
+    lander_files: int
+    p99_ms: float
 
 
 class Traffic:
@@ -146,9 +160,9 @@ def lander_of(pid: int) -> int:
     )
 
 
-def main(minutes: float = MINUTES) -> list[Figure]:
-    """Run the soak and print a line a sample; the first third of the samples is warm-up."""
-    rows: list[tuple[float, ...]] = []
+def soak(minutes: float) -> tuple[list[Sample], list[Traffic]]:
+    """Run the soak and print a line a sample."""
+    samples: list[Sample] = []
     with tempfile.TemporaryDirectory() as name:
         changes = Changes(Path(name), minutes * 60)
         with endpoint(Path(name)) as served:
@@ -164,23 +178,72 @@ def main(minutes: float = MINUTES) -> list[Figure]:
                 for caller in callers:
                     caller.took_ms = []
                 p99 = percentile([ms for each in took for ms in each], 0.99)
-                rows.append((time.monotonic() - began, *held(pids[0]), *held(pids[1]), p99))
-                told = "  ".join(f"{value:10,.1f}" for value in rows[-1])
+                samples.append(Sample(time.monotonic() - began, *held(pids[0]), *held(pids[1]), p99))
+                told = "  ".join(f"{value:10,.1f}" for value in samples[-1])
                 sys.stdout.write(f"{told}  {changes.count['overlay']:6}  {changes.count['swap']:6}\n")
                 sys.stdout.flush()
             for caller in callers:
                 caller.stop()
-    warm = rows[len(rows) // 3 :]
-    worker, files, lander, lander_files = ([row[column] for row in warm] for column in range(1, 5))
+    return samples, callers
+
+
+def main(minutes: float = MINUTES, folder: Path | None = None) -> list[Figure]:
+    """Run the soak; the first third of its samples is warm-up. Draw its plot in `folder`, if given."""
+    samples, callers = soak(minutes)
+    if folder is not None:
+        plot(samples, folder / "soak.svg")
+    warm = samples[len(samples) // 3 :]
     half = len(warm) // 2
-    growth = [(sum(values[-half:]) / sum(values[:half]) - 1) * 100 for values in (worker, lander)]
+
+    def growth(of: Callable[[Sample], float]) -> float:
+        """How much larger the median of the second half is than that of the first, in percent."""
+        first, second = (statistics.median(map(of, part)) for part in (warm[:half], warm[-half:]))
+        return (second / first - 1) * 100
+
+    worker_files = [sample.worker_files for sample in warm]
+    lander_files = [sample.lander_files for sample in warm]
     return [
-        Figure("a worker's memory in the second half against the first, after warm-up", growth[0], "%", wanted="5"),
-        Figure("the lander's memory, the same", growth[1], "%", wanted="5"),
-        Figure("a worker's memory, largest", max(worker), "MiB"),
-        Figure("a worker's open files, most less fewest", max(files) - min(files), "files"),
+        Figure(
+            "a worker's memory in the second half against the first, after warm-up",
+            growth(lambda sample: sample.worker_mib),
+            "%",
+            wanted="5",
+        ),
+        Figure("the lander's memory, the same", growth(lambda sample: sample.lander_mib), "%", wanted="5"),
+        Figure("p99, the same", growth(lambda sample: sample.p99_ms), "%", wanted="flat"),
+        Figure("a worker's memory, largest", max(sample.worker_mib for sample in warm), "MiB"),
+        Figure("a worker's open files, most less fewest", max(worker_files) - min(worker_files), "files"),
         Figure("the lander's open files, the same", max(lander_files) - min(lander_files), "files"),
-        Figure("p99, middle of the samples", percentile([row[5] for row in warm], 0.5), "ms"),
+        Figure("p99, middle of the samples", statistics.median(sample.p99_ms for sample in warm), "ms"),
         Figure("requests", sum(caller.asked for caller in callers), "requests"),
         Figure("answers of 500 and above", sum(caller.failed for caller in callers), "answers", wanted="none"),
     ]
+
+
+def plot(samples: list[Sample], path: Path) -> None:
+    """Draw memory, open files and p99 over time."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "soak"  # the same bytes from the same figures
+    import matplotlib.pyplot as plt
+
+    lines = {
+        "own memory, MiB": {"worker": 1, "lander": 3},
+        "open files": {"worker": 2, "lander": 4},
+        "p99 of shelves, ms": {"worker": 5},
+    }
+    figure, axes = plt.subplots(1, len(lines), figsize=(11, 3.2), layout="constrained")
+    minutes = [sample.seconds / 60 for sample in samples]
+    for axis, (title, columns) in zip(axes, lines.items(), strict=True):
+        for name, column in columns.items():
+            axis.plot(minutes, [sample[column] for sample in samples], label=name)
+        axis.axvspan(0, minutes[len(minutes) // 3 - 1], color="grey", alpha=0.12)
+        axis.set(title=title, xlabel="minutes; grey is warm-up", xlim=(0, minutes[-1]))
+        axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
+    axes[0].legend(loc="center right")
+    figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    show("A soak", main(float(sys.argv[2]), Path(sys.argv[1])))
