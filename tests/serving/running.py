@@ -20,6 +20,7 @@ from serving.stores import open_store
 from tests.serving.servers import free_port
 from tests.serving.small_shop import night
 
+_START_S = 60  # modules are compiled at each start of a test, beside other tests
 STALE_OK_S = 1.5  # the promised second, and half a second for a busy machine
 
 
@@ -38,6 +39,15 @@ class Server:
             headers["authorization"] = f"Bearer {self.keys[scope]}"
         return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, headers=headers)
 
+    def answers(self, path: str, may_end: bool = False) -> bool:
+        """Whether a path answers 200, or the process has ended. Raises AssertionError where it may not end."""
+        try:
+            return self.http.get(path).status_code == 200
+        except httpx.TransportError:
+            ended = self.process.poll() is not None
+            assert may_end or not ended, (self.folder / "server.log").read_text()
+            return ended
+
     def workers(self) -> list[int]:
         """The process ids of the workers, if there are several."""
         return [pid for pid, command in self._children() if b"spawn_main" in command]
@@ -45,6 +55,13 @@ class Server:
     def lander(self) -> int | None:
         """The process id of the lander, None while there is none."""
         return next((pid for pid, command in self._children() if b"\0land\0" in command), None)
+
+    def kill(self) -> None:
+        """Kill the parent with -9, and wait until its workers and its lander have ended too."""
+        processes = [*self.workers(), self.lander()]
+        self.process.kill()
+        self.process.wait()
+        assert within(30, lambda: not any(is_alive(pid) for pid in processes))
 
     def holds_open(self, folder: Path) -> bool:
         """Whether the server, if it has one worker, has a file of this folder open or mapped."""
@@ -83,6 +100,10 @@ class Server:
         raw = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in files]
         return [json.loads(line) for text in raw for line in text.splitlines()]
 
+    def stock(self, item_id: str, count: int) -> int:
+        """Feed an item's stock; the answer's status."""
+        return self.feed.post("/items", content=f'{{"item_id":"{item_id}","stock":{count}}}').status_code
+
     def shelf(self, **parameters: str | int) -> dict[str, Any]:
         """The answer of `GET /recommendations`."""
         answer = self.http.get("/recommendations", params=parameters)
@@ -104,9 +125,14 @@ def serving(
     keyed: bool = False,
     rate: str = "100000/second",
     open_files: int = 0,
+    port: int = 0,
+    may_end: bool = False,
 ) -> Iterator[Server]:
-    """Run the endpoint on a free port until the block ends. Each of its processes may open `open_files`, if given."""
-    port, keys = free_port(), {}
+    """Run the endpoint on a port, a free one if none is given, until the block ends.
+
+    Each of its processes may open `open_files`, if given. With `may_end` it may end before it is ready.
+    """
+    port, keys = port or free_port(), {}
     if keyed:
         keys = {scope: create(folder / "state" / "keys.json", (scope,), scope, rate)[1] for scope in SCOPES}
     command = [sys.executable, "-m", "serving", "serve", "--port", str(port), "--workers", str(workers)]
@@ -117,19 +143,20 @@ def serving(
         process = subprocess.Popen([*limit, *command], stdout=log, stderr=log, env=os.environ)
     server = Server(folder, port, process, keys)
     try:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                if server.http.get("/readyz" if ready else "/healthz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                assert process.poll() is None, (folder / "server.log").read_text()
-            time.sleep(0.05)
+        assert within(_START_S, lambda: server.answers("/readyz" if ready else "/healthz", may_end))
         yield server
     finally:
         server.http.close()
         process.terminate()
         process.wait(30)
+
+
+def is_alive(pid: int | None) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return b"Z" not in Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2][:3]
+    except FileNotFoundError:
+        return False
 
 
 def publish_night(folder: Path, day: str, **options: Any) -> str:
