@@ -9,10 +9,11 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 from airflow.timetables.trigger import CronTriggerTimetable
-from topshelf_job import DEFAULT_ARGS, JobOperator, start_date
+from topshelf_job import DEFAULT_ARGS, job_task, start_date
 
 with DAG(
     dag_id="new_items",
+    description="Every quarter of an hour: products that landed since the night join the live shelves.",
     schedule=CronTriggerTimetable("*/15 * * * *", timezone="UTC"),
     start_date=start_date(),
     catchup=False,
@@ -21,7 +22,7 @@ with DAG(
     doc_md=__doc__,
     tags=["topshelf"],
 ):
-    JobOperator(
+    job_task(
         task_id="bring_in",
         job="new-items",
         by_day=False,

@@ -10,13 +10,18 @@ import logging
 import os
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseNotifier
+from topshelf_places import HOME, landing_place
 
-RUNBOOK = os.environ.get("TOPSHELF_RUNBOOK", "docs/runbook.md")
+SKIP_REASON = "topshelf_skip_reason"
+"""Why a task was skipped, in its own context."""
+RUNBOOK = os.environ.get("TOPSHELF_RUNBOOK") or (HOME / "docs/runbook.md").as_uri()
 EVENTS = {
-    "task_failed": "failed, after all its retries",
+    "task_failed": "failed",
+    "night_slow": "has not ended by half of its deadline",
     "night_late": "has not ended by its deadline",
     "publish_refused": "was held back by a gate; what was live stays live",
 }
@@ -45,22 +50,32 @@ class Notice(BaseNotifier):
 
 async def night_late(context: Mapping[str, Any]) -> None:
     """Tell that a run has missed its deadline; called by the triggerer, with the run alone as context."""
-    await asyncio.to_thread(send, notice_of("night_late", context))
+    await _tell_if_due("night_late", context)
+
+
+async def night_slow(context: Mapping[str, Any]) -> None:
+    """Tell that a run has not ended by half of its deadline; called as `night_late` is."""
+    await _tell_if_due("night_slow", context)
+
+
+async def _tell_if_due(event: str, context: Mapping[str, Any]) -> None:
+    """Send the notice, unless the run is of a backfill: its days wait for each other, and none is due."""
+    if _of(context.get("dag_run"), "run_type") != "backfill":
+        await asyncio.to_thread(send, notice_of(event, context))
 
 
 def notice_of(event: str, context: Mapping[str, Any]) -> dict[str, str]:
     """Return the notice as a document: event, day, run, task, reason, log and the runbook's line."""
     run, task = context.get("dag_run"), context.get("ti")
-    day = str(_of(run, "logical_date") or "")[:10]
-    if _of(run, "run_type") == "manual":
-        day = str((_of(run, "conf") or {}).get("ds") or "")
+    day = day_of_run(run)
     dag_id = str(_of(run, "dag_id") or "")
     task_id = str(_of(task, "task_id") or "")
     what = " ".join(word for word in (dag_id, task_id, f"of {day}" if day else "") if word)
-    reason = str(context.get("exception") or _late_since(context))
+    reason = str(context.get("exception") or context.get(SKIP_REASON) or _late_since(context, day))
+    happened = EVENTS[event] + (_tried(task) if event == "task_failed" else "")
     return {
         "event": event,
-        "text": f"Topshelf: {what} {EVENTS[event]}. {reason}".strip(),
+        "text": f"Topshelf: {what} {happened}. {reason}".strip(),
         "dag_id": dag_id,
         "run_id": str(_of(run, "run_id") or _of(run, "dag_run_id") or ""),
         "ds": day,
@@ -72,14 +87,35 @@ def notice_of(event: str, context: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _tried(task: Any) -> str:
+    """Say whether a failed task has used its retries up: one that only people can mend, or are told to, has not."""
+    tries, retries = (_of(task, name) for name in ("try_number", "max_tries"))
+    if tries is None or not retries:
+        return ""
+    return ", after all its retries" if tries > retries else ", and is not tried again by itself"
+
+
+def day_of_run(run: Any) -> str:
+    """Return the day that a run is of, empty where a manual run does not say it."""
+    if _of(run, "run_type") == "manual":
+        return str((_of(run, "conf") or {}).get("ds") or "")
+    return str(_of(run, "logical_date") or "")[:10]
+
+
 def _of(thing: Any, name: str) -> Any:
     """Return a field of an object, or of the document that the triggerer gets in its place."""
     return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
 
 
-def _late_since(context: Mapping[str, Any]) -> str:
+def _late_since(context: Mapping[str, Any], day: str) -> str:
     deadline = context.get("deadline")
-    return f"Its deadline was {_of(deadline, 'deadline_time')}." if deadline else ""
+    if not deadline:
+        return ""
+    since = f"It was due at {_of(deadline, 'deadline_time')}."
+    mark = f"{landing_place()}/events/ds={day}/_SUCCESS"
+    if day and "://" not in mark and not Path(mark).exists():
+        return f"{since} It waits for the shop: {mark} is not there."
+    return f"{since} See which task runs or waits."
 
 
 def send(notice: Mapping[str, str]) -> None:

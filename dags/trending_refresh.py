@@ -9,10 +9,11 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 from airflow.timetables.trigger import CronTriggerTimetable
-from topshelf_job import DEFAULT_ARGS, JobOperator, start_date
+from topshelf_job import DEFAULT_ARGS, job_task, start_date
 
 with DAG(
     dag_id="trending_refresh",
+    description="Every five minutes: what trends now is laid over the live snapshot.",
     schedule=CronTriggerTimetable("*/5 * * * *", timezone="UTC"),
     start_date=start_date(),
     catchup=False,
@@ -22,7 +23,7 @@ with DAG(
     doc_md=__doc__,
     tags=["topshelf"],
 ):
-    JobOperator(
+    job_task(
         task_id="refresh",
         job="trending",
         by_day=False,

@@ -6,11 +6,14 @@
 """
 
 import errno
+import io
 import logging
+import sys
 
 import typer
 
-from jobs.commands import between_nights, data_sets, endpoint, night, quality, snapshots
+from jobs.commands import between_nights, data_sets, endpoint, experiments, landing, night, quality, snapshots
+from jobs.config.outcome import is_lasting, write_outcome
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +24,8 @@ app = typer.Typer(
 )
 for room in (night, snapshots, endpoint, between_nights, quality, data_sets):
     app.add_typer(room.app)
+app.add_typer(landing.app, name="landing")
+app.add_typer(experiments.app, name="experiments")
 
 
 _REMEDIES = {
@@ -37,11 +42,14 @@ _REMEDIES = {
 
 def main() -> None:
     """Run the command. Errors of ours and of the disk are printed in one line, all others with their traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a title that the terminal's encoding lacks stops nothing
     logging.basicConfig(format="%(message)s")
     logging.getLogger("jobs").setLevel(logging.INFO)
     try:
         app()
     except Exception as error:
+        write_outcome(str(error) or type(error).__name__, lasting=is_lasting(error))
         remedy = _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
         if type(error).__module__.split(".")[0] in ("jobs", "serving"):
             typer.echo(f"topshelf: {error}", err=True)

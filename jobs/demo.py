@@ -1,4 +1,4 @@
-"""The demo: a synthetic shop, its night, the endpoint, and the shelves of a few shoppers.
+"""The demo: a synthetic shop, its night, the endpoint, the shelves of a few shoppers, and a page to click through.
 
 topshelf demo
 """
@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -16,11 +17,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
+from jobs.config.terminal import Terminal
+from jobs.example_page import check_page, example_page
 from jobs.lake.lake import Lake
 from jobs.night.progress import StageProgress
 from jobs.night.run import nightly
@@ -30,19 +32,25 @@ from jobs.synthetic.shop import synthetic_shop
 FIRST_DAY, LAST_DAY = date(2026, 1, 1), date(2026, 2, 14)
 USERS, ITEMS, EVENTS, SEED = 2_000, 1_000, 60_000, 7
 START_S = 30.0
+PAGE_SHOPPERS = 4
 
 
 class EndpointError(RuntimeError):
     """The endpoint did not start."""
 
 
-def demo(folder: Path) -> None:
+def demo(folder: Path, *, stay: bool) -> None:
     """Make the shop under `folder`, run its night, request three shelves from the endpoint and print them.
 
+    With `stay` it then serves the example page until Ctrl-C.
+
     Raises:
+        MissingPageError: it is to stay, and this installation has no page.
         EndpointError: the endpoint did not become ready.
     """
-    console = Console()
+    if stay:
+        check_page()
+    console = Terminal()
     settings = Settings.below(folder)
     progress = StageProgress()
     with progress.stage("synthetic shop") as stage:
@@ -50,37 +58,63 @@ def demo(folder: Path) -> None:
         synthetic_shop(session(), landing, truth, USERS, ITEMS, EVENTS, FIRST_DAY, LAST_DAY, SEED)
         stage.note = f"about {USERS:,} shoppers, {ITEMS:,} products, {EVENTS:,} events in {landing}"
     night = nightly(settings, Parameters(), LAST_DAY, progress)
-    console.print(f"{night.version}: {night.reason}", highlight=False)
+    console.print(f"{night.version}: {night.reason}")
     lake = Lake(settings.lake)
-    user_id, category, price = regular_shopper(lake)
-    with endpoint(settings) as address:
-        requests = {
-            f"A regular, {user_id}": {"user_id": user_id},
-            "Somebody new": {"user_id": "first-visit"},
-            f"{user_id} looking for {category} up to {price}": {
-                "user_id": user_id,
-                "category": category,
-                "price_max": price,
-            },
-        }
-        for heading, query in requests.items():
-            console.print(shelf_table(heading, request_shelf(address, query | {"limit": "8"}), titles(lake)))
+    with contextlib.ExitStack() as running:
+        if stay:
+            page = running.enter_context(example_page())
+            address = running.enter_context(endpoint(settings, "--cors-origins", page.origin))
+        else:
+            address = running.enter_context(endpoint(settings))
+        print_shelves(console, lake, address)
+        if stay:
+            shoppers = regulars(lake)
+            shoppers = shoppers[:: max(1, len(shoppers) // PAGE_SHOPPERS)][:PAGE_SHOPPERS]
+            console.print(f"See it as a shop: {page.address(address, shoppers)}\nCtrl-C ends it.", soft_wrap=True)
+            wait_for_ctrl_c()
     console.print(
         f"Try it yourself:\n  .venv/bin/topshelf serve --store {settings.store} --landing {settings.landing}\n"
-        f"  curl 'http://127.0.0.1:8000/recommendations?user_id={user_id}&limit=5'",
-        highlight=False,
+        f"  curl 'http://127.0.0.1:8000/recommendations?user_id={regulars(lake)[0]}&limit=5'",
+        soft_wrap=True,  # commands are copied whole
     )
 
 
-def regular_shopper(lake: Lake) -> tuple[str, str, str]:
-    """Return a shopper with a long history, a top category, and the median price."""
+def print_shelves(console: Terminal, lake: Lake, address: str) -> None:
+    """Print the shelves of a regular, of somebody new, and of a regular who looks for something."""
+    user_id, (category, price) = regulars(lake)[0], category_and_price(lake)
+    requests = {
+        f"A regular, {user_id}": {"user_id": user_id},
+        "Somebody new": {"user_id": "first-visit"},
+        f"{user_id} looking for {category} up to {price}": {
+            "user_id": user_id,
+            "category": category,
+            "price_max": price,
+        },
+    }
+    for heading, query in requests.items():
+        console.print(shelf_table(heading, request_shelf(address, query | {"limit": "8"}), titles(lake)))
+
+
+def wait_for_ctrl_c() -> None:
+    """Wait until the demo is interrupted."""
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
+def regulars(lake: Lake) -> list[str]:
+    """Return shoppers with a long history, the longest first, without the top fiftieth."""
     users = lake.arrow("features/user", LAST_DAY, ["user_id", "purchase_count_total"])
     users = users.sort_by([("purchase_count_total", "descending"), ("user_id", "ascending")])
+    return [str(user_id) for user_id in users["user_id"][len(users) // 50 :].to_pylist()]
+
+
+def category_and_price(lake: Lake) -> tuple[str, str]:
+    """Return the top category of the product that is liked most, and the median price."""
     items = lake.arrow("features/item", LAST_DAY, ["category", "price_minor", "weight_30d"])
     items = items.sort_by([("weight_30d", "descending"), ("category", "ascending")])
     category = str(items["category"][0]).split("/")[0]
     prices = sorted(price for price in items["price_minor"].to_pylist() if price is not None)
-    return str(users["user_id"][len(users) // 50]), category, f"{prices[len(prices) // 2] / 100:.2f}"
+    return category, f"{prices[len(prices) // 2] / 100:.2f}"
 
 
 def titles(lake: Lake) -> dict[str, tuple[str, str, int | None]]:
@@ -91,13 +125,13 @@ def titles(lake: Lake) -> dict[str, tuple[str, str, int | None]]:
 
 
 @contextlib.contextmanager
-def endpoint(settings: Settings) -> Iterator[str]:
+def endpoint(settings: Settings, *options: str) -> Iterator[str]:
     """Run the endpoint on a free port of this machine until the block ends; give its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "serving", "serve", "--port", str(port)]
-    command += ["--store", settings.store, "--landing", settings.landing]
+    command += ["--store", settings.store, "--landing", settings.landing, *options]
     process = subprocess.Popen(command)
     address = f"http://127.0.0.1:{port}"
     try:

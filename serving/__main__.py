@@ -11,36 +11,18 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from serving.settings import EndpointSettings, default_state
+from serving.key_commands import keys
+from serving.lasting_task import LastingTask
+from serving.options import KEYS, LANDING, STATE, STORE, keys_file_of, state_folder
+from serving.settings import PERTURB_SHARE, EndpointSettings
 
 GRACE_S = 10  # for answers to be made and read when the endpoint ends
 
-_STORE = click.option(
-    "--store",
-    envvar="TOPSHELF_STORE",
-    default="lmdb://data/store",
-    show_default=True,
-    help="URL of the store that holds the snapshots: lmdb://, redis:// or dynamodb://.",
-)
-_LANDING = click.option(
-    "--landing",
-    envvar="TOPSHELF_LANDING",
-    default="data/landing",
-    show_default=True,
-    help="Folder of events, exposures and tombstones.",
-)
-_STATE = click.option(
-    "--state",
-    envvar="TOPSHELF_STATE",
-    help="Folder of logs, rates, metrics and keys. By default `live` in an LMDB store's folder, else data/live.",
-)
-_KEYS = click.option(
-    "--keys", envvar="TOPSHELF_KEYS", help="File of API keys. By default keys.json in the state folder."
-)
 _SHARED = click.option(
     "--shared",
     envvar="TOPSHELF_SHARED",
@@ -60,10 +42,10 @@ def main() -> None:
 
 
 @main.command(epilog="Example: python -m serving serve --store lmdb://data/store --port 8000")
-@_STORE
-@_LANDING
-@_STATE
-@_KEYS
+@STORE
+@LANDING
+@STATE
+@KEYS
 @_SHARED
 @_MARK
 @click.option(
@@ -78,6 +60,33 @@ def main() -> None:
     envvar="TOPSHELF_EXPLORE_SHARE",
     help="Share of a shelf's places that explore, from 0 to 1.  [default: 0.1]",
 )
+@click.option(
+    "--perturb-share",
+    type=click.FloatRange(0, 1),
+    envvar="TOPSHELF_PERTURB_SHARE",
+    default=PERTURB_SHARE,
+    show_default=True,
+    help="Share of answers whose ranked places are reordered, to learn what other rankings are worth.",
+)
+@click.option(
+    "--cors-origins",
+    metavar="ORIGINS",
+    default="",
+    envvar="TOPSHELF_CORS_ORIGINS",
+    help="Sites whose pages may read shelves and send events from a browser, with commas between, such as "
+    "https://shop.example.",
+)
+@click.option(
+    "--messages",
+    type=click.Path(path_type=Path),
+    envvar="TOPSHELF_MESSAGES",
+    help="Folder of texts for shoppers, such as de.toml: they change the built-in ones and add languages.",
+)
+@click.option(
+    "--placements",
+    envvar="TOPSHELF_PLACEMENTS",
+    help="YAML file that says which shelves stand on which page.  [default: the pages that `placements` prints]",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, help="Port to listen on.")
 @click.option("--workers", default=1, show_default=True, help="Number of worker processes.")
@@ -91,6 +100,10 @@ def serve(
     mark_events: bool,
     max_state_age_s: float | None,
     explore_share: float | None,
+    perturb_share: float,
+    cors_origins: str,
+    messages: Path | None,
+    placements: str | None,
     host: str,
     port: int,
     workers: int,
@@ -106,17 +119,23 @@ def serve(
     from serving.api.metrics import Metrics
     from serving.logs.lander_process import LanderProcess
 
-    _check_addresses(store, shared)
-    keys_file = _keys_file(store, state, keys)
+    _check_addresses(store, landing, shared)
+    _check_messages(messages)
+    origins = _origins(cors_origins)
+    keys_file = keys_file_of(store, state, keys)
     settings = EndpointSettings(
         store=store,
-        landing=Path(landing),
-        state=_state_folder(store, state),
+        landing=landing,
+        state=state_folder(store, state),
         keys=keys_file,
         shared=shared or None,
         open=_may_be_open(keys_file, host),
         max_state_age_s=max_state_age_s,
         explore_share=explore_share,
+        perturb_share=perturb_share,
+        cors_origins=origins,
+        messages=messages,
+        placements=_checked_placements(placements),
         mark_events=mark_events,
     )
     _take_state(settings, workers)
@@ -144,10 +163,11 @@ def serve(
         lander.stop()
 
 
-def _check_addresses(store: str, shared: str | None) -> None:
+def _check_addresses(store: str, landing: str, shared: str | None) -> None:
     """Raises ClickException for a URL that no worker could use. Nothing connects yet."""
     from serving.snapshot.manifest import StoreError
     from serving.stores import open_store
+    from serving.stores.places import PlaceError, place_of
     from serving.stores.redis_address import redis_address
 
     try:
@@ -155,10 +175,47 @@ def _check_addresses(store: str, shared: str | None) -> None:
     except (StoreError, ValueError) as error:
         raise click.ClickException(f"--store: {error}") from error
     try:
+        place_of(landing)
+    except PlaceError as error:
+        raise click.ClickException(f"--landing: {error}") from error
+    try:
         if shared:
             redis_address(shared)
     except ValueError as error:
         raise click.ClickException(f"--shared: {error}") from error
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """Return the origins that a text names. Raises ClickException."""
+    from serving.api.cors import OriginError, origins_of
+
+    try:
+        return origins_of(text)
+    except OriginError as error:
+        raise click.ClickException(f"--cors-origins: {error}") from error
+
+
+def _check_messages(folder: Path | None) -> None:
+    """Raises ClickException for a folder of texts that no worker could use."""
+    from serving.shelf.languages import MessagesError, read_languages
+
+    try:
+        read_languages(folder)
+    except MessagesError as error:
+        raise click.ClickException(f"--messages: {error}") from error
+
+
+def _checked_placements(path: str | None) -> Path | None:
+    """Return the file of placements. Raises ClickException where it cannot be meant."""
+    from serving.shelf.placements import PlacementsError, read_placements
+
+    if not path:
+        return None
+    try:
+        read_placements(Path(path))
+    except PlacementsError as error:
+        raise click.ClickException(f"--placements: {error}") from error
+    return Path(path).resolve()
 
 
 def _take_state(settings: EndpointSettings, workers: int) -> None:
@@ -190,14 +247,6 @@ def _not_written(state: Path, error: OSError) -> click.ClickException:
     )
 
 
-def _state_folder(store: str, state: str | None) -> Path:
-    return Path(state) if state else default_state(store)
-
-
-def _keys_file(store: str, state: str | None, keys: str | None) -> Path:
-    return Path(keys) if keys else _state_folder(store, state) / "keys.json"
-
-
 def _may_be_open(keys: Path, host: str) -> bool:
     """Whether callers of this machine may go without a key.
 
@@ -225,9 +274,9 @@ def _may_be_open(keys: Path, host: str) -> bool:
 
 
 @main.command(epilog="Example: python -m serving land --landing data/landing --state data/store/live")
-@_STORE
-@_LANDING
-@_STATE
+@STORE
+@LANDING
+@STATE
 @_SHARED
 @_MARK
 @click.option("--parent", type=int, help="Process id of the endpoint: when it ends, land what is left and end.")
@@ -246,87 +295,45 @@ def land(
     from serving.api.metrics import Metrics
     from serving.logs.lander_process import run
 
-    folder, keys_file = _state_folder(store, state), _keys_file(store, state, None)
-    settings = EndpointSettings(store, Path(landing), folder, keys_file, shared or None, mark_events=mark_events)
+    _check_addresses(store, landing, shared)
+    folder, keys_file = state_folder(store, state), keys_file_of(store, state, None)
+    settings = EndpointSettings(store, landing, folder, keys_file, shared or None, mark_events=mark_events)
     try:
         metrics = Metrics(folder / "metrics", "lander")
     except OSError as error:
         raise _not_written(folder, error) from error
-    run(settings, metrics.count_failures, parent, once=once)
+
+    def tell(tasks: Iterable[LastingTask]) -> None:
+        metrics.count_failures(tasks)
+        metrics.tell_troubles(tasks)
+
+    run(settings, tell, parent, once=once)
 
 
-@main.group()
-def keys() -> None:
-    """Create, list and revoke API keys."""
+@main.command(epilog="Example: python -m serving placements > placements.yaml")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def placements(file: Path | None) -> None:
+    """Print the built-in pages as a file to begin with; with FILE, check that file and print its pages."""
+    from serving.shelf.placements import BUILT_IN, PlacementsError, read_placements
 
-
-@keys.command("create", epilog="Example: topshelf keys create --scope read --name web --rate 2000/second")
-@click.option(
-    "--scope",
-    multiple=True,
-    required=True,
-    type=click.Choice(["read", "feed", "admin"]),
-    help="What the key may do: get shelves (read), send items and events (feed), erase and trace shoppers and get "
-    "shelves (admin). Repeat it for several.",
-)
-@click.option("--name", default="", help="A note on who uses the key.")
-@click.option("--rate", default="2000/second", show_default=True, help="One rate limit, such as 100000/minute.")
-@_STORE
-@_STATE
-@_KEYS
-def keys_create(
-    *, scope: tuple[str, ...], name: str, rate: str, store: str, state: str | None, keys: str | None
-) -> None:
-    """Create a key and print it. It is shown only this once.
-
-    Several keys can be valid at once. To rotate a key, create the next one, then revoke the old one.
-    """
-    from serving.api.keys import KeysError, create
-
+    if file is None:
+        click.echo(BUILT_IN.read_text(encoding="utf-8"), nl=False)
+        return
     try:
-        stored, secret = create(_keys_file(store, state, keys), tuple(dict.fromkeys(scope)), name, rate)
-    except KeysError as error:
+        pages = read_placements(file)
+    except PlacementsError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{stored.id} ({', '.join(stored.scopes)}, {stored.rate}); the key is shown only this once:", err=True)
-    click.echo(secret)
+    for name, page in pages.items():
+        click.echo(f"{name}\t{page.order}\t{', '.join(shelf.called for shelf in page.shelves)}")
 
 
-@keys.command("list", epilog="Example: topshelf keys list")
-@_STORE
-@_STATE
-@_KEYS
-def keys_list(*, store: str, state: str | None, keys: str | None) -> None:
-    """List id, scopes, rate, creation, state and name of each key. The keys themselves are not stored."""
-    from serving.api.keys import KeysError, read_keys
-
-    try:
-        for key in read_keys(_keys_file(store, state, keys)).keys:
-            validity = f"revoked {key.revoked}" if key.revoked else "valid"
-            click.echo(f"{key.id}\t{','.join(key.scopes)}\t{key.rate}\t{key.created}\t{validity}\t{key.name}")
-    except KeysError as error:
-        raise click.ClickException(str(error)) from error
-
-
-@keys.command("revoke", epilog="Example: topshelf keys revoke k1a2b3c4d")
-@click.argument("key_id", metavar="ID")
-@_STORE
-@_STATE
-@_KEYS
-def keys_revoke(*, key_id: str, store: str, state: str | None, keys: str | None) -> None:
-    """Revoke the key with this id. Workers refuse it within a second."""
-    from serving.api.keys import KeysError, revoke
-
-    try:
-        revoke(_keys_file(store, state, keys), key_id)
-    except KeysError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"{key_id} is revoked")
+main.add_command(keys)
 
 
 @main.command(epilog="Example: python -m serving show 17850")
 @click.argument("user", metavar="USER")
-@_STORE
-@_LANDING
+@STORE
+@LANDING
 @click.option("--version", help="Version of the snapshot. By default the live one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tab-separated lines.")
 def show(*, user: str, store: str, landing: str, version: str | None, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """A read-only client of a store: any user's stored shelf, without Spark and without the endpoint.
 
-It gives no shelf of a user who was erased, so it needs the folder in which the endpoint lands its tombstones.
+It gives no shelf of a user who was erased, so it needs the place where the endpoint lands its tombstones.
 
 from serving.client import read_shelf
 for row in read_shelf("lmdb://data/store", "user-17"):
@@ -10,15 +10,17 @@ for row in read_shelf("lmdb://data/store", "user-17"):
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from serving import money
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.manifest import StoreError
-from serving.snapshot.record import SOURCES, PackedShelf, Shelf
-from serving.snapshot.tombstones import Tombstones, landed_tombstones
+from serving.snapshot.own_lists import LISTS, OWN_LISTS
+from serving.snapshot.record import SOURCES, PackedShelf, Shelf, decode
+from serving.snapshot.tombstones import Tombstones
 from serving.stores import open_store
+from serving.stores.landed_erasures import landed_tombstones
 from serving.stores.protocols import StoredVersion
 
 DEFAULT_LANDING = "data/landing"
@@ -59,8 +61,8 @@ def open_snapshot(
 ) -> AbstractContextManager[Snapshot]:
     """Open the live snapshot of a store, or the named version, without the shelves of erased users.
 
-    `landing` is the folder that the endpoint lands in: by default TOPSHELF_LANDING, or DEFAULT_LANDING. Raises
-    StoreError where there is no such snapshot or folder.
+    `landing` is the folder or S3 address that the endpoint lands in: by default TOPSHELF_LANDING, or DEFAULT_LANDING.
+    Raises StoreError where there is no such snapshot or landing.
     """
     landing = landing or os.environ.get("TOPSHELF_LANDING") or DEFAULT_LANDING
     return open_without_erased(store_url, landed_tombstones(landing), version)
@@ -68,7 +70,7 @@ def open_snapshot(
 
 @contextmanager
 def open_without_erased(store_url: str, tombstones: Tombstones, version: str | None = None) -> Iterator[Snapshot]:
-    """`open_snapshot` for a caller that has read the tombstones itself, such as from S3."""
+    """`open_snapshot` for a caller that has read the tombstones itself."""
     with closing(open_store(store_url)) as store:
         opened = version or store.pointer().live
         if opened is None:
@@ -81,18 +83,19 @@ def read_shelf(
     store_url: str,
     user_id: str,
     version: str | None = None,
-    variant: str = "base",
+    variant: str | None = None,
     landing: str | Path | None = None,
 ) -> list[ShelfRow]:
     """Return a user's whole shelf in the order of rank; `version` and `landing` are those of `open_snapshot`.
 
+    Without a variant, it is the one that answers read.
     Raises UnknownUserError, StoreError, RecordError.
     """
     with open_snapshot(store_url, version, landing) as snapshot:
         return shelf_of(snapshot, user_id, variant)
 
 
-def shelf_of(snapshot: Snapshot, user_id: str, variant: str = "base") -> list[ShelfRow]:
+def shelf_of(snapshot: Snapshot, user_id: str, variant: str | None = None) -> list[ShelfRow]:
     """Return a user's whole shelf in the order of rank. Raises UnknownUserError, StoreError, RecordError."""
     shelf = snapshot.shelf(user_id, variant)
     if not shelf:
@@ -100,6 +103,17 @@ def shelf_of(snapshot: Snapshot, user_id: str, variant: str = "base") -> list[Sh
             f"{snapshot.version} holds no shelf of {user_id!r}; a user without one gets the fallback shelves"
         )
     return _rows(snapshot, shelf)
+
+
+def lists_of(snapshot: Snapshot, user_id: str) -> dict[str, list[ShelfRow]]:
+    """Return a user's own lists, `buy_again` and `recently_viewed`, each in the order of rank, empty where none is.
+
+    Raises StoreError, RecordError.
+    """
+    packed = snapshot.packed(user_id, OWN_LISTS)
+    rows = [] if packed is None else _rows(snapshot, decode(packed.record))
+    by_list = {name: [row for row in rows if row.source == source] for name, (source, _) in LISTS.items()}
+    return {name: [replace(row, rank=rank) for rank, row in enumerate(of, 1)] for name, of in by_list.items()}
 
 
 def _rows(snapshot: Snapshot, shelf: Shelf) -> list[ShelfRow]:

@@ -47,8 +47,11 @@ class ProblemError(Exception):
         self.status, self.detail, self.remedy, self.parameter = status, detail, remedy, parameter
         self.headers = headers or []
 
+    def document(self, request_id: str | None = None) -> Problem:
+        """Return the problem document."""
+        title = _TITLES.get(self.status, "Error")
+        return Problem("about:blank", title, self.status, self.detail, self.remedy, self.parameter, request_id)
+
     def to_json(self, request_id: str | None = None) -> bytes:
         """Return the problem document as JSON."""
-        title = _TITLES.get(self.status, "Error")
-        problem = Problem("about:blank", title, self.status, self.detail, self.remedy, self.parameter, request_id)
-        return msgspec.json.encode(problem)
+        return msgspec.json.encode(self.document(request_id))

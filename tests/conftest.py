@@ -15,6 +15,10 @@ from pyspark.sql import SparkSession
 from jobs.lake.lake import Lake
 from jobs.spark.session import session
 
+os.environ.setdefault(
+    "TOPSHELF_PERTURB_SHARE", "0"
+)  # an endpoint answers in the order of rank, but where a test asks
+
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
@@ -22,6 +26,18 @@ def spark() -> Iterator[SparkSession]:
     running = session("topshelf-tests")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def nothing_compiled(spark: SparkSession) -> Iterator[None]:
+    """Compiling a night's queries takes longer than running them on a handful of rows."""
+    chosen = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    before = {name: spark.conf.get(name) for name in chosen}
+    for name, value in chosen.items():
+        spark.conf.set(name, value)
+    yield
+    for name, old in before.items():
+        spark.conf.set(name, old or "")
 
 
 @pytest.fixture

@@ -18,4 +18,5 @@ COPY infra/serving infra/serving
 USER topshelf
 ENV TOPSHELF_HOST=0.0.0.0 PYTHONUNBUFFERED=1
 EXPOSE 8000
-CMD ["infra/serving/start.sh"]
+ENTRYPOINT ["infra/serving/start.sh"]
+CMD ["serve"]

@@ -3,6 +3,7 @@
 #
 #   infra/spark/start.sh master
 #   infra/spark/start.sh worker spark://127.0.0.1:7077
+#   infra/spark/start.sh executor       in a pod that Spark's driver made on Kubernetes; Spark sets SPARK_… there
 #
 # A night runs on it when its environment has TOPSHELF_SPARK_MASTER=spark://HOST:7077. Workers need the same Python
 # packages, at the same path, and the same lake, as the driver.
@@ -29,5 +30,16 @@ case "${1:-}" in
       --host "$host" --webui-port "${TOPSHELF_SPARK_UI_PORT:-8082}" --work-dir "$work" \
       --cores "${TOPSHELF_WORKER_CORES:-1}" --memory "${TOPSHELF_WORKER_MEMORY:-2g}"
     ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  executor)  # as the entry point of Spark's own image does
+    cd "$(mktemp -d)"  # where it lays the driver's jars, as an image may be for reading alone
+    options=()
+    while IFS= read -r name; do options+=("${!name}"); done < <(compgen -v SPARK_JAVA_OPT_ | sort -t_ -k4 -n)
+    exec "$JAVA_HOME/bin/java" "${options[@]}" "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" \
+      -cp "$SPARK_CONF_DIR:$SPARK_HOME/jars/*${SPARK_CLASSPATH:+:$SPARK_CLASSPATH}" \
+      org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
+      --driver-url "$SPARK_DRIVER_URL" --executor-id "$SPARK_EXECUTOR_ID" --cores "$SPARK_EXECUTOR_CORES" \
+      --app-id "$SPARK_APPLICATION_ID" --hostname "$SPARK_EXECUTOR_POD_IP" \
+      --resourceProfileId "$SPARK_RESOURCE_PROFILE_ID" --podName "$SPARK_EXECUTOR_POD_NAME"
+    ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -122,7 +122,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "of" {
       id     = "old-exposures"
       status = "Enabled"
       filter {
-        prefix = "exposures/"
+        prefix = "landing/exposures/"
       }
       expiration {
         days = var.exposure_days
@@ -196,7 +196,10 @@ locals {
       { Sid = "LookUp", Action = ["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:BatchGetItem"], Resource = [local.table] },
       { Sid = "ListArchive", Action = ["s3:ListBucket"], Resource = [local.lake], Condition = { StringLike = { "s3:prefix" = ["archive/*"] } } },
       { Sid = "StartFromArchive", Action = ["s3:GetObject"], Resource = ["${local.lake}/archive/*"] },
-      { Sid = "Land", Action = ["s3:PutObject"], Resource = ["${local.landing}/exposures/*", "${local.landing}/events/*"] },
+      # Listing tells whether an object is there already, and a missing tombstone (404) from a forbidden one (403).
+      { Sid = "ListLanding", Action = ["s3:ListBucket"], Resource = [local.landing] },
+      { Sid = "Land", Action = ["s3:PutObject"], Resource = [for table in ["exposures", "events", "tombstones"] : "${local.landing}/landing/${table}/*"] },
+      { Sid = "ReadErasures", Action = ["s3:GetObject"], Resource = ["${local.landing}/landing/tombstones/*"] },
     ]
   }
 }

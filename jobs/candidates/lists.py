@@ -92,6 +92,9 @@ def _nearest_unseen(index: faiss.Index, vectors: Floats, seen: Whole, n_items: i
     `seen` holds pair keys, ascending.
     """
     most = min(n_items, quota * 3)
+    if not most:
+        nothing = np.empty(0, np.int64)
+        return RankedItems(nothing, nothing.astype(np.int32), nothing)
     product, nearest = index.search(np.ascontiguousarray(vectors), most)
     user = np.repeat(np.arange(len(vectors)), most)
     item = nearest.ravel()

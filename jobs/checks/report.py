@@ -57,6 +57,16 @@ class ValidationReport(msgspec.Struct):
         return f"{len(self.results)} checks of {len(self.row_counts)} tables, {len(self.failures)} failed{warnings}"
 
 
+def report_path(ds: date, run: str) -> str:
+    """Return where in the lake a run's results are."""
+    return f"marts/validation/ds={ds}/{run}.json"
+
+
+def page_path(ds: date, run: str) -> str:
+    """Return where in the lake the page of a run's results is."""
+    return f"marts/validation/ds={ds}/{run}.html"
+
+
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f4b; --bad: #c62828; --warn: #a86500; }
 @media (prefers-color-scheme: dark) { :root { --good: #5ccb8f; --bad: #ff7b72; --warn: #e3b341; } }

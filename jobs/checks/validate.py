@@ -13,13 +13,12 @@ from datetime import date
 
 import msgspec
 import pandas as pd
-import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from jobs.checks.expectations import Judgement, judge
 from jobs.checks.kinds import columns_of, kind_of, single_checks
-from jobs.checks.report import BY_HAND, CheckResult, ValidationReport, page
-from jobs.lake.contracts import Check, Contract, arrow_type, contract
+from jobs.checks.report import BY_HAND, CheckResult, ValidationReport, page, page_path, report_path
+from jobs.lake.contracts import Check, Contract, contract
 from jobs.lake.lake import Lake
 from jobs.lake.tables import BUILT_BY, remedy
 from jobs.spark.session import session
@@ -56,16 +55,6 @@ def validate(lake: Lake, names: Sequence[str], ds: date, run: str = BY_HAND) -> 
     return report
 
 
-def report_path(ds: date, run: str) -> str:
-    """Return where in the lake a run's results are."""
-    return f"marts/validation/ds={ds}/{run}.json"
-
-
-def page_path(ds: date, run: str) -> str:
-    """Return where in the lake the page of a run's results is."""
-    return f"marts/validation/ds={ds}/{run}.html"
-
-
 def table_remedy(name: str, ds: date) -> str:
     """Return what to do when a day of a table breaks its contract, with the command that builds it again."""
     layer = name.split("/", maxsplit=1)[0]
@@ -74,7 +63,10 @@ def table_remedy(name: str, ds: date) -> str:
     elif layer == "features":
         first = f"look at its query sql/{name}.sql"
     else:
-        first = f"look at {BUILT_BY[name].module}, which builds it (the live snapshot stays)"
+        return (
+            f"{name}: {BUILT_BY[name].module} made rows that it must not make; what is live stays. Report it with "
+            f"the page below if it comes again when you {remedy(name, ds)}"
+        )
     return f"{name}: {first}, then {remedy(name, ds)}"
 
 
@@ -103,11 +95,7 @@ def _checked_columns(lake: Lake, name: str, ds: date) -> pd.DataFrame:
     table = contract(name)
     needed = {*table.grain, *(column for check in table.checks for column in columns_of(check))}
     columns = [column for column in table.stored_columns if column.name in needed]
-    if lake.manifest(name, ds).files:
-        rows = lake.arrow(name, ds, [column.name for column in columns])
-    else:
-        rows = pa.schema([(column.name, arrow_type(column.type)) for column in columns]).empty_table()
-    return rows.to_pandas(types_mapper=pd.ArrowDtype)
+    return lake.arrow(name, ds, [column.name for column in columns]).to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def _result(table: Contract, check: Check, judgement: Judgement, on_spark: Callable[[], DataFrame]) -> CheckResult:

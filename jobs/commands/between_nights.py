@@ -50,7 +50,9 @@ def maintain(landing: Landing = None, lake: LakeAt = None, archive: ArchiveAt = 
     """Remove old partitions, carry out erasures, test the archive. Airflow runs this every Sunday."""
     from jobs.upkeep.maintenance import maintain as run
 
-    typer.echo(str(run(places_of(landing, lake, archive=archive), (today or datetime.now(UTC)).date())))
+    configuration = configuration_of(landing, lake, archive=archive)
+    day = (today or datetime.now(UTC)).date()
+    typer.echo(str(run(configuration.settings, day, configuration.retention)))
 
 
 def _moment(text: str | None) -> datetime:

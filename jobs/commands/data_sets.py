@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.options import Landing, Source, places_of
+from jobs.commands.options import Landing, Source, on_this_host, places_of
 
 if TYPE_CHECKING:
     pass
@@ -26,7 +26,7 @@ def land_online_retail(src: Source, landing: Landing = None) -> None:
     """Land UCI Online Retail: invoice lines as purchases."""
     from jobs.landing.adapters.online_retail import online_retail
 
-    _print_lines(online_retail(src, Path(places_of(landing).landing)).lines())
+    _print_lines(online_retail(src, _landing_folder(landing)).lines())
 
 
 @land.command("retailrocket-buyers", epilog="Example: topshelf land retailrocket-buyers published/buyers")
@@ -34,7 +34,7 @@ def land_retailrocket_buyers(src: Source, landing: Landing = None) -> None:
     """Land the buyers' extract of RetailRocket: views, carts and purchases."""
     from jobs.landing.adapters.retailrocket import retailrocket_buyers
 
-    _print_lines(retailrocket_buyers(src, Path(places_of(landing).landing)).lines())
+    _print_lines(retailrocket_buyers(src, _landing_folder(landing)).lines())
 
 
 @land.command("retailrocket", epilog="Example: topshelf land retailrocket published/retailrocket")
@@ -42,7 +42,14 @@ def land_retailrocket(src: Source, landing: Landing = None) -> None:
     """Land RetailRocket's raw files: events, and item properties and category tree if they are there."""
     from jobs.landing.adapters.retailrocket import retailrocket
 
-    _print_lines(retailrocket(src, Path(places_of(landing).landing)).lines())
+    _print_lines(retailrocket(src, _landing_folder(landing)).lines())
+
+
+def _landing_folder(flag: str | None) -> Path:
+    """Return the landing folder that is made. Raises PlaceError where landing is on S3."""
+    from serving.stores.places import folder_of
+
+    return folder_of(places_of(flag).landing)
 
 
 def _print_lines(lines: list[str]) -> None:
@@ -62,16 +69,23 @@ def synthetic_shop(
     items: Annotated[int, typer.Option(min=1, help="Number of products.")] = 1000,
     events: Annotated[int, typer.Option(min=1, help="Roughly how many events to make.")] = 50_000,
     seed: Annotated[int, typer.Option(help="Another seed, another shop.")] = 7,
+    embedding_noise: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Items land with an embedding: their style through noise of so many standard deviations."
+        ),
+    ] = None,
     landing: Landing = None,
     truth: Annotated[
-        str | None, typer.Option(help="Folder for the true utilities; beside landing by default.")
+        Path | None,
+        typer.Option(callback=on_this_host, help="Folder for the true utilities; beside landing by default."),
     ] = None,
 ) -> None:
     """Make a synthetic shop whose shoppers' true tastes are known."""
     from jobs.spark.session import session
     from jobs.synthetic.shop import synthetic_shop as make
 
-    at = Path(places_of(landing).landing)
-    beside = Path(truth) if truth else at.parent / "truth"
+    at = _landing_folder(landing)
+    beside = truth or at.parent / "truth"
     days = (first_day.date(), last_day.date())
-    typer.echo(str(make(session(), at, beside, users, items, events, *days, seed)))
+    typer.echo(str(make(session(), at, beside, users, items, events, *days, seed, embedding_noise)))

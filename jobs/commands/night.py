@@ -1,12 +1,23 @@
 """Commands of the night: run it whole or a stage alone, see what it is configured with and what it came to."""
 
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.options import ArchiveAt, Ds, LakeAt, Landing, StoreAt, TopN, configuration_of, places_of
+from jobs.commands.options import (
+    ArchiveAt,
+    Ds,
+    LakeAt,
+    Landing,
+    StoreAt,
+    TopN,
+    configuration_of,
+    on_this_host,
+    places_of,
+)
 
 if TYPE_CHECKING:
     from jobs.config.configuration import Configuration
@@ -81,19 +92,28 @@ def landed(ds: Ds, landing: Landing = None) -> None:
 
 
 @app.command(epilog="Example: topshelf report --ds 2026-01-31")
-def report(ds: Ds, lake: LakeAt = None, store: StoreAt = None) -> None:
+def report(
+    ds: Ds,
+    lake: LakeAt = None,
+    store: StoreAt = None,
+    to: Annotated[Path | None, typer.Option(help="Write a copy of the page there too.", metavar="FILE")] = None,
+    *,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
     """Write a night's report as one HTML page, and print it as tables."""
     from jobs.lake.lake import Lake
     from jobs.reporting.report import print_night
 
-    settings = places_of(lake=lake, store=store)
-    print_night(Lake(settings.lake), ds.date(), settings.store)
+    configuration = configuration_of(None, lake, store)
+    settings, currency = configuration.settings, configuration.parameters.report.currency
+    print_night(Lake(settings.lake), ds.date(), settings.store, currency=currency, copy=to, show=show)
 
 
 @app.command(epilog="Example: topshelf config --top-n 50")
 def config(
     *,
     toml: Annotated[bool, typer.Option("--toml", help="Print a complete topshelf.toml instead.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md instead.")] = False,
     landing: Landing = None,
     lake: LakeAt = None,
     store: StoreAt = None,
@@ -102,7 +122,11 @@ def config(
 ) -> None:
     """Print the configuration in force: each value, where it came from, and what it means."""
     from jobs.config.console import as_toml, print_table
+    from jobs.config.reference import settings_as_markdown
 
+    if markdown:
+        typer.echo(settings_as_markdown(), nl=False)
+        return
     configuration = configuration_of(landing, lake, store, archive, top_n)
     if toml:
         typer.echo(as_toml(configuration), nl=False)
@@ -111,8 +135,17 @@ def config(
 
 
 @app.command(epilog="Example: topshelf demo")
-def demo(folder: Annotated[Path, typer.Option(help="Folder for the demo's shop.")] = Path("data/demo")) -> None:
-    """Make a synthetic shop, run its night, serve it, and show a few shelves."""
+def demo(
+    folder: Annotated[Path, typer.Option(callback=on_this_host, help="Folder for the demo's shop.")] = Path(
+        "data/demo"
+    ),
+    stay: Annotated[
+        bool | None,
+        typer.Option(help="Serve a page to click through until Ctrl-C; without either, where there is a terminal."),
+    ] = None,
+) -> None:
+    """Make a synthetic shop, run its night, serve it, show a few shelves, and a page to click through."""
     from jobs.demo import demo as run
+    from jobs.example_page import has_page
 
-    run(folder)
+    run(folder, stay=sys.stdout.isatty() and has_page() if stay is None else stay)

@@ -10,9 +10,18 @@ if TYPE_CHECKING:
     from jobs.config.configuration import Configuration
     from jobs.config.settings import Settings
 
+
+def on_this_host(path: Path | None) -> Path | None:
+    """Return the path of an option. Raises PlaceError for an URL, which would become a folder named `s3:`."""
+    from serving.stores.places import folder_of
+
+    return None if path is None else folder_of(str(path))
+
+
 Ds = Annotated[datetime, typer.Option("--ds", formats=["%Y-%m-%d"], help="A UTC day.", metavar="DAY")]
 Landing = Annotated[
-    str | None, typer.Option("--landing", help="Landing folder: TOPSHELF_LANDING, or data/landing.", metavar="DIR")
+    str | None,
+    typer.Option("--landing", help="Landing, a folder or s3://: TOPSHELF_LANDING, or data/landing.", metavar="DIR"),
 ]
 LakeAt = Annotated[
     str | None, typer.Option("--lake", help="Lake, a folder or s3://: TOPSHELF_LAKE, or data/lake.", metavar="DIR")
@@ -29,7 +38,9 @@ TopN = Annotated[int | None, typer.Option("--top-n", min=1, max=2000, help="Leng
 Today = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Another day than today, in UTC.", metavar="DAY")
 ]
-Source = Annotated[Path, typer.Argument(help="The files as published, .csv or .csv.gz.", metavar="SRC")]
+Source = Annotated[
+    Path, typer.Argument(callback=on_this_host, help="The files as published, .csv or .csv.gz.", metavar="SRC")
+]
 
 
 def configuration_of(

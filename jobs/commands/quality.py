@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.options import Ds, LakeAt, Landing, configuration_of, places_of
+from jobs.commands.options import Ds, LakeAt, Landing, StoreAt, configuration_of, on_this_host, places_of
 
 if TYPE_CHECKING:
     pass
@@ -61,7 +61,10 @@ def ablation(
 @app.command("true-value", epilog="Example: topshelf true-value --ds 2026-02-14 --truth data/truth")
 def true_value(
     ds: Ds,
-    truth: Annotated[Path, typer.Option(help="The folder of true utilities that topshelf synthetic-shop made.")],
+    truth: Annotated[
+        Path,
+        typer.Option(callback=on_this_host, help="The folder of true utilities that topshelf synthetic-shop made."),
+    ],
     lake: LakeAt = None,
 ) -> None:
     """Measure the true value of a day's shelves in a synthetic shop, as a share of the best possible."""
@@ -69,3 +72,21 @@ def true_value(
     from jobs.lake.lake import Lake
 
     run_true_value(Lake(places_of(lake=lake).lake), ds.date(), truth)
+
+
+@app.command(epilog="Example: topshelf ope --policy 2026-01-31-81d87c735912 --ds 2026-02-07")
+def ope(
+    policy: Annotated[str, typer.Option(help="A version in the store.", metavar="VERSION")],
+    ds: Ds,
+    days: Annotated[int, typer.Option(min=1, help="So many days of answers, up to that day.")] = 7,
+    lake: LakeAt = None,
+    store: StoreAt = None,
+) -> None:
+    """Estimate what a snapshot's shelves would have earned on logged answers: better, worse or cannot tell."""
+    from jobs.evaluation.console import print_off_policy
+    from jobs.evaluation.off_policy import estimate_version
+    from jobs.lake.lake import Lake
+    from jobs.spark.session import session
+
+    settings = places_of(lake=lake, store=store)
+    print_off_policy(estimate_version(session(), Lake(settings.lake), settings.store, policy, ds.date(), days))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import ArchiveAt, Landing, StoreAt, Version, places_of
+from jobs.commands.options import ArchiveAt, Landing, StoreAt, Version, on_this_host, places_of
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -25,11 +25,19 @@ def show(
     store: StoreAt = None,
     landing: Landing = None,
 ) -> None:
-    """Show a shopper's stored shelf as a table. A shopper whom landing's tombstones name as erased has none."""
+    """Show a shopper's stored shelf and own lists. A shopper whom landing's tombstones name as erased has none."""
     from jobs.publishing.console import print_shelf
 
     settings = places_of(landing, store=store)
     print_shelf(settings.store, settings.landing, user, limit)
+
+
+def _say_moved(sentence: str, store_url: str) -> None:
+    """Print what became of the pointer, and tell the monitoring."""
+    from jobs.night.gauges import write_refused
+
+    write_refused(store_url)
+    typer.echo(sentence)
 
 
 @app.command(epilog="Example: topshelf rollback")
@@ -38,7 +46,7 @@ def rollback(store: StoreAt = None, archive: ArchiveAt = None) -> None:
     from jobs.publishing.console import rollback as run
 
     settings = places_of(store=store, archive=archive)
-    typer.echo(run(settings.store, settings.archive))
+    _say_moved(run(settings.store, settings.archive), settings.store)
 
 
 @app.command(epilog="Example: topshelf promote 2026-01-31-1a2b3c4d5e6f")
@@ -47,7 +55,7 @@ def promote(version: Version, store: StoreAt = None, archive: ArchiveAt = None) 
     from jobs.publishing.console import promote as run
 
     settings = places_of(store=store, archive=archive)
-    typer.echo(run(settings.store, version, settings.archive))
+    _say_moved(run(settings.store, version, settings.archive), settings.store)
 
 
 @app.command(epilog="Example: topshelf pin 2026-01-31-1a2b3c4d5e6f")
@@ -56,7 +64,7 @@ def pin(version: Version, store: StoreAt = None, archive: ArchiveAt = None) -> N
     from jobs.publishing.console import pin as run
 
     settings = places_of(store=store, archive=archive)
-    typer.echo(run(settings.store, version, settings.archive))
+    _say_moved(run(settings.store, version, settings.archive), settings.store)
 
 
 @app.command(epilog="Example: topshelf unpin")
@@ -65,7 +73,7 @@ def unpin(store: StoreAt = None, archive: ArchiveAt = None) -> None:
     from jobs.publishing.console import unpin as run
 
     settings = places_of(store=store, archive=archive)
-    typer.echo(run(settings.store, settings.archive))
+    _say_moved(run(settings.store, settings.archive), settings.store)
 
 
 @app.command(epilog="Example: topshelf diff 2026-01-30-1a2b3c4d5e6f 2026-01-31-6f5e4d3c2b1a")
@@ -78,7 +86,7 @@ def diff(before: Version, after: Version, store: StoreAt = None) -> None:
 
 @app.command(epilog="Example: topshelf export shelves.parquet")
 def export(
-    path: Annotated[Path, typer.Argument(help="A .parquet or .jsonl file.", metavar="FILE")],
+    path: Annotated[Path, typer.Argument(callback=on_this_host, help="A .parquet or .jsonl file.", metavar="FILE")],
     version: Annotated[str | None, typer.Option(help="A version; the live one by default.")] = None,
     first: Annotated[int | None, typer.Option(min=1, help="Only this many first items of each shelf.")] = None,
     store: StoreAt = None,

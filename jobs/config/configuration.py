@@ -5,8 +5,9 @@
 50
 
 One file, `topshelf.toml` in the working directory or the file that TOPSHELF_CONFIG names, has the tables `[places]`,
-`[parameters]` and `[rules]`. Environment variables win over it, and flags over those: TOPSHELF_LANDING for a place,
-TOPSHELF_PARAMETERS__RANKING__TREES for `parameters.ranking.trees`, TOPSHELF_RULES for a YAML file of rules.
+`[retention]`, `[parameters]` and `[rules]`. Environment variables win over it, and flags over those: TOPSHELF_LANDING
+for a place, TOPSHELF_PARAMETERS__RANKING__TREES for `parameters.ranking.trees`, TOPSHELF_RETENTION__DERIVED_DAYS for
+`retention.derived_days`. TOPSHELF_RULES names a YAML file of rules, TOPSHELF_EXPERIMENTS one of experiments.
 """
 
 import os
@@ -18,13 +19,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from jobs.config.experiments_file import read_experiments
 from jobs.config.fields import flat, nested, settings_of
 from jobs.config.parameters import Parameters
+from jobs.config.retention import Retention
 from jobs.config.rules import PlainRules, checked_rules, read_rules
 from jobs.config.settings import Settings
+from serving.stores.places import PlaceError, folder_of
 
 FILE_NAME = "topshelf.toml"
-KNOWN = settings_of(Settings, "places") | settings_of(Parameters, "parameters")
+KNOWN = settings_of(Settings, "places") | settings_of(Retention, "retention") | settings_of(Parameters, "parameters")
 """Every setting except the rules, by key, in the order of topshelf.toml."""
 FLAGS = {
     "--landing": "places.landing",
@@ -37,9 +41,14 @@ DEFAULT = "default"
 _PLACE_VARIABLES = {
     key: f"TOPSHELF_{key.removeprefix('places.').upper()}" for key in KNOWN if key.startswith("places.")
 }
-_PARAMETER_PREFIX = "TOPSHELF_PARAMETERS__"
+_TABLE_PREFIXES = {f"TOPSHELF_{table.upper()}__": table for table in ("parameters", "retention")}
 _ALIKE = 0.6
 """Names that are less alike than this share are not offered for an unknown one."""
+
+
+def environment_name(key: str) -> str:
+    """Return the environment variable of a setting, by its key in topshelf.toml."""
+    return _PLACE_VARIABLES.get(key) or f"TOPSHELF_{key.replace('.', '__').upper()}"
 
 
 class ConfigurationError(ValueError):
@@ -52,10 +61,11 @@ class Configuration:
 
     settings: Settings
     parameters: Parameters
+    retention: Retention = field(default_factory=Retention)
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where a key's value came from: a file, a variable or a flag; keys with their default are left out.
 
-    All rules have one origin, under the key `rules`.
+    All rules have one origin, under the key `rules`; so have all experiments, under `experiments`.
     """
 
 
@@ -102,7 +112,7 @@ def read_configuration(
 
     Raises:
         ConfigurationError: a file cannot be read, or a name, type or value is wrong; all faults at once.
-        RulesError: the rules cannot be read, or are invalid.
+        RulesError, ExperimentsFileError: the rules or the experiments cannot be read, or are invalid.
     """
     environment = os.environ if environment is None else environment
     if environment.get("TOPSHELF_PARAMETERS"):
@@ -110,14 +120,23 @@ def read_configuration(
             "TOPSHELF_PARAMETERS is no longer read; write its values into topshelf.toml, or a file that "
             "TOPSHELF_CONFIG names: `topshelf config --toml` prints one with every key"
         )
+    try:
+        folder_of(environment.get("TOPSHELF_METRICS_DIR", ""))
+    except PlaceError as error:
+        raise ConfigurationError(f"TOPSHELF_METRICS_DIR: {error}") from error
     path, tables = _read_file(environment)
     assignments = _assignments(path, tables, environment, flags)
     by_table = _checked(assignments)
-    rules, rules_origin = _rules(environment, path, tables)
+    rules, origins = _rules(environment, path, tables)
+    parameters = Parameters.model_validate(_table(by_table, "parameters") | {"rules": rules})
+    if named := environment.get("TOPSHELF_EXPERIMENTS"):
+        parameters = parameters.model_copy(update={"experiments": read_experiments(named, parameters)})
+        origins = origins | {"experiments": f"TOPSHELF_EXPERIMENTS ({named})"}
     return Configuration(
         Settings.model_validate(_table(by_table, "places")),
-        Parameters.model_validate(_table(by_table, "parameters") | {"rules": rules}),
-        {assignment.key: assignment.origin for assignment in assignments} | rules_origin,
+        parameters,
+        Retention.model_validate(_table(by_table, "retention")),
+        {assignment.key: assignment.origin for assignment in assignments} | origins,
     )
 
 
@@ -194,9 +213,10 @@ def _of_environment(environment: Mapping[str, str]) -> Iterator[_Assignment]:
         if environment.get(name):
             yield _Assignment(key, environment[name], name, name, is_text=True)
     for name, text in sorted(environment.items()):
-        if name.startswith(_PARAMETER_PREFIX) and text:
-            key = name.removeprefix(_PARAMETER_PREFIX).lower().replace("__", ".")
-            yield _Assignment(f"parameters.{key}", text, name, name, is_text=True)
+        for prefix, table in _TABLE_PREFIXES.items():
+            if name.startswith(prefix) and text:
+                key = name.removeprefix(prefix).lower().replace("__", ".")
+                yield _Assignment(f"{table}.{key}", text, name, name, is_text=True)
 
 
 def _of_flags(flags: Mapping[str, object]) -> Iterator[_Assignment]:

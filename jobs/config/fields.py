@@ -6,13 +6,13 @@
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import Annotated, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 
@@ -28,6 +28,19 @@ def _as_float(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(_as_float)]
 """A finite float. A whole number may be written without its point; a bool or text is an error."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Lets an address through that `check` raises no ValueError for; `allowed` says in words which these are."""
+
+    check: Callable[[str], object]
+    allowed: str
+
+    def __call__(self, address: str) -> str:
+        """Return the address. Raises ValueError."""
+        self.check(address)
+        return address
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,9 @@ def _settings(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
 
 def _allowed(field: FieldInfo) -> str:
     """Return which values a field takes, in words."""
+    for bound in field.metadata:
+        if isinstance(bound, AfterValidator) and isinstance(bound.func, Place):
+            return f"text in quotes: {bound.func.allowed}"
     options = [option for option in get_args(field.annotation) if option is not NoneType]
     if get_origin(field.annotation) is Literal:
         return f"one of {', '.join(options)}"

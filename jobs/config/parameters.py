@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from jobs.config.experiments import Experiments
 from jobs.config.fields import Number, Section, flat, nested
 from jobs.config.rules import PlainRules
 
@@ -31,6 +32,15 @@ class StagingParameters(Section):
     max_quarantine_share: Annotated[
         Number, Field(ge=0, le=1, description="Share of a day's rows that may be set aside before ingestion stops.")
     ] = 0.05
+    min_volume_share: Annotated[
+        Number,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of a weekday's usual events below which ingestion stops, in shops with 1,000 or more "
+            "a day; 0 for never.",
+        ),
+    ] = 0.1
 
 
 class EventWeights(Section):
@@ -276,13 +286,33 @@ class ShelfParameters(Section):
     """jobs/shelves: the best items of each shopper, in order."""
 
     top_n: Annotated[int, Field(ge=1, le=2000, description="Items on a shelf.")] = 100
+    own_list_length: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=50,
+            description="Most items to buy again, and most of what a shopper viewed; 0 for no such lists.",
+        ),
+    ] = 5
     blend: BlendParameters = BlendParameters()
     dormant: DormantParameters = DormantParameters()
     new_items: NewItemParameters = NewItemParameters()
 
 
+class ReportParameters(Section):
+    """jobs/reporting: the night's page. It changes no table and no snapshot, so it is no part of a run's identity."""
+
+    currency: Annotated[
+        str,
+        Field(
+            max_length=8,
+            description="Sign or code of the shop's currency, such as € or EUR, before amounts; empty for none.",
+        ),
+    ] = ""
+
+
 class Parameters(Section):
-    """Everything that a shop may tune. Part of a run's identity: other values, other snapshot."""
+    """Everything that a shop may tune. Part of a run's identity, all but `report`: other values, other snapshot."""
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1, description="Seed of everything that is drawn at random.")] = (
         20260101
@@ -294,8 +324,11 @@ class Parameters(Section):
     training: TrainingParameters = TrainingParameters()
     ranking: RankingParameters = RankingParameters()
     shelves: ShelfParameters = ShelfParameters()
+    report: ReportParameters = ReportParameters()
     rules: PlainRules = Field(default_factory=PlainRules)
     """The shop's rules as jobs.config.rules reads them; they stand in `[rules]`, not below `[parameters]`."""
+    experiments: Experiments = Field(default_factory=Experiments)
+    """The shop's experiments, of a file of their own. A run's identity has those that run on its day."""
 
     def with_values(self, values: Mapping[str, object]) -> Self:
         """Return a copy with other values, by dotted key; all others stay.
@@ -303,9 +336,10 @@ class Parameters(Section):
         Raises:
             pydantic.ValidationError: a key is unknown, or a value has another type or is out of bounds.
         """
-        tables = flat(self.model_dump(exclude={"rules"})) | dict(values)
-        return self.model_validate({"rules": self.rules} | nested(tables))
+        tables = flat(self.model_dump(exclude={"rules", "experiments"})) | dict(values)
+        return self.model_validate({"rules": self.rules, "experiments": self.experiments} | nested(tables))
 
     def digest(self) -> str:
-        """Return the SHA-256 of these parameters, as hex."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        """Return the SHA-256 of the parameters that shape a snapshot, as hex."""
+        shaping = self.model_dump(exclude={"report", "experiments"})
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

@@ -9,12 +9,12 @@ parameter of a run. Stages use `Rules.of`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import cast
 
-import yaml
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
+
+from jobs.config.yaml_file import Place, Source, read_yaml
 
 BLOCKED = {"items": "item_id", "categories": "category", "brands": "brand", "sellers": "seller_id"}
 """What may be blocked, and the column of features/item that holds its names."""
@@ -22,9 +22,6 @@ LIMITED = {"item": "item_id", "category": "category", "brand": "brand"}
 """What may have a minimum age, and its column."""
 OLDEST = 120
 """The highest minimum age, in years."""
-
-Place = tuple[str | int, ...]
-"""Where something stands in the file: keys, and indices of list entries."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -91,69 +88,28 @@ class Rules:
         )
 
 
-@dataclass(frozen=True)
-class _RulesSource:
-    """Where rules were read from, so that an error can name it."""
-
-    name: str
-    lines: Mapping[Place, int] = field(default_factory=dict)
-
-    def error(self, place: Place, what: str, remedy: str) -> RulesError:
-        """Return the error with the line of `place`, or of the nearest thing around it whose line is known."""
-        around = (place[:length] for length in range(len(place), -1, -1))
-        line = next((f" line {self.lines[outer]}" for outer in around if outer in self.lines), "")
-        path = "".join(f" no. {part + 1}" if isinstance(part, int) else f", {part}" for part in place).lstrip(", ")
-        return RulesError(f"{self.name}{line}: {f'{path} ' if path else ''}{what}; {remedy}")
-
-
 def read_rules(path: str) -> PlainRules:
-    """Return the rules of a YAML file as plain data; an empty file has none.
-
-    Every scalar is text as it stands: an item `0042` keeps its zeros, and the region `NO` is not false.
+    """Return the rules of a YAML file as plain data, read by `read_yaml`; an empty file has none.
 
     Raises:
         RulesError: the file is missing or no YAML, or a rule is invalid.
     """
-    try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except OSError as error:
-        raise RulesError(
-            f"{path} cannot be read ({error.strerror}); let TOPSHELF_RULES name a file of rules"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it is not text"
-        raise RulesError(f"{path}{line}: this is no YAML ({problem}); docs/rules.md shows a file of rules") from error
-    lines: dict[Place, int] = {}
-    raw = {} if root is None else _plain(root, (), lines, path)
-    return checked_rules(raw, path, lines)
+    raw, source = read_yaml(
+        path, RulesError, "let TOPSHELF_RULES name a file of rules", "docs/rules.md shows a file of rules"
+    )
+    return _checked(raw, source)
 
 
-def _plain(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) -> object:
-    """Return a node as lists, dicts and text, and note the line of everything in it. Raises RulesError."""
-    lines.setdefault(place, node.start_mark.line + 1)
-    if isinstance(node, yaml.ScalarNode):
-        return node.value
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(entry, (*place, index), lines, name) for index, entry in enumerate(node.value)]
-    mapping: dict[str, object] = {}
-    for key, value in node.value:
-        here = (*place, str(key.value))
-        lines[here] = key.start_mark.line + 1
-        if str(key.value) in mapping:
-            raise _RulesSource(name, lines).error(here, "stands there twice", "keep one, with all that both say")
-        mapping[str(key.value)] = _plain(value, here, lines, name)
-    return mapping
-
-
-def checked_rules(raw: object, name: str, lines: Mapping[Place, int] | None = None) -> PlainRules:
-    """Return rules as plain data, names sorted; `name` and `lines` say in errors where they were read.
+def checked_rules(raw: object, name: str) -> PlainRules:
+    """Return rules as plain data, names sorted; `name` says in errors where they were read.
 
     Raises:
         RulesError: a key is unknown, or a rule is invalid.
     """
-    source = _RulesSource(name, lines or {})
+    return _checked(raw, Source(name, RulesError))
+
+
+def _checked(raw: object, source: Source) -> PlainRules:
     tables = _mapping(raw, (), ("blocked", "age_limits", "just_bought"), source)
     by_kind = _mapping(tables.get("blocked"), ("blocked",), tuple(BLOCKED), source)
     names = {kind: _names(by_kind.get(kind), ("blocked", kind), source) for kind in BLOCKED}
@@ -169,37 +125,37 @@ def checked_rules(raw: object, name: str, lines: Mapping[Place, int] | None = No
     return rules
 
 
-def _mapping(raw: object, place: Place, known: Sequence[str], source: _RulesSource) -> Mapping[str, object]:
+def _mapping(raw: object, place: Place, known: Sequence[str], source: Source) -> Mapping[str, object]:
     if raw is None or raw == "":
         return {}
     if not isinstance(raw, Mapping):
-        raise source.error(place, "is no mapping", f"it takes {', '.join(known)}, each with a colon behind it")
+        raise source.fault(place, "is no mapping", f"it takes {', '.join(known)}, each with a colon behind it")
     for key in raw:
         if key not in known:
-            raise source.error((*place, str(key)), "is not known", f"what is known here: {', '.join(known)}")
+            raise source.fault((*place, str(key)), "is not known", f"what is known here: {', '.join(known)}")
     return raw
 
 
-def _entries(raw: object, place: Place, source: _RulesSource) -> Sequence[object]:
+def _entries(raw: object, place: Place, source: Source) -> Sequence[object]:
     if raw is None or raw == "":
         return []
     if not isinstance(raw, list | tuple):
-        raise source.error(place, "is no list", "begin each entry with a dash, or put them between [ and ]")
+        raise source.fault(place, "is no list", "begin each entry with a dash, or put them between [ and ]")
     return raw
 
 
-def _names(raw: object, place: Place, source: _RulesSource) -> list[str]:
+def _names(raw: object, place: Place, source: Source) -> list[str]:
     entries = enumerate(_entries(raw, place, source))
     return sorted({_name(entry, place[-1], (*place, index), source) for index, entry in entries})
 
 
-def _name(raw: object, kind: str | int, place: Place, source: _RulesSource) -> str:
+def _name(raw: object, kind: str | int, place: Place, source: Source) -> str:
     """Return a name as tables have it."""
     name = raw if isinstance(raw, str) else ""
     if kind in ("categories", "category"):
         name = category_path(name)
     if not name:
-        raise source.error(place, "is no name", "give one as landing has it, as text, or take the entry out")
+        raise source.fault(place, "is no name", "give one as landing has it, as text, or take the entry out")
     return name
 
 
@@ -208,23 +164,23 @@ def category_path(category: str) -> str:
     return "/".join(part.strip() for part in category.split("/") if part.strip())
 
 
-def _whole_number(raw: object, least: int, most: int, place: Place, source: _RulesSource) -> int:
+def _whole_number(raw: object, least: int, most: int, place: Place, source: Source) -> int:
     number = raw if isinstance(raw, int) and not isinstance(raw, bool) else None
     if isinstance(raw, str) and raw.isascii() and raw.isdigit():
         number = int(raw)
     if number is None or not least <= number <= most:
-        raise source.error(place, f"is {raw!r}", f"give a whole number from {least} to {most}")
+        raise source.fault(place, f"is {raw!r}", f"give a whole number from {least} to {most}")
     return number
 
 
-def _age_limit(raw: object, place: Place, source: _RulesSource) -> PlainAgeLimit:
+def _age_limit(raw: object, place: Place, source: Source) -> PlainAgeLimit:
     entry = _mapping(raw, place, (*LIMITED, "least_age", "by_region"), source)
     kinds = [kind for kind in LIMITED if kind in entry]
     if len(kinds) != 1:
         what = f"names {' and '.join(kinds)}" if kinds else "names nothing"
-        raise source.error(place, what, f"give each limit one of {', '.join(LIMITED)}")
+        raise source.fault(place, what, f"give each limit one of {', '.join(LIMITED)}")
     if "least_age" not in entry:
-        raise source.error(place, "has no least_age", "give it in years, as `least_age: 18`")
+        raise source.fault(place, "has no least_age", "give it in years, as `least_age: 18`")
     limit: dict[str, object] = {
         kinds[0]: _name(entry[kinds[0]], kinds[0], (*place, kinds[0]), source),
         "least_age": _whole_number(entry["least_age"], 1, OLDEST, (*place, "least_age"), source),
@@ -234,9 +190,9 @@ def _age_limit(raw: object, place: Place, source: _RulesSource) -> PlainAgeLimit
     return cast(PlainAgeLimit, limit)
 
 
-def _ages(raw: object, place: Place, source: _RulesSource) -> dict[str, int]:
+def _ages(raw: object, place: Place, source: Source) -> dict[str, int]:
     if raw and not isinstance(raw, Mapping):
-        raise source.error(place, "is no mapping", "give an age to each region, as `{DE: 16, US: 21}`")
+        raise source.fault(place, "is no mapping", "give an age to each region, as `{DE: 16, US: 21}`")
     regions = raw if isinstance(raw, Mapping) else {}
     return {
         str(region): _whole_number(age, 0, OLDEST, (*place, str(region)), source)
@@ -244,9 +200,9 @@ def _ages(raw: object, place: Place, source: _RulesSource) -> dict[str, int]:
     }
 
 
-def _just_bought(raw: object, source: _RulesSource) -> dict[str, int]:
+def _just_bought(raw: object, source: Source) -> dict[str, int]:
     place = ("just_bought",)
     table = _mapping(raw, place, ("days",), source)
     if raw not in (None, "") and "days" not in table:
-        raise source.error(place, "has no days", "say for how long, as `days: 30`")
+        raise source.fault(place, "has no days", "say for how long, as `days: 30`")
     return {"days": _whole_number(table["days"], 1, 3650, (*place, "days"), source)} if table else {}

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from jobs.candidates.generate import candidate_parameters
 from jobs.config.parameters import Parameters
+from jobs.config.terminal import Terminal
 from jobs.evaluation.console import HEADINGS, HEADLINE
 from jobs.features.catalogue import Catalogue, load_catalogue
 from jobs.lake.evaluations import Ablation, AblationWindow, Bounds, KindMetrics, MetricChanges
@@ -304,7 +304,7 @@ def print_ablation(record: Ablation) -> None:
         for number, (name, changes) in enumerate(pieces.items(), start=1):
             cells = [_cell(*changes.change(kind, metric)) for kind, metric in HEADLINE]
             table.add_row(f"{piece_kind} {name}", *cells, end_section=number == len(pieces))
-    console = Console(width=max(Console().width, TABLE_WIDTH), highlight=False)
+    console = Terminal(width=max(Terminal().width, TABLE_WIDTH))
     console.print(table)
     console.print(
         f"{record.n_users['all']:,} users, {record.n_users['new']:,} with something new; seeds a line: "

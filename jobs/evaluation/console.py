@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from jobs.lake.evaluations import KINDS, Metrics, Published, Segments
+from jobs.config.terminal import Terminal
+from jobs.lake.evaluations import KINDS, Metrics, OffPolicy, Published, Segments
 from jobs.numeric.list_metrics import K
 
 HEADLINE = [(kind, metric) for kind in KINDS for metric in (f"recall@{K}", f"ndcg@{K}")]
@@ -25,7 +25,7 @@ def print_published(record: Published) -> None:
         cells = [f"{metrics[kind][metric]:.4f}" for kind, metric in HEADLINE]
         cells += [f"{metrics['all'][metric]:.3g}" for _, metric in SPREAD]
         table.add_row(name, *cells, style="bold" if name == "shelf" else None, end_section=name == "shelf")
-    console = Console()
+    console = Terminal()
     console.print(table)
     n_users = record.n_users
     console.print(
@@ -33,7 +33,7 @@ def print_published(record: Published) -> None:
         end="",
     )
     bounds = [record.intervals[kind].get(metric, [0.0, 0.0]) for kind, metric in HEADLINE]
-    console.print(", ".join(f"{low:.4f} to {high:.4f}" for low, high in bounds), highlight=False)
+    console.print(", ".join(f"{low:.4f} to {high:.4f}" for low, high in bounds))
     if record.n_users_without_shelf:
         console.print(f"{record.n_users_without_shelf:,} users had no shelf and count as without a hit")
     for name, reason in record.skipped.items():
@@ -63,6 +63,20 @@ def _segment_cells(n_users: int, shelf: Metrics, baselines: Mapping[str, Metrics
     return [*cells, "" if share is None else f"{share:.0%}"]
 
 
+def print_off_policy(found: OffPolicy) -> None:
+    """Print what shelves would have earned on logged answers."""
+    print(
+        f"{found.policy} on {found.answers:,} answers to {found.users:,} shoppers, {found.window.first} to "
+        f"{found.window.until}, their first {found.places} ranked places"
+    )
+    print(
+        f"earned {found.clicks_an_answer:.4f} clicks an answer; would have earned {found.would_be:.4f} "
+        f"({found.low:+.4f} to {found.high:+.4f})"
+    )
+    print(f"effective sample {found.effective_sample:,.0f}, mean weight {found.mean_weight:.3f}")
+    print(found.line())
+
+
 def print_splits(records: Mapping[date, Published]) -> None:
     """Print one line a split: the shelf, and its margin over the best baseline of each column; then the means."""
     table = _table("Splits of time", "shelves of", "users", *(cell for name in HEADINGS for cell in (name, "margin")))
@@ -75,8 +89,8 @@ def print_splits(records: Mapping[date, Published]) -> None:
         rows.append(row)
         table.add_row(str(ds), f"{record.n_users['all']:,}", *_with_signs(row), end_section=ds == list(records)[-1])
     table.add_row("mean", "", *_with_signs(list(np.mean(rows, axis=0))), style="bold")
-    Console().print(table)
-    Console().print("margin: over the best baseline of that column and split")
+    Terminal().print(table)
+    Terminal().print("margin: over the best baseline of that column and split")
 
 
 def _with_signs(row: Sequence[float]) -> list[str]:

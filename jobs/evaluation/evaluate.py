@@ -23,11 +23,11 @@ from jobs.evaluation.baselines import POPULARITY_DAYS, History, baseline_lists
 from jobs.evaluation.console import print_published, print_splits
 from jobs.evaluation.segments import by_segment
 from jobs.evaluation.time_split import EvaluationError, TimeSplit, counts, read_events, time_split
-from jobs.lake.evaluations import Bounds, DayRange, Published
+from jobs.lake.evaluations import DayRange, Published
 from jobs.lake.lake import Lake
 from jobs.lake.tables import INTERACTIONS, RANKER, TOP_N
 from jobs.numeric.arrays import Positions, coded
-from jobs.numeric.list_metrics import DRAWS, K, ListScores, intervals, marked
+from jobs.numeric.list_metrics import DRAWS, K, bounds_and_margins, marked
 
 
 def split_baselines(split: TimeSplit, k: int = K) -> tuple[dict[str, Positions], dict[str, str]]:
@@ -111,7 +111,7 @@ def scored(split: TimeSplit, lists: Positions, baselines: Mapping[str, Positions
     A margin is the mean difference over the same users, with its interval: [difference, low, high].
     """
     shelf, others = split.score(lists), {name: split.score(other) for name, other in baselines.items()}
-    bounds, margins = _intervals(shelf, others, seed)
+    bounds, margins = bounds_and_margins(shelf, others, seed=seed)
     return Published(
         window=DayRange(split.ds + timedelta(days=1), split.until),
         truth=split.truth_kind,
@@ -125,27 +125,6 @@ def scored(split: TimeSplit, lists: Positions, baselines: Mapping[str, Positions
         margins=margins,
         segments=by_segment(split, lists, baselines),
     ).rounded()
-
-
-def _intervals(
-    shelf: ListScores, baselines: Mapping[str, ListScores], seed: int
-) -> tuple[dict[str, dict[str, Bounds]], dict[str, dict[str, dict[str, Bounds]]]]:
-    """Return the shelf's intervals by kind and metric, and its margins by baseline, kind and metric."""
-    bounds: dict[str, dict[str, Bounds]] = {}
-    margins: dict[str, dict[str, dict[str, Bounds]]] = {name: {} for name in baselines}
-    for kind, values in shelf.values.items():
-        differences = {
-            (name, metric): values[metric] - theirs
-            for name, baseline in baselines.items()
-            for metric, theirs in baseline.values[kind].items()
-        }
-        # One call for all, so that the users are drawn once.
-        found = intervals(differences | {("", metric): ours for metric, ours in values.items()}, seed=seed)
-        bounds[kind] = {metric: found["", metric] for metric in values if found}
-        for (name, metric), difference in differences.items():
-            if found:
-                margins[name].setdefault(kind, {})[metric] = [float(difference.mean()), *found[name, metric]]
-    return bounds, margins
 
 
 def model_version(lake: Lake, ds: date) -> str | None:

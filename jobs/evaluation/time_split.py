@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import sparse
 
+from jobs.features.ratings import low_ratings
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
 from jobs.lake.tables import INTERACTIONS, remedy
@@ -24,7 +25,8 @@ from jobs.numeric.arrays import Positions, coded
 from jobs.numeric.list_metrics import K, ListScores, marked, score_lists
 
 POSITIVE = ("click", "view", "add_to_cart", "purchase", "rating")
-COLUMNS = ("user_id", "item_id", "event_type", "event_date")
+"""Types of positive events; a rating below the middle of the shop's scale is none, and a return is no purchase."""
+COLUMNS = ("user_id", "item_id", "event_type", "event_date", "value")
 
 
 class EvaluationError(ValueError):
@@ -121,6 +123,7 @@ def read_events(lake: Lake, until: date) -> Events:
     if not tables:
         raise MissingPartitionError(f"{INTERACTIONS} has no events up to ds={until}; {remedy(INTERACTIONS, until)}")
     events = pa.concat_tables(tables)
+    events = events.filter(pa.array(~low_ratings(events["event_type"], events["value"])))
     user_ids, user = coded(events["user_id"])
     item_ids, item = coded(events["item_id"])
     return Events(

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 from rich.table import Table
 
+from jobs.config.terminal import Terminal
 from jobs.evaluation.evaluate import shelf_lists, split_baselines
 from jobs.evaluation.segments import USER_SEGMENTS, user_segments
 from jobs.evaluation.time_split import all_visible, read_events
@@ -236,7 +236,7 @@ def print_true_value(record: TrueValue) -> None:
         shares += [groups["all"].share(name, PLACES), new_items.share(name, K)]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
         table.add_row(name, *cells, style="bold" if name == "shelf" else None, end_section=name == "shelf")
-    Console().print(table)
+    Terminal().print(table)
 
 
 def run_true_value(lake: Lake, ds: date, truth: Path) -> None:

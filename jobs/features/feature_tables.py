@@ -6,18 +6,22 @@ A staged row counts from the day of the landing folder that it came in. Training
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
 from jobs.config.parameters import Parameters
+from jobs.features.counting import counted_events
+from jobs.features.event_days import event_days
+from jobs.features.item_embeddings import days_as_metrics
 from jobs.lake.lake import Lake
-from jobs.lake.manifest import digest_of
-from jobs.lake.partitions import MissingPartitionError
+from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.tables import INTERACTIONS, ITEM, ITEMS, NEWCOMER, SESSION_ITEM, USER, USER_CATEGORY, USER_ITEM, USERS
 from jobs.spark.queries import QueryParameter, query, read_query
 
+Staged = Mapping[str, Sequence[tuple[date, Manifest]]]
+"""Days of staging tables with their manifests."""
 TABLES = (ITEM, USER, NEWCOMER, USER_ITEM, USER_CATEGORY, SESSION_ITEM)
 EVENTS, HISTORY = "features/events", "features/user_item_history"
 LATEST_ITEM, LATEST_USER = "features/latest_item", "features/latest_user"
@@ -33,29 +37,15 @@ def build_if_stale(
     `interactions` is staging/interactions up to `ds` or a later day, if the caller has it at hand.
 
     Raises:
-        MissingPartitionError: staging has no day `ds`, or lacks a day between its first and `ds`.
+        MissingPartitionError: staging has no day `ds`, or lacks a day between its first event and `ds`.
     """
-    inputs = _inputs(lake, ds)
+    staged = _staged(lake, ds)
+    inputs = _inputs(staged, ds)
     chosen = _table_parameters(parameters)
     stale = [table for table in TABLES if lake.is_stale(table, ds, inputs[table], chosen)]
     if stale:
-        _build(spark, lake, ds, parameters, stale, inputs, interactions)
+        _build(spark, lake, ds, parameters, stale, staged, interactions)
     return bool(stale)
-
-
-def staged_days(lake: Lake, ds: date) -> list[date]:
-    """Return the days of staging/interactions up to `ds`, ascending and without a gap.
-
-    Raises:
-        MissingPartitionError: `ds` or a day between the first and `ds` is missing, with the remedy.
-    """
-    days = [day for day in lake.days(INTERACTIONS) if day <= ds]
-    first = days[0] if days else ds
-    have = set(days)
-    for ago in range((ds - first).days + 1):
-        if (day := first + timedelta(days=ago)) not in have:
-            raise MissingPartitionError(f"{INTERACTIONS} has no ds={day}; run topshelf stage ingest --ds {ds}")
-    return days
 
 
 def _event_weights(parameters: Parameters) -> dict[str, int]:
@@ -66,14 +56,18 @@ def _table_parameters(parameters: Parameters) -> dict[str, dict[str, int]]:
     return {"event_weight_milli": _event_weights(parameters)}
 
 
-def _inputs(lake: Lake, ds: date) -> dict[str, dict[str, str]]:
+def _staged(lake: Lake, ds: date) -> Staged:
+    """Return the days up to `ds` of each staging table that is read."""
+    days = {INTERACTIONS: event_days(lake, ds)}
+    days |= {table: [day for day in lake.days(table) if day <= ds] for table in (ITEMS, USERS)}
+    return {table: [(day, lake.manifest(table, day)) for day in of_table] for table, of_table in days.items()}
+
+
+def _inputs(manifests: Staged, ds: date) -> dict[str, dict[str, str]]:
     """Return each table's inputs: one digest over all days of a staging table, so that manifests stay small."""
     staged = {
-        f"{table}/ds<={ds}": digest_of(lake.manifest(table, day).fingerprint for day in days)
-        for table, days in (
-            (INTERACTIONS, staged_days(lake, ds)),
-            *((table, [day for day in lake.days(table) if day <= ds]) for table in (ITEMS, USERS)),
-        )
+        f"{table}/ds<={ds}": digest_of(manifest.fingerprint for _, manifest in days)
+        for table, days in manifests.items()
     }
 
     def inputs_from(*tables: str) -> dict[str, str]:
@@ -95,12 +89,13 @@ def _build(
     ds: date,
     parameters: Parameters,
     stale: Sequence[str],
-    inputs: Mapping[str, Mapping[str, str]],
+    staged: Staged,
     interactions: DataFrame | None,
 ) -> None:
     """Build the stale tables in the order of TABLES, as later ones read earlier ones."""
-    values = _query_parameters(ds, parameters)
+    inputs, values = _inputs(staged, ds), _query_parameters(ds, parameters)
     views = _staged_views(spark, lake, ds, interactions)
+    views["counted_events"] = counted_events(views["interactions"], ds)
     persisted = []
     try:
         for name in (LATEST_ITEM, LATEST_USER, EVENTS, HISTORY):
@@ -111,7 +106,14 @@ def _build(
         for table in TABLES:
             if table in stale:
                 frame = _run(spark, table, views, values)
-                lake.write(frame, table, ds, inputs=inputs[table], parameters=_table_parameters(parameters))
+                lake.write(
+                    frame,
+                    table,
+                    ds,
+                    inputs=inputs[table],
+                    parameters=_table_parameters(parameters),
+                    metrics=days_as_metrics(staged[ITEMS]) if table == ITEM else None,
+                )
             views[_view(table)] = lake.read(spark, table, ds)
     finally:
         for frame in persisted:

@@ -3,18 +3,20 @@
     topshelf new-items --landing data/landing --lake data/lake --store lmdb://data/store
 
 A new product is folded into the night's content vectors: its vector is the mean of the products that share its words,
-each word by its weight. Its neighbours come from the night's products and from the other new ones. Products and
+each word by its weight. Where the shop lands vectors of its own, the product's is joined to it as at night. Its
+neighbours come from the night's products and from the other new ones. Products and
 neighbours go into the overlay of the live snapshot. The next night has the products in its catalogue.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP
+from decimal import Decimal, InvalidOperation
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.candidates.eligibility import eligibility_of
 from jobs.config.rules import Rules, category_path
@@ -23,15 +25,21 @@ from jobs.intraday.overlay import write_overlay
 from jobs.lake.lake import Lake
 from jobs.lake.tables import CONTENT, ITEM, TOP_N
 from jobs.landing.recent import recent_rows
-from jobs.models.content import tf_idf, words_of
+from jobs.models.content import text_width, tf_idf, words_of
+from jobs.models.embedding_space import EmbeddingSpace, joined, text_part
 from jobs.models.nearest_items import nearest
 from jobs.publishing.night_contents import TopNParameters
 from serving import money
 from serving.snapshot.overlay import MAX_NEW_ITEMS, OverlayItem
 from serving.stores import open_store
 
-COLUMNS = ("item_id", "title", "category", "brand", "seller_id", "price", "stock", "created_at", "deleted")
+COLUMNS = (
+    *("item_id", "title", "category", "brand", "seller_id", "image_url"),
+    *("price", "stock", "created_at", "deleted"),
+)
+EMBEDDING = "embedding"
 NEIGHBOURS = 50
+MAX_STOCK = Decimal(2**31 - 1)
 NO_RULES = Rules()
 Vectors = npt.NDArray[np.float32]
 
@@ -81,6 +89,35 @@ def folded_in(base_words: Sequence[set[str]], base: Vectors, new_words: Sequence
     return np.asarray(vectors / np.where(length > 1e-9, length, 1), dtype=np.float32)
 
 
+def projected(base_words: Sequence[set[str]], base: Vectors, new_words: Sequence[set[str]]) -> Vectors:
+    """Return new products [n_new, d] as the truncation of the night would have left them.
+
+    `base` [n_items, d] are left singular vectors times singular values. So the squares of a column add up to that of
+    its singular value, and words times `base` over it are the right singular vectors.
+    """
+    matrix = tf_idf([*base_words, *new_words])
+    strength = np.sum(np.square(base, dtype=np.float64), axis=0)
+    inverse = np.divide(1, strength, out=np.zeros_like(strength), where=strength > 1e-9 * strength.max(initial=0))
+    word_vectors = (matrix[: len(base_words)].T @ base) * inverse
+    return np.asarray(matrix[len(base_words) :] @ word_vectors, dtype=np.float32)
+
+
+def landed_embeddings(rows: pa.Table, item_ids: Sequence[str], length: int) -> Vectors:
+    """Return the last vector of that length of each item [n_items, length]; zeros for an item without one.
+
+    `rows` has `item_id` and `embedding`, in the order in which they landed.
+    """
+    vectors = np.zeros((len(item_ids), length), np.float32)
+    rows = rows.filter(
+        pc.and_kleene(pc.equal(pc.list_value_length(rows[EMBEDDING]), length), pc.is_valid(rows["item_id"]))
+    )
+    item = pc.fill_null(pc.index_in(rows["item_id"], value_set=pa.array(item_ids, pa.string())), -1).to_numpy()
+    rows, item = rows.filter(pa.array(item >= 0)), item[item >= 0]
+    numbers = pc.list_flatten(rows[EMBEDDING]).to_numpy(zero_copy_only=False)
+    vectors[item] = numbers.reshape(-1, length)  # of several rows of an item the last one stays
+    return vectors
+
+
 def neighbours(
     base: Vectors, base_ids: Sequence[str], new: Vectors, new_ids: Sequence[str]
 ) -> list[list[tuple[str, float]]]:
@@ -98,24 +135,33 @@ def neighbours(
     return lists
 
 
-def _overlay_item(row: dict[str, str], near: list[tuple[str, float]]) -> OverlayItem:
-    stock = row["stock"].partition(".")[0]
+def overlay_item(row: Mapping[str, str], near: list[tuple[str, float]]) -> OverlayItem:
+    """Return a landed row, with its neighbours, as the overlay has it. What cannot be read is unknown."""
     return OverlayItem(
         item_id=row["item_id"],
         title=row["title"],
         category=category_path(row["category"]),
+        brand=row["brand"],
+        image_url=row["image_url"],
         price_minor=_minor(row["price"]),
-        stock=int(stock) if stock.isdecimal() else -1,
+        stock=_pieces(row["stock"]),
         neighbours=near,
     )
 
 
 def _minor(price: str) -> int:
-    """Return a price in minor units, -1 if it is missing or unreadable. The night quarantines such rows."""
+    """Return a price in minor units, -1 if it is missing or no price."""
+    minor = money.minor_units(price)
+    return -1 if minor is None else max(minor, -1)
+
+
+def _pieces(stock: str) -> int:
+    """Return the pieces in stock, -1 if that is missing or unreadable. Below zero is none, as at night."""
     try:
-        return money.to_minor(price, ROUND_HALF_UP) if price else -1
-    except money.PriceError:
+        pieces = Decimal(stock)
+    except InvalidOperation:
         return -1
+    return int(min(max(pieces, Decimal(0)), MAX_STOCK)) if pieces.is_finite() else -1
 
 
 def bring_in(settings: Settings, today: date) -> str:
@@ -131,7 +177,7 @@ def bring_in(settings: Settings, today: date) -> str:
         return f"nothing is live in {settings.store} yet, so there is nothing to bring new items into"
     lake, day = Lake(settings.lake), date.fromisoformat(base[:10])
     days = [day + timedelta(days=ago) for ago in range(1, (today - day).days + 1)]
-    rows, passed_over = recent_rows(settings.landing, "items", days, COLUMNS)
+    rows, passed_over = recent_rows(settings.landing, "items", days, (*COLUMNS, EMBEDDING))
     skipped = "".join(f"; passed over {file}" for file in passed_over)
     if not rows:
         return f"no item has landed after {day}{skipped}"
@@ -139,7 +185,7 @@ def bring_in(settings: Settings, today: date) -> str:
     items = items.sort_by("item_pos")
     ids = items["item_id"].to_pylist()
     rules = Rules.of(lake.manifest(TOP_N, day).parameters_as(TopNParameters).rules)
-    fresh = new_products(rows, set(ids), rules)
+    fresh = new_products(rows.select(COLUMNS), set(ids), rules)
     vectors = lake.array(CONTENT, day, "item_vectors")
     texts = [items[name].fill_null("").to_pylist() for name in ("title", "category", "brand")]
     base_words = [words_of(*row) for row in zip(*texts, items["price_minor"].to_pylist(), strict=True)]
@@ -147,9 +193,17 @@ def bring_in(settings: Settings, today: date) -> str:
         words_of(row["title"], category_path(row["category"]), row["brand"], max(_minor(row["price"]), 0))
         for row in fresh
     ]
-    new = folded_in(base_words, vectors, new_words)
-    near = neighbours(vectors, ids, new, [row["item_id"] for row in fresh])
-    overlay_items = [_overlay_item(row, item_neighbours) for row, item_neighbours in zip(fresh, near, strict=True)]
+    new_ids, width = [row["item_id"] for row in fresh], text_width(len(ids))
+    if vectors.shape[1] == width:
+        new = folded_in(base_words, vectors, new_words)
+    else:  # the shop has vectors of its own
+        space = EmbeddingSpace(*(lake.array(CONTENT, day, f"embedding_{part}") for part in ("mean", "axes")))
+        own = landed_embeddings(rows.select(["item_id", EMBEDDING]), new_ids, len(space.mean))
+        weight = float(lake.array(CONTENT, day, "embedding_weight")[0])
+        text = projected(base_words, text_part(vectors, width, weight), new_words)
+        new = joined(text, space.reduced(own), weight)
+    near = neighbours(vectors, ids, new, new_ids)
+    overlay_items = [overlay_item(row, item_neighbours) for row, item_neighbours in zip(fresh, near, strict=True)]
     overlay = write_overlay(settings.store, base, new_items=overlay_items)
     alone = sum(not item.neighbours for item in overlay_items)
     return (

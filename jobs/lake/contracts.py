@@ -26,7 +26,15 @@ class Column:
     required: bool = False
     """In landing only: a file without this column is refused."""
     max_bytes: int | None = None
-    """In landing only: a row with a longer text is set aside."""
+    """In landing only: a longer text is not read; a longer id sets its row aside."""
+    image_address: bool = False
+    """In landing only: a text that is no address of a picture, as `jobs.landing.image_address` says, is not read."""
+    max_length: int | None = None
+    """In landing only, of a list of numbers: a longer one is not read."""
+    min: int | None = None
+    """In landing only: a number below is not read; in a required column it sets its row aside."""
+    values: tuple[str, ...] = ()
+    """In landing only: a row with another text is set aside."""
     listed_as: str | None = None
     """In landing only: the list that holds this column's values in a row that stands for several."""
 
@@ -50,6 +58,8 @@ class Contract:
     columns: tuple[Column, ...]
     checks: tuple[Check, ...]
     landing: tuple[Column, ...]
+    landing_needs: tuple[str, ...] = ()
+    """Of these landing columns a row must have one."""
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:
@@ -88,7 +98,10 @@ def contract(table: str) -> Contract:
             for check in checks
             for kind, arguments in check.items()
         ),
-        landing=tuple(Column(**column) for column in raw.get("landing", [])),
+        landing=tuple(
+            Column(**column | {"values": tuple(column.get("values", ()))}) for column in raw.get("landing", [])
+        ),
+        landing_needs=tuple(raw.get("landing_needs", ())),
     )
 
 

@@ -3,7 +3,7 @@
 >>> Holdout.read(lake, date(2026, 1, 31)).metrics["new"]["ndcg@20"]
 
 `holdout.json` is the night's own evaluation; `published.json`, `ablation.json` and `true_value.json` come from
-`topshelf evaluate`, `topshelf ablation` and `topshelf true-value`.
+`topshelf evaluate`, `topshelf ablation` and `topshelf true-value`. `shelf_outcomes.json` is the stage's of that name.
 """
 
 from datetime import date
@@ -48,6 +48,12 @@ class EvaluationRecord(msgspec.Struct, frozen=True, kw_only=True):
     def write(self, lake: Lake, ds: date) -> None:
         """Write the record of a day, whole or not at all."""
         lake.put_json(self.path(ds), msgspec.to_builtins(self))
+
+    @classmethod
+    def withdraw(cls, lake: Lake, ds: date) -> None:
+        """Write that a day has no such record, whatever an earlier run wrote."""
+        if lake.get_json(cls.path(ds)) is not None:
+            lake.put_json(cls.path(ds), None)
 
     def rounded(self) -> Self:
         """Return the record with its floats rounded to six digits, which drops the last bits of sums."""
@@ -140,11 +146,102 @@ class Holdout(EvaluationRecord, frozen=True, kw_only=True):
     n_users: dict[str, int]
     metrics: KindMetrics
     baselines: dict[str, KindMetrics]
+    """`popular`, of the whole catalogue, and `bought_before`, each user's candidates by days they were bought on."""
+    intervals: dict[str, dict[str, Bounds]] = {}
+    """Of the shelf, by kind and metric."""
+    margins: dict[str, dict[str, dict[str, Bounds]]] = {}
+    """Of the shelf over each baseline, by kind and metric."""
     sources: SourceShares
     alone: dict[str, KindMetrics]
     """Of shelves by one score each, and of the ranker's (`shelf`) for the same users."""
     diversity: MmrCurve
     heads: dict[str, Reliability]
+
+
+# shelf_outcomes.json ----------------------------------------------------------------------------------------
+
+
+class ItemOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How often one item was shown, and what followed."""
+
+    item_id: str
+    exposures: int
+    clicks: int
+    orders: int
+    revenue_minor: int
+
+
+class PageOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How often products of one shelf of a page were shown in its row, and what followed."""
+
+    page: str
+    shelf: str
+    row: int
+    """0-based place of the shelf on the page; -1 where it was asked for alone."""
+    exposures: int
+    clicks: int
+    orders: int
+    revenue_minor: int
+
+
+class ShelfOutcomes(EvaluationRecord, frozen=True, kw_only=True):
+    """What shoppers did on the day with what shelves showed them; see `sql/marts/shelf_outcomes.sql`."""
+
+    FILE = "shelf_outcomes.json"
+
+    places: int
+    """So many places of a shelf count, from the top."""
+    follow_minutes: int
+    """An event that names no request follows what was shown less than this long before."""
+    requests: int
+    users: int
+    """Distinct, of those that requests named."""
+    exposures: int
+    clicks: int
+    """Exposures that a click or a view followed."""
+    orders: int
+    orders_without_price: int
+    revenue_minor: int
+    """Of the orders that have a price, in minor units of the currency."""
+    shop_orders: int
+    """The whole shop's of the day, from shelves or not."""
+    shop_revenue_minor: int
+    most_shown: list[ItemOutcome]
+    of_pages: list[PageOutcome] = []
+    """By page, row and shelf; empty where no page was shown."""
+
+
+# off_policy.json -------------------------------------------------------------------------------------------
+
+
+class OffPolicy(EvaluationRecord, frozen=True, kw_only=True):
+    """What shelves would have earned on the answers of the last days; see `jobs.evaluation.off_policy`."""
+
+    FILE = "off_policy.json"
+
+    policy: str
+    """The fingerprint of the shelves' table, or the version of a snapshot."""
+    window: DayRange
+    places: int
+    """So many ranked places of each answer count, from the top."""
+    answers: int
+    users: int
+    clicks_an_answer: float
+    """On those places, as the answers were given."""
+    would_be: float
+    """The estimate of the same for the policy."""
+    low: float
+    """With `high`, the 95% interval of the difference."""
+    high: float
+    effective_sample: float
+    mean_weight: float
+    word: str
+    """better, worse or cannot tell."""
+    reasons: list[str]
+
+    def line(self) -> str:
+        """Return it as a sentence."""
+        return f"{self.word}: {'; '.join(self.reasons)}"
 
 
 # published.json --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
@@ -122,17 +123,36 @@ class Lake(Partitions):
         return reader.parquet(*(self.location(table, ds) for ds in wanted))
 
     def arrow(self, table: str, ds: date, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return one day of a table as Arrow, files in name order, without `ds`.
+        """Return one day of a table as Arrow, files in name order, without `ds`; without a file, no rows.
 
         Raises:
             MissingPartitionError: the day was never built, or not to its end.
         """
         names = sorted(name for name in self.manifest(table, ds).files if name.endswith(".parquet"))
+        if not names:
+            return _no_rows(table, columns)
         parts = []
         for name in names:
             with self._filesystem[0].open_input_file(self._inside(table, ds, name)) as stream:
                 parts.append(pq.ParquetFile(stream).read(columns=list(columns) if columns else None))
         return pa.concat_tables(parts)
+
+    def arrow_where(
+        self, table: str, ds: date, column: str, values: Iterable[str], columns: Sequence[str]
+    ) -> pa.Table:
+        """Return the rows of one day whose `column` is one of `values`, as Arrow; files are filtered when read.
+
+        Raises:
+            MissingPartitionError: the day was never built, or not to its end.
+        """
+        names = sorted(name for name in self.manifest(table, ds).files if name.endswith(".parquet"))
+        if not names:
+            return _no_rows(table, columns)
+        paths = [self._inside(table, ds, name) for name in names]
+        wanted = pc.field(column).isin(pa.array(sorted(values), pa.string()))
+        return pq.read_table(
+            paths, columns=list(columns), filters=wanted, filesystem=self._filesystem[0], partitioning=None
+        )
 
     def shard(
         self,
@@ -151,8 +171,7 @@ class Lake(Partitions):
         """
         names = [name for name in self.manifest(table, ds).files if name.startswith(f"part-{shard:05d}-")]
         if not names:
-            schema = pa.schema([(c.name, arrow_type(c.type)) for c in contract(table).stored_columns])
-            return schema.empty_table().select(list(columns) if columns else schema.names)
+            return _no_rows(table, columns)
         with self._filesystem[0].open_input_file(self._inside(table, ds, names[0])) as stream:
             file = pq.ParquetFile(stream, read_dictionary=list(dictionaries))
             return file.read(columns=list(columns) if columns else None)
@@ -211,9 +230,15 @@ class Lake(Partitions):
             return str(stream.readall().decode())
 
 
+def _no_rows(table: str, columns: Sequence[str] | None) -> pa.Table:
+    schema = pa.schema([(column.name, arrow_type(column.type)) for column in contract(table).stored_columns])
+    return schema.empty_table().select(list(columns) if columns else schema.names)
+
+
 def _fixed_partitions(frame: DataFrame, grain: Sequence[str]) -> DataFrame:
     """Lay rows into files by the grain alone: by the user's shard, else into one sorted file."""
-    if "user_id" in grain:
-        shard = (F.crc32(F.col("user_id")) % F.lit(SHARDS)).cast("int")
+    unit = next((name for name in ("user_id", "unit_id") if name in grain), None)
+    if unit:
+        shard = (F.crc32(F.col(unit)) % F.lit(SHARDS)).cast("int")
         return frame.repartitionById(SHARDS, shard).sortWithinPartitions(*grain)
     return frame.coalesce(1).sortWithinPartitions(*grain) if grain else frame.coalesce(1)

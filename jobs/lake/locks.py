@@ -12,16 +12,18 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+
+from serving.stores.places import S3Address, place_of
 
 
 @contextmanager
 def held(lake_root: str, name: str) -> Iterator[None]:
     """Hold a lock of the lake under `lake_root` until the block ends; wait for whoever holds it now."""
-    if lake_root.startswith("s3://"):
+    place = place_of(lake_root)
+    if isinstance(place, S3Address):
         yield
         return
-    folder = Path(lake_root) / "_locks"
+    folder = place / "_locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o644)
     try:

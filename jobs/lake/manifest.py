@@ -68,14 +68,28 @@ class Manifest(msgspec.Struct, frozen=True):
             *(f"input {name} is new" for name in inputs if name not in self.inputs),
             *(f"input {name} is gone" for name in self.inputs if name not in inputs),
             *(f"input {name} changed" for name, value in inputs.items() if self.inputs.get(name, value) != value),
-            *(f"parameter {name} is new" for name in wanted if name not in self.parameters),
-            *(f"parameter {name} is gone" for name in self.parameters if name not in wanted),
-            *(
-                f"parameter {name} was {self.parameters[name]!r} and is {value!r}"
-                for name, value in wanted.items()
-                if name in self.parameters and self.parameters[name] != value
-            ),
+            *_changes("parameter ", self.parameters, wanted),
         ]
+
+
+def _changes(prefix: str, was: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Return in words which values are new, gone or other; those of nested tables by dotted key."""
+    found = [f"{prefix}{name} is new" for name in now if name not in was]
+    found += [f"{prefix}{name} is gone" for name in was if name not in now]
+    for name in (name for name in now if name in was and was[name] != now[name]):
+        before, after = was[name], now[name]
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _changes(f"{prefix}{name}.", before, after)
+        elif _is_plain(before) and _is_plain(after):
+            found.append(f"{prefix}{name} was {before!r} and is {after!r}")
+        else:
+            found.append(f"{prefix}{name} changed")
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value can stand in a sentence: a table cannot, nor a list of tables."""
+    return not any(isinstance(part, dict | list) for part in (value if isinstance(value, list) else [value]))
 
 
 def as_json(values: Mapping[str, object]) -> dict[str, object]:

@@ -46,9 +46,10 @@ class Partitions:
 
     @cached_property
     def _filesystem(self) -> tuple[fs.FileSystem, str]:
-        if not self.root.startswith("s3://"):
-            Path(self.root).mkdir(parents=True, exist_ok=True)
-        return filesystem_of(self.root)
+        filesystem, base = filesystem_of(self.root)
+        if isinstance(filesystem, fs.LocalFileSystem):
+            Path(base).mkdir(parents=True, exist_ok=True)
+        return filesystem, base
 
     def _inside(self, table: str, ds: date, name: str = "") -> str:
         return f"{self._filesystem[1]}/{table}/ds={ds}" + (f"/{name}" if name else "")
@@ -211,6 +212,12 @@ class Partitions:
         with filesystem.open_output_stream(f"{base}/{path}.partial") as stream:
             stream.write(text.encode())
         filesystem.move(f"{base}/{path}.partial", f"{base}/{path}")
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of what stands directly in a folder of reports, sorted; none where there is no folder."""
+        filesystem, base = self._filesystem
+        selector = fs.FileSelector(f"{base}/{folder}", allow_not_found=True)
+        return sorted(str(info.base_name) for info in filesystem.get_file_info(selector))
 
     def get_json(self, path: str) -> Any:
         """Return what `put_json` wrote, or None."""

@@ -20,15 +20,19 @@ NEWCOMER, USER_CATEGORY, SESSION_ITEM = "features/newcomer", "features/user_cate
 USER_TABLES = (USER, NEWCOMER)
 
 ALS_CHOICE, CF, CONTENT, TOWERS = "artifacts/als_choice", "artifacts/cf", "artifacts/content", "artifacts/towers"
+ITEM_LISTS = "artifacts/item_lists"
 RANKER = "artifacts/ranker"
 WINDOW_CF = "artifacts/window_cf"
 """Like CF, of a training window: fitted with the values of the night that the window teaches, not of its own day."""
 
 CANDIDATES, TOP_N = "marts/candidates", "marts/top_n"
-FALLBACK, EXPLORATION = "marts/fallback", "marts/exploration"
+SHOPPER_LISTS, FALLBACK, EXPLORATION = "marts/shopper_lists", "marts/fallback", "marts/exploration"
+USUAL_PRICE = "marts/usual_price"
 EXAMPLES, LABELS, SHOWN = "marts/examples", "marts/labels", "marts/shown"
 WINDOW_TABLES = (EXAMPLES, LABELS, SHOWN)
 """Tables that training windows have and a night's own day has not."""
+EXPERIMENT_UNITS = "marts/experiment_units"
+"""Has the days on which experiments run."""
 
 HELD_OUT = "held_out"
 """The folder of the lake that holds a second lake: the shop without its held-out pairs."""
@@ -52,6 +56,7 @@ BUILT_BY = {
     CF: BuiltBy("train_cf", "jobs.models.collaborative"),
     CONTENT: BuiltBy("train_content", "jobs.models.content"),
     TOWERS: BuiltBy("train_towers", "jobs.models.train_towers"),
+    ITEM_LISTS: BuiltBy("item_lists", "jobs.models.item_lists"),
     WINDOW_CF: BuiltBy("label_windows", "jobs.models.collaborative"),
     LABELS: BuiltBy("label_windows", "jobs.training.windows"),
     SHOWN: BuiltBy("label_windows", "jobs.training.windows"),
@@ -59,8 +64,11 @@ BUILT_BY = {
     RANKER: BuiltBy("train_ranker", "jobs.training.train_ranker"),
     CANDIDATES: BuiltBy("candidates", "jobs.candidates.generate"),
     TOP_N: BuiltBy("rank", "jobs.shelves.top_n"),
+    SHOPPER_LISTS: BuiltBy("shopper_lists", "jobs.shelves.shopper_lists"),
+    USUAL_PRICE: BuiltBy("fallback", "jobs.shelves.fallback"),
     FALLBACK: BuiltBy("fallback", "jobs.shelves.fallback"),
     EXPLORATION: BuiltBy("exploration", "jobs.shelves.exploration"),
+    EXPERIMENT_UNITS: BuiltBy("shelf_outcomes", "jobs.experiments.units"),
 }
 """By table or artifact name, in the order of the night."""
 

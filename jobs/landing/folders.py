@@ -16,6 +16,8 @@ from pyarrow import fs
 
 from jobs.lake.filesystems import filesystem_of
 
+FORMAT_FILE = "_format.toml"
+"""Beside a table's days: what the shop says about the form of its files."""
 SUCCESS = "_SUCCESS"
 """The empty file that marks a day's folder as complete."""
 
@@ -43,7 +45,8 @@ class LandedFile:
     @property
     def format(self) -> str:
         """`parquet`, `csv` or `jsonl`."""
-        return next(file_format for suffix, file_format in FORMATS.items() if self.name.endswith(suffix))
+        name = self.name.lower()
+        return next(file_format for suffix, file_format in FORMATS.items() if name.endswith(suffix))
 
     @property
     def may_be_torn(self) -> bool:
@@ -75,15 +78,29 @@ class Landing:
         """The file system that holds the files."""
         return self._filesystem[0]
 
-    def spark_path(self, file: LandedFile) -> str:
-        """Return the path for Spark's readers, which would take an unescaped [a] or {b} for a pattern."""
-        path = re.sub(r"([\[\]{}*?\\])", r"\\\1", file.path)
-        return f"s3a://{path}" if self.root.startswith("s3://") else path
-
     def open(self, file: LandedFile) -> BinaryIO:
         """Return a file's bytes as a stream, decompressed if its name ends in `.gz`."""
         stream = self.filesystem.open_input_stream(file.path, compression=None)
-        return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if file.name.endswith(".gz") else stream)
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if file.name.lower().endswith(".gz") else stream)
+
+    def size(self, file: LandedFile) -> int:
+        """Return a file's bytes, as stored."""
+        return int(self.filesystem.get_file_info(file.path).size)
+
+    @cached_property
+    def _format_files(self) -> dict[str, bytes | None]:
+        return {}
+
+    def format_file(self, table: str) -> bytes | None:
+        """Return `landing/<table>/_format.toml`, read once, or None where there is none."""
+        if table not in self._format_files:
+            filesystem, base = self._filesystem
+            path = f"{base}/{table}/{FORMAT_FILE}"
+            self._format_files[table] = None
+            if filesystem.get_file_info(path).type == fs.FileType.File:
+                with filesystem.open_input_stream(path, compression=None) as stream:
+                    self._format_files[table] = bytes(stream.readall())
+        return self._format_files[table]
 
     def days(self, table: str, ds: date) -> list[LandedDay]:
         """Return a table's days up to `ds`, ascending.
@@ -91,7 +108,7 @@ class Landing:
         Raises:
             UnmarkedDayError: a folder lacks `_SUCCESS` (exposures need none), or `events` lack a day from the first
                 one to `ds`.
-            UnreadableFileError: a file's name ends in none of FORMATS, or Spark cannot read a file of that name.
+            UnreadableFileError: a file's name ends in none of FORMATS.
         """
         folders = dict(self._folders(table))
         days = [self._day(table, day, path) for day, path in sorted(folders.items()) if day <= ds]
@@ -99,9 +116,19 @@ class Landing:
             self._refuse_gaps([day.ds for day in days], ds)
         return days
 
+    def last_day(self) -> date | None:
+        """Return the last day of which events have a folder; None if there is none."""
+        return max((day for day, _ in self._folders("events")), default=None)
+
+    def files_of(self, table: str, ds: date) -> list[LandedFile]:
+        """Return the files of a day, marked or not, that are of FORMATS; none where it has no folder."""
+        folder = f"{self._filesystem[1]}/{table}/ds={ds}"
+        names = (name for name in self.names_in(folder) if name.lower().endswith(tuple(FORMATS)))
+        return [LandedFile(table, ds, name, f"{folder}/{name}") for name in names]
+
     def fingerprint(self, day: LandedDay) -> str:
-        """Return the SHA-256 over the names and contents of a day's files."""
-        digest = hashlib.sha256()
+        """Return the SHA-256 over the names and contents of a day's files, and what is said of their form."""
+        digest = hashlib.sha256(self.format_file(day.table) or b"")
         for file in day.files:
             content = hashlib.sha256()
             with self.filesystem.open_input_stream(file.path, compression=None) as stream:
@@ -131,18 +158,26 @@ class Landing:
                 f"{self.root}/{table}/ds={ds} is not marked as complete; when all of the day's files are there, "
                 f"put an empty file {SUCCESS} beside them"
             )
-        names = sorted(info.base_name for info in infos if not info.base_name.startswith(("_", ".")))
+        names = self.names_in(path)
         for name in names:
-            if not name.endswith(tuple(FORMATS)):
+            if not name.lower().endswith(tuple(FORMATS)):
                 raise UnreadableFileError(
                     f"{self.root}/{table}/ds={ds}/{name} is none of {', '.join(FORMATS)}; "
                     "convert it, or take it out of the folder"
                 )
-            if ":" in name:
-                raise UnreadableFileError(
-                    f"{path}/{name} has a colon in its name, which Spark cannot read; rename it"
-                )
         return LandedDay(table, ds, tuple(LandedFile(table, ds, name, f"{path}/{name}") for name in names))
+
+    def names_in(self, folder: str) -> list[str]:
+        """Return the names of the files of a day's folder, sorted; folders below it, of hours or by Spark, count too.
+
+        `folder` is a path within the file system.
+        """
+        found = []
+        for info in self.filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True)):
+            name = info.path[len(folder) + 1 :]
+            if info.type == fs.FileType.File and not any(part.startswith(("_", ".")) for part in name.split("/")):
+                found.append(name)
+        return sorted(found)
 
     def _refuse_gaps(self, landed: list[date], ds: date) -> None:
         first = landed[0] if landed else ds

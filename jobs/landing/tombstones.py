@@ -4,11 +4,11 @@ Landing is the source of all tables, so its files are rewritten without the rows
 days' fingerprints, and the next night stages those days again.
 """
 
-import csv
+import codecs
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -17,9 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from jobs.lake.contracts import Column
 from jobs.lake.filesystems import filesystem_of
-from jobs.landing.folders import LandedFile
-from jobs.landing.headers import torn_bytes
+from jobs.landing.cells import CellForm, clean_id, typed
+from jobs.landing.csv_form import csv_form
+from jobs.landing.csv_records import CsvForm, csv_blocks
+from jobs.landing.file_format import FileFormat, TableFormat
+from jobs.landing.file_plans import matching_names, table_format
+from jobs.landing.folders import LandedFile, Landing
+from jobs.landing.torn_ends import torn_bytes
 from serving.snapshot.manifest import NOT_JSON
 from serving.snapshot.tombstones import FOLDER, Tombstones, UnknownErasuresError
 
@@ -74,13 +80,15 @@ def erase_from_landing(landing: str, tombstones: Tombstones, before: date) -> di
     `<table>/ds=<day>/<file>`.
     """
     filesystem, base = filesystem_of(landing)
-    lost_rows: dict[str, int] = {}
+    source, lost_rows = Landing(landing), dict[str, int]()
     for table in PERSONAL:
+        said = table_format(source, table)
         folders = filesystem.get_file_info(fs.FileSelector(f"{base}/{table}", allow_not_found=True))
         for folder in sorted(folders, key=lambda info: str(info.base_name)):
             if not folder.base_name.startswith("ds=") or date.fromisoformat(folder.base_name[3:]) >= before:
                 continue
-            lost = _erase_from_folder(filesystem, table, folder, _erased_in(tombstones, folder.base_name[3:]))
+            is_erased = _erased_in(tombstones, folder.base_name[3:])
+            lost = _erase_from_folder(source, said, table, folder, is_erased)
             lost_rows |= {f"{table}/{folder.base_name}/{name}": rows for name, rows in lost.items()}
     return lost_rows
 
@@ -90,7 +98,8 @@ def _erased_in(tombstones: Tombstones, folder_day: str) -> IsErased:
     erased_at: dict[str, float | None] = {}
 
     def is_erased(user_id: str | None, ts: str | None) -> bool:
-        if not user_id:
+        user_id = clean_id(user_id)
+        if user_id is None:
             return False
         if user_id not in erased_at:
             erased_at[user_id] = tombstones.erased_at(user_id)
@@ -107,21 +116,20 @@ def _erased_in(tombstones: Tombstones, folder_day: str) -> IsErased:
 
 
 def _erase_from_folder(
-    filesystem: fs.FileSystem, table: str, folder: fs.FileInfo, is_erased: IsErased
+    source: Landing, said: TableFormat, table: str, folder: fs.FileInfo, is_erased: IsErased
 ) -> dict[str, int]:
     """Rewrite a folder's files without erased rows; return how many rows each changed file lost."""
-    lost: dict[str, int] = {}
-    for info in filesystem.get_file_info(fs.FileSelector(folder.path)):
-        if info.base_name.startswith(("_", ".")):
-            continue
-        with filesystem.open_input_stream(info.path, compression=None) as stream:
+    filesystem, lost = source.filesystem, dict[str, int]()
+    for name in source.names_in(folder.path):
+        file = LandedFile(table, date.fromisoformat(folder.base_name[3:]), name, f"{folder.path}/{name}")
+        with filesystem.open_input_stream(file.path, compression=None) as stream:
             content = stream.readall()
-        if LandedFile(table, date.fromisoformat(folder.base_name[3:]), info.base_name, info.path).may_be_torn:
+        if file.may_be_torn:
             content = content[: len(content) - torn_bytes(content)]
-        kept, lost_here = _without_erased(info.base_name, content, is_erased)
+        kept, lost_here = _without_erased(source, file, content, said.of(name), is_erased)
         if lost_here:
-            _replace(filesystem, info.path, kept)
-            lost[info.base_name] = lost_here
+            _replace(filesystem, file.path, kept)
+            lost[name] = lost_here
     if lost:
         _add_to_note(filesystem, f"{folder.path}/{REDACTED}", lost)
     return lost
@@ -144,22 +152,28 @@ def _replace(filesystem: fs.FileSystem, path: str, content: bytes) -> None:
     filesystem.move(partial, path)
 
 
-def _without_erased(name: str, content: bytes, is_erased: IsErased) -> tuple[bytes, int]:
+def _without_erased(
+    source: Landing, file: LandedFile, content: bytes, said: FileFormat, is_erased: IsErased
+) -> tuple[bytes, int]:
     """Return a file's content without its erased rows, and how many there were."""
-    if name.endswith(".parquet"):
-        return _parquet_without(content, is_erased)
-    text = gzip.decompress(content) if name.endswith(".gz") else content
-    is_jsonl = name.removesuffix(".gz").endswith(".jsonl")
-    kept, lost = _jsonl_without(text, is_erased) if is_jsonl else _csv_without(text, is_erased)
-    return (gzip.compress(kept, mtime=0) if name.endswith(".gz") else kept), lost
+    if file.format == "parquet":
+        return _parquet_without(content, said, is_erased)
+    is_gzip = file.name.lower().endswith(".gz")
+    text = gzip.decompress(content) if is_gzip else content
+    if file.format == "jsonl":
+        kept, lost = _jsonl_without(text, said, is_erased)
+    else:
+        kept, lost = _csv_without(text, csv_form(source, file, said), said, is_erased)
+    return (gzip.compress(kept, mtime=0) if is_gzip else kept), lost
 
 
-def _parquet_without(content: bytes, is_erased: IsErased) -> tuple[bytes, int]:
+def _parquet_without(content: bytes, said: FileFormat, is_erased: IsErased) -> tuple[bytes, int]:
     rows = pq.read_table(io.BytesIO(content))
-    if "user_id" not in rows.column_names:
+    user, ts = _user_and_ts(rows.column_names, said)
+    if user is None:
         return content, 0
-    users = rows["user_id"].cast(pa.string()).to_pylist()
-    times = rows["ts"].cast(pa.string()).to_pylist() if "ts" in rows.column_names else [None] * len(rows)
+    users = typed(rows[user].combine_chunks(), Column("user_id", "string"), CellForm()).values.to_pylist()
+    times = rows[ts].cast(pa.string()).to_pylist() if ts is not None else [None] * len(rows)
     kept = rows.filter(pa.array([not is_erased(user, ts) for user, ts in zip(users, times, strict=True)], pa.bool_()))
     if len(kept) == len(rows):
         return content, 0
@@ -168,31 +182,61 @@ def _parquet_without(content: bytes, is_erased: IsErased) -> tuple[bytes, int]:
     return buffer.getvalue(), len(rows) - len(kept)
 
 
-def _jsonl_without(text: bytes, is_erased: IsErased) -> tuple[bytes, int]:
+def _jsonl_without(text: bytes, said: FileFormat, is_erased: IsErased) -> tuple[bytes, int]:
     lines = text.splitlines(keepends=True)
     kept = []
+    names: dict[tuple[str, ...], tuple[str | None, str | None]] = {}
+    """What rows of these keys call `user_id` and `ts`: most rows of a file have the same keys."""
     for line in lines:
         try:
             row = _ROW.decode(line)
         except NOT_JSON:
             row = {}  # no row at all: ingest puts it into quarantine
-        user, ts = row.get("user_id"), row.get("ts")
+        keys = tuple(row)
+        if keys not in names:
+            names[keys] = _user_and_ts(keys, said)
+        user, ts = (None if name is None else row[name] for name in names[keys])
         if not is_erased(None if user is None else str(user), None if ts is None else str(ts)):
             kept.append(line)
     return b"".join(kept), len(lines) - len(kept)
 
 
-def _csv_without(text: bytes, is_erased: IsErased) -> tuple[bytes, int]:
-    rows = list(csv.reader(io.StringIO(text.decode("utf-8-sig"), newline="")))
-    header = rows[0] if rows else []
-    if "user_id" not in header:
-        return text, 0
-    user, ts = header.index("user_id"), header.index("ts") if "ts" in header else None
-    kept = [
-        row
-        for row in rows[1:]
-        if len(row) <= user or not is_erased(row[user], row[ts] if ts is not None and len(row) > ts else None)
-    ]
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerows([header, *kept])
-    return buffer.getvalue().encode(), len(rows) - 1 - len(kept)
+def _csv_without(content: bytes, form: CsvForm, said: FileFormat, is_erased: IsErased) -> tuple[bytes, int]:
+    """Return the lines of a csv without those of erased rows; all others stay byte for byte.
+
+    A line that is no row goes too, if one of its cells is an erased user's id.
+    """
+    user, ts = _user_and_ts(form.header, said)
+    if user is None:
+        return content, 0
+    text = content.decode(form.encoding, "surrogateescape")
+    at_user, at_ts = form.header.index(user), None if ts is None else form.header.index(ts)
+    gone: dict[int, list[bool]] = {}
+    """Of each line on which rows begin, whether each of them goes."""
+    for block in csv_blocks(io.StringIO(text, newline=form.line_end), form):
+        for line, row in zip(block.lines, block.rows, strict=True):
+            gone.setdefault(line, []).append(is_erased(row[at_user], None if at_ts is None else row[at_ts]))
+        for line, malformed in block.malformed:
+            cells = malformed.replace(form.quote, "").split(form.separator)
+            gone[line] = [any(is_erased(cell, None) for cell in cells)]
+    lost = sum(map(sum, gone.values()))
+    if not lost:
+        return content, 0
+    kept, goes = [], False
+    for number, whole in enumerate(io.StringIO(text, newline=form.line_end), start=1):
+        rows = gone.get(number)
+        goes = goes if rows is None else all(rows)
+        if rows is not None and any(rows) and not goes:  # several rows that end in carriage returns
+            parts = whole.strip("\r\n").split("\r")
+            kept.append("\r".join(part for part, is_gone in zip(parts, rows, strict=True) if not is_gone) + "\n")
+        elif not goes:
+            kept.append(whole)
+    has_mark = content.startswith(codecs.BOM_UTF8)
+    encoding = "utf-8" if form.encoding == "utf-8-sig" and not has_mark else form.encoding
+    return "".join(kept).encode(encoding, "surrogateescape"), lost
+
+
+def _user_and_ts(names: Sequence[str], said: FileFormat) -> tuple[str | None, str | None]:
+    """Return what a file calls `user_id` and `ts`; None for what it lacks."""
+    found = matching_names(names, ("user_id", "ts"), said)
+    return found.get("user_id"), found.get("ts")

@@ -102,7 +102,10 @@ def matrix_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix, s
 
 
 def implicit_factors(pairs: Pairs, parameters: CfParameters) -> Floats:
-    """Return the item factors [n_items, factors] that implicit fits to the users' pairs."""
+    """Return the item factors [n_items, factors] that implicit fits to the users' pairs; zeros without a pair."""
+    known = pairs.strength[: pairs.n_users]
+    if not known.nnz:
+        return np.zeros((known.shape[1], parameters.factors), np.float32)
     model = AlternatingLeastSquares(
         factors=parameters.factors,
         alpha=parameters.alpha,
@@ -111,7 +114,7 @@ def implicit_factors(pairs: Pairs, parameters: CfParameters) -> Floats:
         random_state=parameters.seed,
         num_threads=0,
     )
-    model.fit(pairs.strength[: pairs.n_users], show_progress=False)
+    model.fit(known, show_progress=False)
     return np.asarray(model.item_factors, dtype=np.float32)
 
 
@@ -126,6 +129,8 @@ def folding_model(item_factors: Floats, parameters: CfParameters) -> Alternating
 
 def sample_of_users(pairs: Pairs, item_factors: Floats, parameters: CfParameters) -> Floats:
     """Return the folded-in factors of about SAMPLE users, evenly spaced: queries to measure an index by."""
+    if not pairs.n_users:
+        return np.zeros((0, parameters.factors), np.float32)
     some = np.arange(0, pairs.n_users, max(1, pairs.n_users // SAMPLE))[:SAMPLE]
     model = folding_model(item_factors, parameters)
     return np.asarray(model.recalculate_user(np.arange(len(some)), pairs.strength[some]))

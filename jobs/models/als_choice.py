@@ -25,6 +25,8 @@ from threadpoolctl import threadpool_limits
 
 from jobs.config.calendar import choice_day
 from jobs.config.parameters import Parameters
+from jobs.features.event_days import event_days
+from jobs.features.ratings import low_ratings
 from jobs.features.strength import interaction_values
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
@@ -42,7 +44,7 @@ MOST_EVENTS = 1_000_000
 MOST_ITEMS, MOST_USERS = 20_000, 2_000
 FEWEST_USERS = 200
 """Fewer cannot tell values apart: the standard error of recall is then some two points."""
-COLUMNS = ("user_id", "item_id", "event_type", "event_date")
+COLUMNS = ("user_id", "item_id", "event_type", "event_date", "value")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def hold_out(events: pa.Table, split: date, weight_milli: Mapping[str, int]) -> 
     Args:
         events: COLUMNS of staging/interactions.
         split: the last day that is known.
-        weight_milli: weight of an event by its type, in thousandths; other types weigh nothing.
+        weight_milli: weight of an event by its type, in thousandths; other types weigh nothing, nor do low ratings.
     """
     _, user = coded(events["user_id"])
     _, item = coded(events["item_id"])
@@ -111,6 +113,7 @@ def hold_out(events: pa.Table, split: date, weight_milli: Mapping[str, int]) -> 
     weight = np.zeros(len(event_type), dtype=np.int64)
     for name, type_weight in weight_milli.items():
         weight[pc.equal(event_type, name).to_numpy()] = type_weight
+    weight[low_ratings(event_type, events["value"])] = 0
     before = events["event_date"].to_numpy().astype("datetime64[D]") <= np.datetime64(split, "D")
     shape = (int(user.max(initial=-1)) + 1, int(item.max(initial=-1)) + 1)
 
@@ -184,7 +187,7 @@ def read_events(lake: Lake, days: Sequence[date], until: date) -> pa.Table:
             users = rows["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False)
             rows = rows.filter(pa.array(pd.util.hash_array(users) < share * 2.0**64))
         tables.append(rows)
-    types = (pa.string(), pa.string(), pa.string(), pa.date32())
+    types = (pa.string(), pa.string(), pa.string(), pa.date32(), pa.float64())
     schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
     return pa.concat_tables([table.cast(schema) for table in tables]) if tables else schema.empty_table()
 
@@ -218,8 +221,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     Raises:
         MissingPartitionError: the day's staging was not built.
     """
-    lake.manifest(INTERACTIONS, ds)
-    staged = lake.days(INTERACTIONS)
+    staged = event_days(lake, ds)
     day = choice_day(staged[0], ds, parameters)
     built_on = day or ds
     days = [one for one in staged if one <= built_on] if day else []

@@ -37,7 +37,7 @@ def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: Floats | None
     """Return the artifact's arrays, items in catalogue order.
 
     - `item_factors` [n_items, factors] float32: the given ones, or implicit's ALS (Hu, Koren, Volinsky 2008) fitted
-      to known users alone.
+      to known users alone; zeros without any.
     - `item_item_*`: CSR of each item's nearest neighbours by TF-IDF cosine, over users and sessions.
     - `recent_*`: the same by plain cosine over the pairs of the last `recent_days`: what goes together this season.
     - `ease_*`: CSR of the strongest weights of each item's row in EASE (Steck 2019), fitted to pairs that fade with
@@ -65,7 +65,9 @@ def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: Floats | None
 
 
 def _neighbours(recommender: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
-    """Return implicit's similarity of items that share shoppers, without the diagonal."""
+    """Return implicit's similarity of items that share shoppers, without the diagonal; nothing without pairs."""
+    if not pairs.nnz:
+        return sp.csr_matrix((pairs.shape[1], pairs.shape[1]))
     knn = recommender(K=most + 1, num_threads=0)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # implicit warns of a conversion that it makes itself, and divides by zero where everybody has an item.
@@ -94,18 +96,14 @@ def _csr_arrays(name: str, matrix: sp.csr_matrix, keep: int) -> Arrays:
     }
 
 
-class TooFewInteractionsError(ValueError):
-    """No known shopper has a positive event."""
-
-
 def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = CF) -> Manifest:
     """Build the artifact of one day from the day's features, unless it stands already, made of the same.
 
-    `artifact` is CF, or WINDOW_CF for a training window.
+    `artifact` is CF, or WINDOW_CF for a training window. A shop without known shoppers has the neighbours of its
+    anonymous visits, one without events has none.
 
     Raises:
         MissingPartitionError: the day's features were not built.
-        TooFewInteractionsError: no shopper has a positive event.
     """
     inputs = lake.fingerprints(ds, *INPUTS)
     many = (lake.manifest(USER_ITEM, ds).row_count or 0) >= parameters.models.als.on_spark_from_pairs
@@ -119,10 +117,6 @@ def _fit(lake: Lake, ds: date, artifact: str, inputs: Mapping[str, str], chosen:
     columns = ["item_pos", "weight_milli", "days_since_last_event"]
     users = matrix_of(lake.arrow(USER_ITEM, ds, ["user_id", *columns]), "user_id", n_items)
     sessions = matrix_of(lake.arrow(SESSION_ITEM, ds, ["session_id", *columns]), "session_id", n_items)
-    if users[0].nnz == 0:
-        raise TooFewInteractionsError(
-            f"{USER_ITEM}/ds={ds} has no positive event of a known shopper; land events with a user_id first"
-        )
     strength, days_since = (sp.vstack(both, format="csr") for both in zip(users, sessions, strict=True))
     pairs = Pairs(strength, days_since, users[0].shape[0])
     # One thread whoever imported NumPy first: implicit runs its own, and BLAS's sums depend on how many there are.
@@ -135,11 +129,18 @@ def _fit(lake: Lake, ds: date, artifact: str, inputs: Mapping[str, str], chosen:
         "items": n_items,
         "pairs": int(users[0].nnz),
         "anonymous_sessions": sessions[0].shape[0],
-        "ease": "fitted" if len(arrays["ease_data"]) else f"left out: over {chosen.ease_max_items} items",
+        "als": "fitted" if users[0].nnz else "left out: no pair of a known shopper and a product",
+        "ease": _ease_in_words(pairs, chosen),
         "index": index.facts(),
     }
     arrays |= index.array()
     return lake.write_artifact(artifact, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
+
+
+def _ease_in_words(pairs: Pairs, chosen: CfParameters) -> str:
+    if pairs.strength.shape[1] > chosen.ease_max_items:
+        return f"left out: over {chosen.ease_max_items} items"
+    return "fitted" if pairs.strength.nnz else "left out: no pair of a shopper and a product"
 
 
 def _spark_factors(lake: Lake, ds: date, n_items: int, chosen: CfParameters) -> Floats:

@@ -24,10 +24,12 @@ def item_weights(gram: Values, ridge: float) -> Values:
 
 
 def ease_weights(days_since: sp.csr_matrix, decay_days: float, ridge: float) -> sp.csr_matrix:
-    """Return EASE's item-item weights of LEAST_WEIGHT or more, fitted to pairs that fade with their age.
+    """Return EASE's item-item weights of LEAST_WEIGHT or more, fitted to pairs that fade with their age; maybe none.
 
     `days_since` is CSR [users, items]: the days since a pair's last event, plus one.
     """
+    if not days_since.nnz:
+        return sp.csr_matrix((days_since.shape[1], days_since.shape[1]), dtype=np.float32)
     baskets = days_since.astype(np.float64)
     baskets.data = faded(days_since.data - 1, decay_days).astype(np.float64)
     weights = item_weights((baskets.T @ baskets).toarray(order="F"), ridge)

@@ -82,6 +82,8 @@ class Nearest:
 def nearest(items: Floats, queries: Floats, most: int) -> Nearest:
     """Return the `most` items [n_items, d] with the largest inner product with each query [n_queries, d]."""
     built = index_of(items, queries, most)
+    if not len(items):  # FAISS refuses to look for none
+        return Nearest(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32), built.recall)
     blocks = [queries[start : start + BLOCK] for start in range(0, len(queries), BLOCK)]
     answers = [built.index.search(np.ascontiguousarray(block), min(most, len(items))) for block in blocks]
     if not answers:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from jobs.config.outcome import write_outcome
 from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
+from jobs.config.terminal import Terminal
 from jobs.lake.lake import Lake
-from jobs.night.gauges import night_gauges, timing_gauges, write_gauges
+from jobs.night.gauges import night_gauges, timing_gauges, write_gauges, write_refused
 from jobs.night.progress import StageProgress
 from jobs.night.run import run_stages
 from jobs.night.stages import STAGES
@@ -24,7 +25,7 @@ def print_stages() -> None:
         table.add_column(heading, overflow="fold")
     for stage in STAGES:
         table.add_row(stage.name, stage.does, ", ".join(stage.reads), ", ".join(stage.writes))
-    Console().print(table)
+    Terminal().print(table)
 
 
 def stages_as_markdown() -> str:
@@ -47,8 +48,12 @@ def run_and_print(
     if folder := os.environ.get("TOPSHELF_METRICS_DIR"):
         gauges = timing_gauges(timings)
         if night is not None:
-            gauges += night_gauges(Lake(settings.lake), ds, live=night.live, refused=night.refused)
+            gauges += night_gauges(Lake(settings.lake), ds, live=night.live)
+            write_refused(settings.store)
         write_gauges(Path(folder), timings[0].name, gauges)
+    if night is not None:
+        about = {"version": night.version, "day": str(ds), "users": night.users, "items": night.items}
+        write_outcome(night.reason, promoted=night.promoted, **about)
     if night is None or names is not None:
         print(f"{ds}: " + "; ".join(f"{timing.name}: {timing.note}" for timing in timings))
     else:

@@ -26,6 +26,10 @@ class NightResult:
     timings: list[StageTiming]
     refused: bool = False
     """A gate held the snapshot back. With neither this nor `live`, a later day is live or a version is pinned."""
+    promoted: bool = False
+    """It went live by this command, and was not before."""
+    users: int = 0
+    items: int = 0
 
 
 @dataclass

@@ -1,12 +1,15 @@
 """Gauges of a night for Prometheus: files for the node exporter's textfile collector, in TOPSHELF_METRICS_DIR.
 
     topshelf_night_ingest.prom      one a command, named by its first stage, replaced whole
+    topshelf_night_snapshots.prom   whether the newest night is held back; by every command that moves the pointer
 
 They hold each stage's seconds and peak memory, and the published night's day, outcome, mean score and feature means.
 The means are those of one user shard, which is cheap in a large shop and comparable from night to night.
 """
 
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +21,14 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from jobs.lake.contracts import contract
 from jobs.lake.lake import Lake
 from jobs.night.progress import StageTiming
+from serving.stores import open_store
 
 HELP = {
     "topshelf_night_stage_seconds": "What a stage of the last night took.",
     "topshelf_night_stage_peak_bytes": "Memory that a stage's process and all it started had at most.",
     "topshelf_night_day_seconds": "The day of the last night that was published, in seconds of UTC.",
     "topshelf_night_live": "Whether the last night went live.",
-    "topshelf_night_refused": "Whether a gate held the last night back.",
+    "topshelf_night_refused": "Whether a gate holds the newest stored night back.",
     "topshelf_night_score_mean": "Mean score of the first 10 places of shelves, of one user shard.",
     "topshelf_night_feature_mean": "Mean of a column of features, of one user shard.",
 }
@@ -50,13 +54,12 @@ def timing_gauges(timings: Iterable[StageTiming]) -> list[GaugeValue]:
     return gauges
 
 
-def night_gauges(lake: Lake, ds: date, *, live: bool, refused: bool) -> list[GaugeValue]:
+def night_gauges(lake: Lake, ds: date, *, live: bool) -> list[GaugeValue]:
     """Return the gauges of a published night. Raises MissingPartitionError where a table is missing."""
     day_s = datetime(ds.year, ds.month, ds.day, tzinfo=UTC).timestamp()
     gauges = [
         GaugeValue("topshelf_night_day_seconds", {}, day_s),
         GaugeValue("topshelf_night_live", {}, float(live)),
-        GaugeValue("topshelf_night_refused", {}, float(refused)),
     ]
     shelves = lake.shard("marts/top_n", ds, 0, ["rank", "score"])
     score = pc.mean(shelves.filter(pc.less_equal(shelves["rank"], FIRST_PLACES))["score"]).as_py()
@@ -72,6 +75,19 @@ def night_gauges(lake: Lake, ds: date, *, live: bool, refused: bool) -> list[Gau
                     labels = {"table": table, "column": field.name}
                     gauges.append(GaugeValue("topshelf_night_feature_mean", labels, mean))
     return gauges
+
+
+def write_refused(store_url: str) -> None:
+    """Write whether a gate holds the store's newest day back, where TOPSHELF_METRICS_DIR is set.
+
+    Whoever moves the pointer calls it. So neither a night of an older day nor a `promote` leaves it wrong.
+    """
+    if not (folder := os.environ.get("TOPSHELF_METRICS_DIR")):
+        return
+    with closing(open_store(store_url)) as store:
+        newest, live = max(store.versions(), key=lambda manifest: manifest.day, default=None), store.pointer().live
+    refused = newest is not None and newest.version != live and newest.is_held_back
+    write_gauges(Path(folder), "snapshots", [GaugeValue("topshelf_night_refused", {}, float(refused))])
 
 
 def write_gauges(folder: Path, name: str, gauges: Iterable[GaugeValue]) -> Path:

@@ -15,7 +15,10 @@ from datetime import date
 
 from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
+from jobs.experiments.decisions import without_ended
+from jobs.lake.lake import Lake
 from jobs.lake.locks import held
+from jobs.lake.stage_runs import StageRun
 from jobs.night.context import NightContext, NightResult
 from jobs.night.progress import StageProgress
 from jobs.night.stages import STAGES
@@ -56,14 +59,26 @@ def run_stages(
         known = ", ".join(stage.name for stage in STAGES)
         raise UnknownStageError(f"no stage is called {', '.join(unknown)}; the stages are {known}")
     stages = [stage for stage in STAGES if stage.name in names]
-    night = NightContext(settings, parameters, ds, progress or StageProgress(), force)
+    night = NightContext(settings, with_decisions(settings, parameters), ds, progress or StageProgress(), force)
+    night.progress.open(ds, [stage.name for stage in stages])
     if any(stage.spark == "always" for stage in stages):
-        with night.progress.stage("spark") as timing:
+        with night.progress.stage("spark", "starts a Spark session") as timing:
             timing.note = f"{night.spark.sparkContext.master}, Spark {night.spark.version}"
     for stage in stages:
-        with night.progress.stage(stage.name) as timing, held(night.lake.root, stage.lock_of(ds)):
-            timing.note = stage.run(night)
+        with night.progress.stage(stage.name, stage.does) as timing, held(night.lake.root, stage.lock_of(ds)):
+            timing.note, *timing.remarks = stage.run(night).split("\n")
+        StageRun(timing.name, timing.began_at, timing.wall_s, round(timing.peak_mib), timing.note).write(
+            night.lake, ds
+        )
     if night.result is not None:
         record = json.loads(json.dumps(asdict(night.result), default=str))
         night.lake.put_json(f"runs/ds={ds}/{night.run_id[:12]}.json", record)
     return night.result
+
+
+def with_decisions(settings: Settings, parameters: Parameters) -> Parameters:
+    """Return the parameters with experiments that were ended by hand over from that day on."""
+    if not parameters.experiments.experiments:
+        return parameters
+    experiments = without_ended(Lake(settings.lake), parameters.experiments)
+    return parameters.model_copy(update={"experiments": experiments})

@@ -29,7 +29,7 @@ class Stage:
     does: str
     reads: tuple[str, ...]
     run: Callable[[NightContext], str]
-    """Runs the stage and returns in a few words what came of it."""
+    """Runs the stage and returns in a few words what came of it; further lines say what else there is to know."""
     spark: Spark
     lock: Lock = "day"
     makes: tuple[str, ...] = ()
@@ -55,10 +55,12 @@ STAGES = (
           reads=("staging",), run=steps.choose_als, spark="never", lock="features"),
     Stage("train_cf", "ALS item factors, item-item neighbours, EASE",
           reads=("features", "artifacts/als_choice"), run=steps.train_cf, spark="large", lock="features"),
-    Stage("train_content", "item vectors and neighbours from title, category, brand and price",
-          reads=("features",), run=steps.train_content, spark="never", lock="features"),
+    Stage("train_content", "item vectors and neighbours from title, category, brand, price and embedding",
+          reads=("staging", "features"), run=steps.train_content, spark="never", lock="features"),
     Stage("train_towers", "two towers; left out where JAX is not installed",
           reads=("features", "artifacts/content"), run=steps.train_towers, spark="never", lock="features"),
+    Stage("item_lists", "what is bought with each item, what stands for it, and what is looked at next",
+          reads=("staging", "features", "artifacts/content"), run=steps.item_lists, spark="never"),
     Stage("label_windows", "earlier days with what happened after them: the ranker's examples",
           reads=("staging", "features", "artifacts"), run=steps.label_windows, spark="always", lock="features",
           makes=("runs/ds=DAY/label_windows.json",)),
@@ -69,18 +71,23 @@ STAGES = (
           reads=("features", "artifacts"), run=steps.candidates, spark="always"),
     Stage("rank", "scores candidates, varies the head of the shelf, keeps the top N with a reason each",
           reads=("features", "artifacts", "marts/candidates"), run=steps.rank, spark="always"),
-    Stage("fallback", "shelves for shoppers whom the night does not know",
-          reads=("features",), run=steps.fallback, spark="always"),
+    Stage("shopper_lists", "what each shopper may buy again, and what they viewed last",
+          reads=("features",), run=steps.shopper_lists, spark="always"),
+    Stage("fallback", "shelves that are nobody's own: popular, trending, new, best sellers, on sale",
+          reads=("staging", "features"), run=steps.fallback, spark="always"),
     Stage("exploration", "pools of items worth learning about, each in 256 drawn orders",
           reads=("staging", "features"), run=steps.exploration, spark="always"),
+    Stage("shelf_outcomes", "what shoppers did on the day with what shelves showed them; judges experiments",
+          reads=("staging",), run=steps.shelf_outcomes, spark="always",
+          makes=("marts/evaluation/ds=DAY/shelf_outcomes.json", "marts/evaluation/ds=DAY/experiments.json")),
     Stage("validate", "holds every table of the day against its contract",
           reads=("staging", "features", "marts"), run=steps.validate, spark="large",
           makes=("marts/validation/ds=DAY/RUN.json", "marts/validation/ds=DAY/RUN.html")),
     Stage("publish", "loads a snapshot beside the live one, judges it by the gates, moves the pointer",
-          reads=("marts", "features", "artifacts/cf", "landing/tombstones"), run=steps.publish, spark="large",
+          reads=("marts", "features", "artifacts", "landing/tombstones"), run=steps.publish, spark="large",
           makes=("a snapshot in the store",)),
     Stage("report", "the night's page, which opens without a network",
           reads=("marts", "artifacts/ranker", "the store"), run=steps.report, spark="never",
-          makes=("runs/ds=DAY/report.html",)),
+          makes=("runs/ds=DAY/report.html", "runs/nights.html")),
 )
 # fmt: on

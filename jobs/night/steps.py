@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 
 from jobs.lake.contracts import tables
 from jobs.lake.manifest import Manifest
-from jobs.lake.tables import CANDIDATES, CF, CONTENT, EXPLORATION, FALLBACK, RANKER, TOP_N, TOWERS, WINDOW_TABLES
+from jobs.lake.tables import (
+    CANDIDATES,
+    CF,
+    CONTENT,
+    EXPERIMENT_UNITS,
+    EXPLORATION,
+    FALLBACK,
+    ITEM_LISTS,
+    RANKER,
+    SHOPPER_LISTS,
+    TOP_N,
+    TOWERS,
+    WINDOW_TABLES,
+)
 from jobs.night.context import NightContext, NightResult
 
 if TYPE_CHECKING:
@@ -17,22 +30,29 @@ if TYPE_CHECKING:
 
 
 def tables_of_a_night() -> list[str]:
-    """Return the tables that a night writes for its own day."""
-    return [table for table in tables() if table not in WINDOW_TABLES]
+    """Return the tables that every night writes for its own day."""
+    return [table for table in tables() if table not in (*WINDOW_TABLES, EXPERIMENT_UNITS)]
 
 
 def ingest(night: NightContext) -> str:
     from jobs.staging.ingest import ingest as ingest_landing
+    from jobs.staging.remarks import remarks_of, shortened
 
-    return str(ingest_landing(night.spark, night.lake, night.settings.landing, night.ds, night.parameters))
+    summary = ingest_landing(night.spark, night.lake, night.settings.landing, night.ds, night.parameters)
+    lines = [str(summary), *shortened(summary.remarks())]
+    if night.ds not in summary.built and (before := remarks_of(night.lake, night.ds)).lines:
+        lines += [f"remarked when {before.span} was read:", *before.lines]
+    return "\n".join(lines)
 
 
 def features(night: NightContext) -> str:
     from jobs.features import feature_tables
+    from jobs.features.missing import what_is_missing
 
     built = feature_tables.build_if_stale(night.spark, night.lake, night.ds, night.parameters)
     counts = (f"{night.lake.manifest(table, night.ds).row_count:,} {table[9:]}" for table in tables("features"))
-    return ("" if built else "nothing changed; ") + ", ".join(counts)
+    lacks = what_is_missing(night.lake, night.ds)
+    return ("" if built else "nothing changed; ") + ", ".join(counts) + (f"\n{lacks}" if lacks else "")
 
 
 def choose_als(night: NightContext) -> str:
@@ -76,11 +96,23 @@ def train_towers(night: NightContext) -> str:
     )
 
 
+def item_lists(night: NightContext) -> str:
+    from jobs.models import item_lists as lists
+
+    return _built(night, ITEM_LISTS, lambda: lists.build(night.lake, night.ds), _lists)
+
+
+def _lists(built: Manifest) -> str:
+    counts = (f"{name.replace('_', ' ')} of {count:,} products" for name, count in built.metrics.items())
+    return ", ".join(counts)
+
+
 def label_windows(night: NightContext) -> str:
     from jobs.training import window_record
 
     found = window_record.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
-    return "as of " + ", ".join(str(window.ds) for window in found)
+    days = ", ".join(str(window.ds) for window in found)
+    return f"as of {days}" if days else "none: too few pairs of shopper and product to learn from"
 
 
 def train_ranker(night: NightContext) -> str:
@@ -116,12 +148,25 @@ def candidates(night: NightContext) -> str:
 
 
 def rank(night: NightContext) -> str:
+    from jobs.experiments.begun import hold_to_begun
     from jobs.shelves import top_n
 
+    hold_to_begun(night.lake, night.parameters.experiments, night.ds)
     return _built(
         night,
         TOP_N,
         lambda: top_n.build(night.spark, night.lake, night.ds, night.parameters, night.run_id),
+        _places,
+    )
+
+
+def shopper_lists(night: NightContext) -> str:
+    from jobs.shelves import shopper_lists as lists
+
+    return _built(
+        night,
+        SHOPPER_LISTS,
+        lambda: lists.build(night.spark, night.lake, night.ds, night.parameters),
         _places,
     )
 
@@ -148,13 +193,59 @@ def exploration(night: NightContext) -> str:
     )
 
 
+def shelf_outcomes(night: NightContext) -> str:
+    from jobs.evaluation.shelf_outcomes import build
+
+    found = build(night.spark, night.lake, night.ds)
+    return "\n".join(
+        [
+            f"{found.exposures:,} products shown, {found.clicks:,} clicks, {found.orders:,} orders",
+            *_verdicts(night),
+            *_off_policy(night),
+        ]
+    )
+
+
+def _off_policy(night: NightContext) -> list[str]:
+    """Estimate the night's shelves on the answers of the last days, for the gate of `publish`."""
+    from jobs.evaluation.off_policy import build as estimate
+
+    if night.lake.find_manifest(TOP_N, night.ds) is None:
+        return []
+    found = estimate(night.spark, night.lake, night.ds)
+    return [f"these shelves against those of the last days, {found.line()}"] if found else []
+
+
+def _verdicts(night: NightContext) -> list[str]:
+    """Judge the experiments that run on the day; return a line an arm. None where none runs."""
+    from jobs.experiments.outcome import ExperimentOutcomes
+
+    declared = night.parameters.experiments
+    if not declared.running(night.ds):
+        ExperimentOutcomes.withdraw(night.lake, night.ds)
+        return []
+    from jobs.experiments.analysis import analyse_all
+    from jobs.experiments.units import build as build_units
+    from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
+
+    limits = {"places": PLACES, "follow_minutes": FOLLOW_MINUTES}
+    build_units(night.spark, night.lake, night.ds, declared, limits)
+    outcomes = analyse_all(night.lake, declared, night.ds)
+    outcomes.write(night.lake, night.ds)
+    return [line for name, outcome in outcomes.experiments.items() for line in outcome.lines(name)]
+
+
 def validate(night: NightContext) -> str:
     from jobs.checks.validate import validate as check_tables
 
-    return str(check_tables(night.lake, tables_of_a_night(), night.ds, night.run_id[:12]))
+    names = tables_of_a_night()
+    if night.parameters.experiments.running(night.ds):
+        names = sorted([*names, EXPERIMENT_UNITS])
+    return str(check_tables(night.lake, names, night.ds, night.run_id[:12]))
 
 
 def publish(night: NightContext) -> str:
+    from jobs.experiments.running import running_for
     from jobs.publishing.publish import build as publish_night
     from jobs.publishing.publish import executors
 
@@ -167,9 +258,9 @@ def publish(night: NightContext) -> str:
         archive_url=night.settings.archive,
         landing=night.settings.landing,
         spark=executors(),
+        experiments=running_for(night.parameters.experiments, night.ds),
     )
     manifest = published.manifest
-    failed = any(gate.outcome == "failed" for gate in manifest.gates) and not manifest.forced
     night.result = NightResult(
         night.ds,
         night.run_id,
@@ -177,7 +268,10 @@ def publish(night: NightContext) -> str:
         published.live,
         published.reason,
         night.progress.timings,
-        refused=failed and not published.live,
+        refused=manifest.is_held_back and not published.live,
+        promoted=published.promoted,
+        users=manifest.users,
+        items=manifest.items,
     )
     state = "live" if published.live else "not live"
     return f"{manifest.version} is {state}: {published.reason}"
@@ -186,7 +280,8 @@ def publish(night: NightContext) -> str:
 def report(night: NightContext) -> str:
     from jobs.reporting.report import build
 
-    return f"{night.lake.root}/{build(night.lake, night.ds, night.settings.store)[0]}"
+    currency = night.parameters.report.currency
+    return f"{night.lake.root}/{build(night.lake, night.ds, night.settings.store, currency)[0]}"
 
 
 def _built(night: NightContext, name: str, build: Callable[[], Manifest], describe: Callable[[Manifest], str]) -> str:

@@ -1,5 +1,6 @@
 """Array helpers that know no shop: ranks within groups, look-ups in sorted keys, the highest columns of each row."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,19 @@ def unit_rows(rows: Floats) -> Floats:
     """Return the rows scaled to unit length; a row of zeros stays."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def row_blocks(cost: Integers, most: float) -> Iterator[slice]:
+    """Yield consecutive slices of rows that together cost at most `most`, or that are one row.
+
+    >>> list(row_blocks(np.array([2, 2, 9, 1]), 4))
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    total, start = np.concatenate([[0], np.cumsum(cost)]), 0
+    while start < len(cost):
+        end = int(np.searchsorted(total, total[start] + most, side="right")) - 1
+        yield slice(start, max(end, start + 1))
+        start = max(end, start + 1)
 
 
 def coded(column: pa.ChunkedArray) -> tuple[pa.Array, Whole]:

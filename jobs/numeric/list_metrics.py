@@ -183,6 +183,31 @@ def intervals(
     return {name: [float(low[column]), float(high[column])] for column, name in enumerate(names)}
 
 
+def bounds_and_margins(
+    shelf: ListScores, baselines: Mapping[str, ListScores], *, seed: int = 0
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict[str, dict[str, list[float]]]]]:
+    """Return [low, high] of the shelf by kind and metric, and [difference, low, high] over each baseline likewise.
+
+    95% intervals by `intervals`: users are drawn, each with all of their values, so a margin is a paired difference.
+    All scores belong to the same users in the same order. A kind without users is left out.
+    """
+    bounds: dict[str, dict[str, list[float]]] = {}
+    margins: dict[str, dict[str, dict[str, list[float]]]] = {name: {} for name in baselines}
+    for kind, values in shelf.values.items():
+        differences = {
+            (name, metric): values[metric] - theirs
+            for name, baseline in baselines.items()
+            for metric, theirs in baseline.values[kind].items()
+        }
+        # One call for all, so that the users are drawn once.
+        found = intervals(differences | {("", metric): ours for metric, ours in values.items()}, seed=seed)
+        bounds[kind] = {metric: found["", metric] for metric in values if found}
+        for (name, metric), difference in differences.items():
+            if found:
+                margins[name].setdefault(kind, {})[metric] = [float(difference.mean()), *found[name, metric]]
+    return bounds, margins
+
+
 def marked(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     """Return the matrix with a 1 for every pair that has an entry, indices sorted."""
     ones = sparse.csr_matrix(matrix, dtype=np.float64, copy=True)

@@ -11,9 +11,9 @@ from contextlib import closing
 from datetime import date
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from jobs.config.terminal import Terminal
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import MANIFEST_NAME
 from jobs.publishing.console import size_of
@@ -102,4 +102,4 @@ def print_archived(archive_url: str) -> None:
     for m in manifests:
         state = "live" if m.version == pointer.live else "stored"
         table.add_row(m.version, state, f"{m.users:,}", f"{m.items:,}", size_of(m))
-    Console().print(table if manifests else f"{remote.url} holds no snapshot; run topshelf archive")
+    Terminal().print(table if manifests else f"{remote.url} holds no snapshot; run topshelf archive")

@@ -6,14 +6,14 @@ topshelf snapshots --store lmdb://data/store
 from contextlib import closing
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from jobs.config.terminal import Terminal
 from jobs.landing.tombstones import known_erasures
 from jobs.publishing import versions
 from jobs.publishing.diff import difference
 from jobs.publishing.export import export as write_export
-from serving.client import open_without_erased, shelf_of
+from serving.client import ShelfRow, UnknownUserError, lists_of, open_without_erased, shelf_of
 from serving.snapshot.manifest import SnapshotManifest
 from serving.snapshot.pointer import Pointer
 from serving.stores import open_store
@@ -43,7 +43,7 @@ def size_of(m: SnapshotManifest) -> str:
 
 def _description(m: SnapshotManifest) -> str:
     metrics = m.metrics.get("holdout", {}).get("all", {})
-    failed = [f"{gate.name}: {gate.reason}" for gate in m.gates if gate.outcome == "failed"]
+    failed = [f"{gate.name}: {gate.reason}" for gate in m.failed_gates]
     words = [m.model_version or "no ranker", *(f"{name} {value:.4f}" for name, value in sorted(metrics.items()))]
     words.append("gates failed (" + "; ".join(failed) + ")" if failed else "gates passed")
     if m.forced:
@@ -54,7 +54,7 @@ def _description(m: SnapshotManifest) -> str:
 def print_snapshots(store_url: str) -> None:
     """Print `snapshots_table`, or how to make a first one."""
     table = snapshots_table(store_url)
-    console = Console()
+    console = Terminal()
     console.print(table if table.row_count else f"{store_url} holds no snapshot; run topshelf nightly --ds DAY")
 
 
@@ -97,23 +97,37 @@ def unpin(store_url: str, archive_url: str = "") -> str:
 
 
 def print_shelf(store_url: str, landing: str, user_id: str, limit: int = 20) -> None:
-    """Print the first `limit` items of a user's stored shelf as a table.
+    """Print the first `limit` items of a user's stored shelf, and of each of their own lists, as tables.
 
-    Raises StoreError, RecordError, and UnknownUserError where the live snapshot holds no shelf of the user, or the
+    Raises StoreError, RecordError, and UnknownUserError where the live snapshot holds nothing of the user, or the
     user was erased (`landing` has the tombstones).
     """
     with open_without_erased(store_url, known_erasures(landing)) as snapshot:
-        version, rows = snapshot.version, shelf_of(snapshot, user_id)
-    table = Table(title=f"{user_id}, {version}: {len(rows)} items", title_justify="left")
+        version, lists = snapshot.version, lists_of(snapshot, user_id)
+        try:
+            rows = shelf_of(snapshot, user_id)
+        except UnknownUserError:
+            if not any(lists.values()):
+                raise
+            rows = []
+    console = Terminal()
+    console.print(_table_of(f"{user_id}, {version}: {len(rows)} items", rows[:limit]))
+    for name, title in (("buy_again", "to buy again"), ("recently_viewed", "recently viewed")):
+        if lists[name]:
+            console.print(_table_of(f"{user_id}, {title}: {len(lists[name])} items", lists[name][:limit]))
+
+
+def _table_of(title: str, rows: list[ShelfRow]) -> Table:
+    table = Table(title=title, title_justify="left")
     right = {"#", "price", "stock", "score"}
     for name in ("#", "item", "title", "price", "stock", "score", "source", "reason"):
         wraps = name in {"title", "reason"}
         table.add_column(name, justify="right" if name in right else "left", no_wrap=not wraps, overflow="fold")
-    for row in rows[:limit]:
+    for row in rows:
         stock = "" if row.stock is None else str(row.stock)
         item = (str(row.rank), row.item_id, row.title, row.price, stock)
         table.add_row(*item, f"{row.score:.4g}", row.source, row.reason)
-    Console().print(table)
+    return table
 
 
 def print_diff(store_url: str, before: str, after: str) -> None:
@@ -132,7 +146,7 @@ def print_diff(store_url: str, before: str, after: str) -> None:
     )
     scores = f"{d.mean_score_before:.4g} → {d.mean_score_after:.4g}, an item's moved by {d.mean_score_drift:.4g}"
     table.add_row("mean score", scores)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def export(store_url: str, landing: str, path: Path, version: str | None = None, first: int | None = None) -> str:

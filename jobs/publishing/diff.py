@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.publishing.gates import item_ids_of
+from serving.snapshot.own_lists import holds_own_lists
 from serving.snapshot.record import Shelf, decode
 from serving.stores.protocols import Store, StoredVersion
 
@@ -59,7 +60,7 @@ def difference(store: Store, before: str, after: str) -> Difference:
 def _difference(old: StoredVersion, new: StoredVersion) -> Difference:
     place, rows, both = _places(old, new), [], 0
     for shard in range(old.manifest.n_shards):
-        pairs = old.scan(shard)
+        pairs = ((key, record) for key, record in old.scan(shard) if not holds_own_lists(key))
         while chunk := list(islice(pairs, _AT_ONCE)):
             others = new.get_many([key for key, _ in chunk])
             for (_, record), other in zip(chunk, others, strict=True):

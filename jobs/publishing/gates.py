@@ -1,17 +1,20 @@
 """The publish gates: may a loaded snapshot go live? It is compared with the newest published one of an earlier day.
 
 A failed gate stops the promotion, not the run. The snapshot is stored, and its manifest holds the reason.
+A first snapshot may be empty, as a shop may open without shoppers or stock. One that had shelves must keep some.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
 
 from serving.snapshot.blobs import Strings, unpack
 from serving.snapshot.manifest import GateResult, SnapshotManifest
+from serving.snapshot.own_lists import holds_own_lists
 from serving.snapshot.record import RECORD_BUDGET_BYTES, decode
 from serving.stores.protocols import Store, StoredVersion
 
@@ -32,14 +35,16 @@ class GateLimits:
     has a standard deviation of about 1.5 times its mean. So the means of two nights with 500 users each differ by
     1.5 x sqrt(2 / 500) = 9% (one standard deviation), and the limit of 20% is about twice that."""
     min_fallback: int = 20
-    """Items of the global shelf, or the whole catalogue if that is smaller."""
+    """Items of the global shelf, or all that are on sale if those are fewer."""
+    max_fallback_fall: float = 0.5
+    """Of the global shelf, of which `min_fallback` items count."""
     record_bytes: int = RECORD_BUDGET_BYTES
     """Of a record of 100 items. Longer shelves may have 7 bytes more for each further item."""
 
 
 def earlier_snapshot(store: Store, day: str) -> SnapshotManifest | None:
     """Return the newest snapshot of an earlier day that its gates let pass, or None."""
-    good = [m for m in store.versions() if m.day < day and (m.forced or all(g.outcome != "failed" for g in m.gates))]
+    good = [m for m in store.versions() if m.day < day and not m.is_held_back]
     return max(good, key=lambda m: (m.day, m.published_at, m.version), default=None)
 
 
@@ -52,16 +57,13 @@ def judge(
     """
     budget = limits.record_bytes + 7 * max(0, new.top_n - 100)
     largest = max((shard.max_record_bytes for shard in new.shards), default=0)
-    global_items = int(new.metrics.get("global_shelf_items", 0))
-    wanted = min(limits.min_fallback, new.items - int(new.metrics.get("withheld_items", 0)))
-    results = [
-        _result("not_empty", new.users > 0 and new.items > 0, f"{new.users:,} users, {new.items:,} items"),
-        _result("record_budget", largest <= budget, f"the largest record has {largest} bytes of {budget}"),
-        _result(
-            "fallback", global_items >= wanted, f"the global shelf has {global_items} items of at least {wanted}"
-        ),
-    ]
     old = earlier_snapshot(store, new.day)
+    results = [
+        _not_empty(old, new),
+        _result("record_budget", largest <= budget, f"the largest record has {largest} bytes of {budget}"),
+        _fallback(old, new, limits),
+        *_off_policy(new),
+    ]
     if old is None:
         why = f"no snapshot of a day before {new.day} is published, so there is nothing to compare with"
         return [
@@ -78,6 +80,33 @@ def judge(
         why = f"only {fewest:,.0f} users were evaluated; below {limits.min_evaluation_users} a fall may be chance"
         return [*results, GateResult("evaluation", "skipped", why)]
     return [*results, _metric_gate("evaluation", old, new, limits.evaluation_metric, limits.max_evaluation_fall)]
+
+
+def _not_empty(old: SnapshotManifest | None, new: SnapshotManifest) -> GateResult:
+    """Hold back a snapshot without users or items, unless no earlier one had any."""
+    had_users, had_items = (old.users > 0, old.items > 0) if old else (False, False)
+    kept = (new.users > 0 or not had_users) and (new.items > 0 or not had_items)
+    first = "" if new.users and new.items else f"; {old.version} had no more" if old and kept else ""
+    return _result("not_empty", kept, f"{new.users:,} users, {new.items:,} items{first}")
+
+
+def _fallback(old: SnapshotManifest | None, new: SnapshotManifest, limits: GateLimits) -> GateResult:
+    """Hold back a snapshot whose global shelf lacks items on sale, or lost most of those that it had."""
+    held = int(new.metrics["global_shelf_items"])
+    had = min(limits.min_fallback, int(old.metrics.get("global_shelf_items", 0))) if old else 0
+    wanted = max(
+        min(limits.min_fallback, int(new.metrics["items_on_sale"])), ceil(had * (1 - limits.max_fallback_fall))
+    )
+    return _result("fallback", held >= wanted, f"the global shelf has {held} items of at least {wanted}")
+
+
+def _off_policy(new: SnapshotManifest) -> list[GateResult]:
+    """Hold back shelves that would have earned less on the answers of the last days; nothing where none tell."""
+    found = new.metrics.get("off_policy")
+    if found is None:
+        return []
+    status = {"worse": "failed", "better": "passed"}.get(found["word"], "skipped")
+    return [GateResult("off_policy", status, found["reason"])]
 
 
 def _metric_gate(name: str, old: SnapshotManifest, new: SnapshotManifest, metric: str, most: float) -> GateResult:
@@ -107,6 +136,7 @@ def _overlap_gate(
     store: Store, old: SnapshotManifest, sample: Mapping[bytes, bytes], item_ids: Sequence[str], limits: GateLimits
 ) -> GateResult:
     low, high = limits.overlap_at_10
+    sample = {key: record for key, record in sample.items() if not holds_own_lists(key)}
     with closing(store.open(old.version)) as stored:
         old_ids = item_ids_of(stored)
         pairs = zip(stored.get_many(list(sample)), sample.values(), strict=True)

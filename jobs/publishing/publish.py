@@ -2,8 +2,9 @@
 
     topshelf stage publish --ds 2026-01-31 --lake data/lake --store lmdb://data/store
 
-Reads marts/top_n, marts/fallback, marts/exploration, features/item, features/user, features/newcomer and the
-neighbours of artifacts/cf. A shopper without a shelf gets a record without items that holds their segment.
+Reads marts/top_n, marts/shopper_lists, marts/fallback, marts/usual_price, marts/exploration, features/item,
+features/user, features/newcomer, the neighbours of artifacts/cf, and artifacts/item_lists. A shopper without a shelf
+gets a record without items that holds their segment.
 Shards of users are loaded one after another. Where TOPSHELF_SPARK_MASTER names a cluster, its executors load them.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from jobs.experiments.running import NO_EXPERIMENTS, RunningExperiments
 from jobs.lake.lake import Lake
 from jobs.publishing.archive import archive_artifacts
 from jobs.publishing.gates import GateLimits, judge
@@ -37,11 +39,13 @@ from jobs.spark.session import session
 from serving.snapshot.contents import (
     SnapshotCatalogue,
     catalogue_blobs,
+    item_list_blobs,
     neighbour_blobs,
     pool_blobs,
     segment_blobs,
     shelf_blobs,
 )
+from serving.snapshot.experiments import experiment_blobs
 from serving.snapshot.manifest import SnapshotManifest
 from serving.stores import open_store
 from serving.stores.archive import Archive
@@ -53,11 +57,13 @@ LIMITS = GateLimits()
 
 @dataclass(frozen=True)
 class PublishOutcome:
-    """The outcome of a publish: the manifest, whether the snapshot went live, and why or why not."""
+    """The outcome of a publish: the manifest, whether the snapshot is live, and why or why not."""
 
     manifest: SnapshotManifest
     live: bool
     reason: str
+    promoted: bool
+    """It is live by this publish, and was not before."""
 
 
 def publish(
@@ -93,20 +99,21 @@ def publish(
         elif night.version not in store.pointer().published:  # an earlier attempt died before it verified
             verify(store, manifest_of(store, night.version), {}, whole=True)
         manifest = manifest_of(store, night.version)
+        was_live = store.pointer().live == manifest.version
         live, reason = promote_published(store, manifest)
         if archive is not None:
             with closing(store.open(manifest.version)) as stored:
                 archive.put(stored)
             archive.follow(store.pointer())
     sweep(store, keep)
-    return PublishOutcome(manifest, live, reason)
+    return PublishOutcome(manifest, live, reason, promoted=live and not was_live)
 
 
 def _load(
     night: NightContents, loading: Loading, load: Load
 ) -> tuple[SnapshotManifest, dict[bytes, bytes], Sequence[str]]:
     """Load all of a night; return the manifest so far, a sample of records by key, and the item ids."""
-    catalogue = catalogue_of(night.items, night.withheld)
+    catalogue = catalogue_of(night.items, night.withheld, night.usual_prices)
     withheld = {} if night.withheld is None else {"withheld_items": int(night.withheld.sum())}
     segments = segments_of(night.users(shard) for shard in range(night.n_shards))
     blobs, blob_bytes = {}, 0
@@ -115,7 +122,7 @@ def _load(
         blob_bytes += len(data)
     every = max(1, night.expected_users // SAMPLE_USERS)
     item_ids = pa.array(catalogue.item_ids, pa.string())
-    source = ShardSource(night.ds, night.shelves, night.users, segments, item_ids, every)
+    source = ShardSource(night.ds, night.shelves, night.own_lists, night.users, segments, item_ids, every)
     loaded = load(source, loading, night.version, night.n_shards)
     seen = np.logical_or.reduce([shard.seen for shard in loaded])
     shelves = Counter(night.fallback["shelf"].to_pylist())
@@ -125,7 +132,7 @@ def _load(
         run_id=night.run_id,
         model_version=night.model_version,
         policy_version=night.policy_version,
-        users=sum(shard.report.records for shard in loaded),
+        users=sum(shard.users for shard in loaded),
         items=len(catalogue.item_ids),
         top_n=night.top_n,
         n_shards=night.n_shards,
@@ -136,7 +143,10 @@ def _load(
             **night.metrics,
             **withheld,
             "coverage": float(seen.mean()) if len(seen) else 0.0,
+            "users_with_shelf": sum(shard.users_with_shelf for shard in loaded),
+            "users_with_lists": sum(shard.users_with_lists for shard in loaded),
             "global_shelf_items": shelves["global"],
+            "items_on_sale": int(np.count_nonzero(catalogue.stock[catalogue.popularity])),
         },
     )
     sample = {key: record for shard in loaded for key, record in shard.sample.items()}
@@ -147,9 +157,12 @@ def _blobs(night: NightContents, catalogue: SnapshotCatalogue, segments: Segment
     yield from catalogue_blobs(catalogue)
     yield from shelf_blobs(fallback_shelves(night.fallback, catalogue.item_ids))
     yield from neighbour_blobs(*neighbours_shown(night.neighbours, night.withheld), len(catalogue.item_ids))
+    for name, listed in night.item_lists.items():
+        yield from item_list_blobs(name, *neighbours_shown(listed, night.withheld), len(catalogue.item_ids))
     yield from segment_blobs(list(segments))
     pools = [] if night.exploration is None else pools_of(night.exploration, catalogue.item_ids)
     yield from pool_blobs(pools, len(catalogue.item_ids))
+    yield from experiment_blobs(night.experiments.layers, night.experiments.buckets)
 
 
 def build(
@@ -162,13 +175,15 @@ def build(
     archive_url: str = "",
     landing: str = "",
     spark: SparkSession | None = None,
+    experiments: RunningExperiments = NO_EXPERIMENTS,
 ) -> PublishOutcome:
     """Publish one night of the lake into a store; with an archive, copy the snapshot and the artifacts there.
 
-    With a Spark session, its executors load the shards in parallel.
+    With a Spark session, its executors load the shards in parallel. `experiments` are those that run on the night.
 
     Raises:
         MissingPartitionError: an earlier stage has not run for the day.
+        OtherExperimentsError: shelves were ranked for other experiments.
         PublishError: the night's tables make no snapshot.
         StoreError: the store or the archive failed.
     """
@@ -177,7 +192,7 @@ def build(
         archive = stack.enter_context(closing(Archive(archive_url))) if archive_url else None
         now = datetime.now(UTC).isoformat(timespec="seconds")
         load = OnSpark(spark, store_url) if spark else in_this_process
-        night = read_night(lake, ds, run_id, landing)
+        night = read_night(lake, ds, run_id, landing, experiments)
         published = publish(night, store, force=force, now=now, archive=archive, load=load)
         if archive is not None:
             archive_artifacts(lake, ds, archive)

@@ -1,8 +1,9 @@
-"""Load the shards of marts/top_n into a version: one after another in this process, or in parallel on Spark.
+"""Load the shards of marts/top_n and marts/shopper_lists into a version: one after another here, or on Spark.
 
 publish(night, store, load=OnSpark(spark, store_url))
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from jobs.lake.tables import SHOPPER_LISTS, TOP_N
+from jobs.publishing.own_list_columns import own_list_columns
 from jobs.publishing.snapshot_columns import PublishError, Segments, shelf_columns
 from serving.snapshot.digest import RecordDigest
 from serving.snapshot.manifest import ShardReport, StoreError
-from serving.snapshot.record import RecordError, ShelfColumns, encode
+from serving.snapshot.record import RecordError, ShelfColumns, encode, user_of
 from serving.stores import open_store
 from serving.stores.protocols import Batch, Loading
 
@@ -33,6 +36,9 @@ class Tally:
 
     def take(self, columns: ShelfColumns, keys: list[bytes], records: list[bytes]) -> None:
         self.seen[columns.positions] = True
+        self.take_sample(keys, records)
+
+    def take_sample(self, keys: list[bytes], records: list[bytes]) -> None:
         of = slice(None, None, self.sample_every)
         self.sample.update(zip(keys[of], records[of], strict=True))
 
@@ -44,6 +50,12 @@ class Loaded:
     report: ShardReport
     sample: dict[bytes, bytes]
     seen: NDArray[np.bool_]
+    users: int
+    """Distinct ones: a user whose answers may read several shelves has a record for each."""
+    users_with_shelf: int
+    """The records of the others hold their segment alone."""
+    users_with_lists: int
+    """They have a record of their own lists beside it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ class ShardSource:
 
     ds: date
     shelves: Callable[[int], pa.Table]
+    own_lists: Callable[[int], pa.Table]
     users: Callable[[int], pa.Table]
     segments: Segments
     item_ids: pa.Array
@@ -65,18 +78,24 @@ class ShardSource:
             StoreError: the store failed.
         """
         columns, keys = shelf_columns(self.shelves(shard), self.users(shard), self.item_ids, self.segments)
+        own, own_keys = own_list_columns(self.own_lists(shard), self.item_ids)
         tally = Tally(np.zeros(len(self.item_ids), bool), self.sample_every)
 
         def batches() -> Iterator[Batch]:
+            own_done = 0
             for first in range(0, len(keys), _BATCH):
                 part = columns.slice_users(first, min(first + _BATCH, len(keys)))
                 owners = keys[first : first + _BATCH]
-                try:
-                    records = encode(part)
-                except RecordError as error:
-                    raise PublishError(f"marts/top_n/ds={self.ds}, shard {shard}: {error}") from error
+                records = self._encoded(TOP_N, shard, part)
                 tally.take(part, owners, records)
-                yield owners, records
+                # Every owner of lists has another record too, so those of the last batch take all that is left.
+                is_last = first + _BATCH >= len(keys)
+                own_end = len(own_keys) if is_last else bisect_right(own_keys, owners[-1])
+                own_owners = own_keys[own_done:own_end]
+                own_records = self._encoded(SHOPPER_LISTS, shard, own.slice_users(own_done, own_end))
+                tally.take_sample(own_owners, own_records)
+                own_done = own_end
+                yield merged((owners, records), (own_owners, own_records))
 
         done = loading.finished.get(shard)
         if done is not None:  # the marts may have been rebuilt since
@@ -86,7 +105,24 @@ class ShardSource:
             if digest.hexdigest() != done.sha256:
                 done = None
         report = done or loading.write_shard(shard, batches())
-        return Loaded(report, tally.sample, tally.seen)
+        owners = [user_of(key) for key in keys]
+        with_shelf = {owners[row] for row in np.flatnonzero(np.diff(columns.offsets))}
+        return Loaded(report, tally.sample, tally.seen, len(set(owners)), len(with_shelf), len(own_keys))
+
+    def _encoded(self, table: str, shard: int, columns: ShelfColumns) -> list[bytes]:
+        try:
+            return encode(columns)
+        except RecordError as error:
+            raise PublishError(f"{table}/ds={self.ds}, shard {shard}: {error}") from error
+
+
+def merged(one: tuple[list[bytes], list[bytes]], other: tuple[list[bytes], list[bytes]]) -> Batch:
+    """Return two batches of keys, ascending in each, and records as one."""
+    if not other[0]:
+        return one
+    keys, records = one[0] + other[0], one[1] + other[1]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return [keys[row] for row in order], [records[row] for row in order]
 
 
 Load = Callable[[ShardSource, Loading, str, int], list[Loaded]]

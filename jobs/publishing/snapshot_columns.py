@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jobs.landing.image_address import image_addresses
 from serving.snapshot.contents import NO_SEGMENT, UNKNOWN, Segment, SnapshotCatalogue
 from serving.snapshot.record import REASON_CODES, SOURCES, ShelfColumns, record_key
 
@@ -28,8 +29,12 @@ class PublishError(RuntimeError):
     """The night's tables make no snapshot. What is live stays live."""
 
 
-def catalogue_of(items: pa.Table, withheld: NDArray[np.bool_] | None = None) -> SnapshotCatalogue:
+def catalogue_of(
+    items: pa.Table, withheld: NDArray[np.bool_] | None = None, usual_prices: pa.Table | None = None
+) -> SnapshotCatalogue:
     """Return the snapshot's catalogue from features/item, in the order of `item_pos`.
+
+    `usual_prices` is marts/usual_price; an item that it lacks usually costs what it costs.
 
     Items that are `withheld` stay in the catalogue, as records may name them, but appear in none of its lists.
 
@@ -44,16 +49,26 @@ def catalogue_of(items: pa.Table, withheld: NDArray[np.bool_] | None = None) -> 
     if withheld is not None:
         popularity = popularity[~withheld[popularity]]
     text = {name: items[name].fill_null("").to_pylist() for name in ("title", "category", "brand", "seller_id")}
+    has_pictures = "image_url" in items.column_names  # a table from before they were carried has none
+    price = _numbers(items, "price_minor", UNKNOWN).astype(np.int64)
     return SnapshotCatalogue(
         items["item_id"].to_pylist(),
         text["title"],
         text["category"],
         text["brand"],
         text["seller_id"],
-        _numbers(items, "price_minor", UNKNOWN).astype(np.int64),
+        image_addresses(items["image_url"]).fill_null("").to_pylist() if has_pictures else [""] * len(items),
+        price,
         np.minimum(_numbers(items, "stock", UNKNOWN), 2**31 - 1).astype(np.int32),
         popularity.astype(np.uint32),
+        None if usual_prices is None else _usual(items["item_id"], price, usual_prices),
     )
+
+
+def _usual(item_ids: pa.ChunkedArray, price: NDArray[np.int64], usual_prices: pa.Table) -> NDArray[np.int64]:
+    row = pc.index_in(item_ids, value_set=usual_prices["item_id"].cast(item_ids.type)).fill_null(-1).to_numpy()
+    usual = np.append(_numbers(usual_prices, "usual_price_minor", UNKNOWN), UNKNOWN)[row]
+    return np.where(row >= 0, usual, price).astype(np.int64)
 
 
 def neighbours_shown(

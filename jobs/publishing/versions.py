@@ -66,7 +66,7 @@ def rollback(store: Store) -> Pointer:
 
 def promote_published(store: Store, manifest: SnapshotManifest) -> tuple[bool, str]:
     """Record a sealed version; make it live if its gates and the publishing rule allow. Return whether, and why."""
-    failed = [f"{gate.name}: {gate.reason}" for gate in manifest.gates if gate.outcome == "failed"]
+    failed = [f"{gate.name}: {gate.reason}" for gate in manifest.failed_gates]
     outcome = (False, "")
 
     def step(old: Pointer) -> Pointer:
@@ -76,7 +76,7 @@ def promote_published(store: Store, manifest: SnapshotManifest) -> tuple[bool, s
             outcome = (True, "it is live already")
             return noted
         outcome = steps.may_promote(old, manifest.day)
-        if outcome[0] and failed and not manifest.forced:
+        if outcome[0] and manifest.is_held_back:
             again = (
                 f'topshelf stage publish --ds {manifest.day} --force "why", or topshelf promote {manifest.version}'
             )
@@ -90,7 +90,7 @@ def promote_published(store: Store, manifest: SnapshotManifest) -> tuple[bool, s
 def make_way(store: Store, version: str) -> None:
     """Remove a version that its gates held back, so that it can be published again by force."""
     for manifest in store.versions():
-        if manifest.version == version and not manifest.forced and any(g.outcome == "failed" for g in manifest.gates):
+        if manifest.version == version and manifest.is_held_back:
             with store.begin(version, manifest.n_shards):
                 if version not in {store.pointer().live, store.pointer().pinned}:
                     store.delete(version)

@@ -1,24 +1,32 @@
-"""Collect what a night's report shows: evaluations over nights, the published snapshot's gates, example shelves.
+"""Collect what a night's report shows: what shelves brought, how good they are, what landed, what was checked.
 
-All of it is read from the lake, and the gates from the store. What is missing is left out.
+All of it is read from the lake, and the gates from the store. What is missing is None or empty, and never guessed.
 """
 
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.lake.evaluations import KINDS, Holdout, KindMetrics, Metrics, Published, Reliability
+from jobs.checks.report import ValidationReport, report_path
+from jobs.experiments.outcome import ExperimentOutcome, ExperimentOutcomes
+from jobs.features.missing import what_is_missing
+from jobs.lake.evaluations import KINDS, Holdout, KindMetrics, Metrics, Published, Reliability, ShelfOutcomes
 from jobs.lake.lake import Lake
-from jobs.lake.tables import ITEM, RANKER, TOP_N, USER
+from jobs.lake.stage_runs import StageRun, stage_runs
+from jobs.lake.tables import RANKER, TOP_N, USER
 from jobs.numeric.list_metrics import K
 from jobs.ranking.ranker_metrics import RankerMetrics
-from serving.snapshot.manifest import SnapshotManifest
-from serving.stores import open_store
+from jobs.reporting.days import LandedRows, OutcomeSums, landed_rows, outcome_sums
+from jobs.reporting.headline import METRIC
+from jobs.reporting.products import Product, money, products
+from jobs.reporting.standing import Standing, standing
+from jobs.staging.remarks import Remarks, remarks_of
 
 NIGHTS = 60
 """How many nights back the plots go."""
@@ -26,7 +34,11 @@ SHOWN_PLACES = 10
 """How many places of an example shelf are shown."""
 ENOUGH_EVENTS = 20
 """Bins with fewer events are too noisy to be compared."""
-METRIC = f"ndcg@{K}"
+
+
+def night_page_path(ds: date) -> str:
+    """Return where the report of a night stands in the lake."""
+    return f"runs/ds={ds}/report.html"
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,7 @@ class ExampleRow:
     score: float
     source: str
     reason: str
+    image_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,15 +64,23 @@ class ExampleShelf:
 
 
 @dataclass(frozen=True)
+class StageTime:
+    """What a stage took, and what it took the night before; None where that is not known."""
+
+    run: StageRun
+    before_s: float | None = None
+
+
+@dataclass(frozen=True)
 class NightNdcg:
     """NDCG by kind of one night; None where the night has no such evaluation."""
 
     ds: date
     holdout: Metrics | None = None
-    holdout_popular: Metrics | None = None
+    holdout_best: Metrics | None = None
+    """The highest of the baselines, for each kind."""
     published: Metrics | None = None
     published_best: Metrics | None = None
-    """The highest of the baselines, for each kind."""
 
 
 @dataclass(frozen=True)
@@ -67,42 +88,88 @@ class ReportFacts:
     """What the report of one night shows; a part is None or empty if there is nothing to show."""
 
     ds: date
-    snapshot: SnapshotManifest | None = None
-    live: bool = False
+    currency: str = ""
+    standing: Standing = field(default_factory=Standing)
+    outcomes: ShelfOutcomes | None = None
+    sums: list[OutcomeSums] = field(default_factory=list)
+    """What shelves brought on the day, the day before, and in the week."""
+    shown: Mapping[str, Product] = field(default_factory=dict)
+    """The most shown products by id."""
     holdout: Holdout | None = None
     published: Published | None = None
     ranker: RankerMetrics | None = None
+    lacks: str = ""
+    """What the shop lacks, in words."""
     nights: list[NightNdcg] = field(default_factory=list)
     shelves: list[ExampleShelf] = field(default_factory=list)
+    landed: Remarks = field(default_factory=Remarks)
+    """What ingest remarked when it read the day."""
+    rows: list[LandedRows] = field(default_factory=list)
+    checks: ValidationReport | None = None
+    stages: list[StageTime] = field(default_factory=list)
+    earlier: date | None = None
+    """The newest earlier night that has a report."""
+    experiments: Mapping[str, ExperimentOutcome] = field(default_factory=dict)
+    """What came of those that run, by name."""
+    shelves_a_shopper: float | None = None
+    """Of one user shard; None where no arm has shelves of its own."""
     source_share: dict[str, float] = field(default_factory=dict)
     """Each source's share of the first K places of the night's shelves, in one user shard."""
 
 
-def report_facts(lake: Lake, ds: date, store_url: str) -> ReportFacts:
-    """Collect the facts of one night.
+def report_facts(lake: Lake, ds: date, store_url: str, currency: str = "") -> ReportFacts:
+    """Collect the facts of one night; `currency` stands before amounts.
 
     Raises:
-        MissingPartitionError: that day has no shelves.
+        MissingPartitionError: that day has no shelves, or its features are gone.
     """
-    lake.manifest(TOP_N, ds)
-    snapshot, live = _snapshot(store_url, ds)
+    run_id = str(lake.manifest(TOP_N, ds).parameters.get("run_id", ""))
     first_shard = lake.shard(
         TOP_N, ds, 0, ["variant", "user_id", "rank", "item_id", "score", "source", "reason_code"]
     )
     shelves = first_shard.filter(pc.equal(first_shard["variant"], "base"))
     top = shelves.filter(pc.less_equal(shelves["rank"], K))["source"]
     count = {row["values"]: row["counts"] for row in pc.value_counts(top).to_pylist()}
+    outcomes = ShelfOutcomes.read(lake, ds)
+    judged = ExperimentOutcomes.read(lake, ds)
     return ReportFacts(
         ds=ds,
-        snapshot=snapshot,
-        live=live,
+        currency=currency,
+        standing=standing(store_url, ds),
+        outcomes=outcomes,
+        sums=outcome_sums(lake, ds, outcomes) if outcomes else [],
+        shown=products(lake, ds, [item.item_id for item in outcomes.most_shown]) if outcomes else {},
         holdout=Holdout.read(lake, ds),
         published=Published.read(lake, ds),
         ranker=_ranker(lake, ds),
+        landed=remarks_of(lake, ds),
+        lacks=what_is_missing(lake, ds),
         nights=_nights(lake, ds),
-        shelves=_examples(lake, ds, shelves),
+        shelves=_examples(lake, ds, shelves, currency),
+        rows=landed_rows(lake, ds),
+        checks=_checks(lake, ds, run_id[:12]),
+        stages=_stages(lake, ds),
+        experiments=judged.experiments if judged else {},
+        shelves_a_shopper=_shelves_a_shopper(first_shard),
+        earlier=next((day for day in days_reported(lake) if day < ds), None),
         source_share={name: count[name] / len(top) for name in sorted(count, key=lambda name: -count[name])},
     )
+
+
+def days_reported(lake: Lake) -> Iterator[date]:
+    """Yield the days that have a report, newest first; each is looked at only when it is asked for."""
+    days = (date.fromisoformat(name[3:]) for name in lake.names("runs") if name.startswith("ds="))
+    for day in sorted(days, reverse=True):
+        if "report.html" in lake.names(f"runs/ds={day}"):
+            yield day
+
+
+def _shelves_a_shopper(shard: pa.Table) -> float | None:
+    """Return how many shelves a shopper has on average; None where all shelves are of no arm."""
+    if pc.all(pc.equal(shard["variant"], "base")).as_py() is not False:
+        return None
+    firsts = shard.filter(pc.equal(shard["rank"], 1))
+    return len(firsts) / float(pc.count_distinct(firsts["user_id"]).as_py())
 
 
 def _ranker(lake: Lake, ds: date) -> RankerMetrics | None:
@@ -123,37 +190,47 @@ def trained_on(ranker: RankerMetrics) -> str:
     return f"one window, as of {days[0]}" if days else ""
 
 
-def _snapshot(store_url: str, ds: date) -> tuple[SnapshotManifest | None, bool]:
-    """Return the day's newest snapshot in the store, if it is still there, and whether it is live."""
-    with closing(open_store(store_url)) as store:
-        snapshots = [manifest for manifest in store.versions() if manifest.day == str(ds)]
-        newest = max(snapshots, key=lambda manifest: (manifest.published_at, manifest.version), default=None)
-        return newest, newest is not None and store.pointer().live == newest.version
-
-
 def _nights(lake: Lake, ds: date) -> list[NightNdcg]:
     """Return the last NIGHTS nights up to `ds`, each with the evaluations that it has."""
     nights = []
     for day in [day for day in lake.days(TOP_N) if day <= ds][-NIGHTS:]:
         holdout, published = Holdout.read(lake, day), Published.read(lake, day)
-        baselines = [_ndcg(metrics) for metrics in published.baselines.values()] if published else []
         nights.append(
             NightNdcg(
                 ds=day,
                 holdout=_ndcg(holdout.metrics) if holdout else None,
-                holdout_popular=_ndcg(holdout.baselines["popular"]) if holdout else None,
+                holdout_best=_best(holdout.baselines) if holdout else None,
                 published=_ndcg(published.metrics) if published else None,
-                published_best={kind: max(ndcg[kind] for ndcg in baselines) for kind in KINDS} if baselines else None,
+                published_best=_best(published.baselines) if published else None,
             )
         )
     return nights
+
+
+def _best(baselines: Mapping[str, KindMetrics]) -> Metrics | None:
+    ndcgs = [_ndcg(metrics) for metrics in baselines.values()]
+    return {kind: max(ndcg[kind] for ndcg in ndcgs) for kind in KINDS} if ndcgs else None
 
 
 def _ndcg(metrics: KindMetrics) -> Metrics:
     return {kind: metrics[kind][METRIC] for kind in KINDS}
 
 
-def _examples(lake: Lake, ds: date, shelves: pa.Table) -> list[ExampleShelf]:
+def _checks(lake: Lake, ds: date, run: str) -> ValidationReport | None:
+    """Return the results of a run's checks; None if it made none, or an earlier version wrote other fields."""
+    try:
+        return msgspec.convert(lake.get_json(report_path(ds, run)), ValidationReport | None)
+    except msgspec.ValidationError:
+        return None
+
+
+def _stages(lake: Lake, ds: date) -> list[StageTime]:
+    """Return what each stage took; the report itself is not over yet."""
+    before = {run.stage: run.wall_s for run in stage_runs(lake, ds - timedelta(days=1))}
+    return [StageTime(run, before.get(run.stage)) for run in stage_runs(lake, ds) if run.stage != "report"]
+
+
+def _examples(lake: Lake, ds: date, shelves: pa.Table, currency: str) -> list[ExampleShelf]:
     """Return the shelves of three shoppers of the first shard: with many events, a median number, and the fewest.
 
     User ids are left out, because a report may outlast an erasure and is passed around.
@@ -163,31 +240,30 @@ def _examples(lake: Lake, ds: date, shelves: pa.Table) -> list[ExampleShelf]:
     users = users.sort_by([("event_count_total", "descending"), ("user_id", "ascending")])
     if not len(users):
         return []
-    items = lake.arrow(ITEM, ds, ["item_id", "title", "category", "price_minor"])
-    examples = []
+    places: dict[str, list[dict[str, Any]]] = {}
     for name, share in (("A regular", 0.02), ("A median shopper", 0.5), ("Hardly known", 1.0)):
         user = users.slice(int(share * (len(users) - 1)), 1).to_pylist()[0]
         activity = f"events: {user['event_count_total']:,}, purchases: {user['purchase_count_total']:,}"
         rows = shelves.filter(pc.equal(shelves["user_id"], user["user_id"])).sort_by("rank").slice(0, SHOWN_PLACES)
-        examples.append(ExampleShelf(f"{name} ({activity})", _with_titles(rows, items)))
-    return examples
-
-
-def _with_titles(rows: pa.Table, items: pa.Table) -> list[ExampleRow]:
-    position = pc.index_in(rows["item_id"], value_set=items["item_id"].combine_chunks())
-    shelf_items = items.take(position).to_pylist()
+        places[f"{name} ({activity})"] = rows.to_pylist()
+    known = products(lake, ds, {row["item_id"] for rows in places.values() for row in rows})
     return [
-        ExampleRow(
-            rank=row["rank"],
-            title=item["title"] or row["item_id"],
-            category=item["category"] or "",
-            price="" if item["price_minor"] is None else f"{item['price_minor'] / 100:,.2f}",
-            score=row["score"],
-            source=row["source"],
-            reason=row["reason_code"],
-        )
-        for row, item in zip(rows.to_pylist(), shelf_items, strict=True)
+        ExampleShelf(heading, [_example_row(row, known[row["item_id"]], currency) for row in rows])
+        for heading, rows in places.items()
     ]
+
+
+def _example_row(place: Mapping[str, Any], product: Product, currency: str) -> ExampleRow:
+    return ExampleRow(
+        rank=place["rank"],
+        title=product.title,
+        category=product.category,
+        price=money(product.price_minor, currency),
+        score=place["score"],
+        source=place["source"],
+        reason=place["reason_code"],
+        image_url=product.image_url,
+    )
 
 
 def worst_gap(head: Reliability) -> float:

@@ -15,10 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
+from jobs.experiments.outcome import ExperimentOutcome
 from jobs.lake.evaluations import KINDS, KindMetrics, MmrPoint, Reliability, SourceShare
 from jobs.numeric.arrays import Values
 from jobs.numeric.list_metrics import K
-from jobs.reporting.facts import METRIC, NightNdcg
+from jobs.reporting.facts import NightNdcg
+from jobs.reporting.headline import METRIC
 
 INK, MUTED = "#010203", "#7f7f7f"
 """No plot uses INK for anything else, so the SVG can have `currentColor` in its place, for light and dark pages."""
@@ -67,10 +69,10 @@ def _figure(width: float, height: float, columns: int = 1, *, share_y: bool = Fa
 
 
 def nights_plot(nights: Sequence[NightNdcg]) -> str:
-    """Return NDCG over nights: of the held-out shelf and popularity, and of the published shelf on later days."""
+    """Return NDCG over nights: of the shelf and the best simple list, held out and on the days after."""
     lines = {
         "shelf, held out": ([night.holdout for night in nights], BLUE, "-"),
-        "popular, held out": ([night.holdout_popular for night in nights], MUTED, "--"),
+        "best baseline, held out": ([night.holdout_best for night in nights], MUTED, "--"),
         "shelf, days after": ([night.published for night in nights], GREEN, "-"),
         "best baseline, days after": ([night.published_best for night in nights], ORANGE, "--"),
     }
@@ -158,6 +160,36 @@ def _draw_reliability(plot: Axes, head: Reliability) -> None:
     plot.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="predicted", ylabel="happened")
     for axis in (plot.xaxis, plot.yaxis):
         axis.set_minor_formatter(NullFormatter())
+
+
+def experiment_plot(outcome: ExperimentOutcome) -> str:
+    """Return how the primary metric of each arm went against control, with its interval, day after day."""
+    arms = {arm: looks for arm, looks in outcome.looks.items() if looks}
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(4.7 * max(len(arms), 1), 2.7, max(len(arms), 1), share_y=True)
+        for plot, (arm, looks) in zip(axes, arms.items(), strict=False):
+            days = np.array([look.day.toordinal() for look in looks])
+            plot.axhline(0, color=MUTED, linewidth=1)
+            sure = [look for look in looks if look.low is not None and look.high is not None]
+            plot.fill_between(
+                [look.day.toordinal() for look in sure],
+                [look.low or 0.0 for look in sure],
+                [look.high or 0.0 for look in sure],
+                color=BLUE,
+                alpha=0.2,
+                linewidth=0,
+            )
+            plot.plot(days, [look.value for look in looks], "-o", color=BLUE, markersize=3.5)
+            plot.set_title(f"{arm}: {outcome.primary} against {outcome.control}")
+            most = max((abs(look.value) for look in looks), default=0.0)
+            reach = max([most * 2, *(abs(end) for look in sure[-1:] for end in (look.low, look.high) if end), 1e-3])
+            plot.set_ylim(-1.6 * reach, 1.6 * reach)  # early intervals go far beyond
+            first, last = outcome.since.toordinal(), outcome.last_day.toordinal()
+            plot.set_xlim(first - 0.5, last + 0.5)
+            ticks = sorted({round(first + (last - first) * part / 4) for part in range(5)})
+            plot.set_xticks(ticks, [f"{date.fromordinal(day):%d %b}" for day in ticks])
+            plot.yaxis.set_major_formatter(PercentFormatter(1.0))
+        return _svg(figure)
 
 
 def wilson(share: Values, n: npt.NDArray[np.int64], z: float = 1.96) -> tuple[Values, Values]:

@@ -110,11 +110,12 @@ def _most_missed_by_als(
 
 
 def _strongest_action(shoppers: ShopperHistories, user: Positions, history_item: Positions) -> Codes:
-    """Return the strongest of `bought`, `carted` and `viewed` that the user did with the history item."""
+    """Return the strongest of `bought`, `carted`, `viewed` and `rated` that the user did with the history item."""
     history = shoppers.history
     keys = shoppers.history_user() * shoppers.n_items + history["item_pos"]
     at = find_sorted(keys, pair_keys(user, history_item, shoppers.n_items))
-    done = np.where(history["cart_count"][at] > 0, REASON["carted"], REASON["viewed"])
+    done = np.where(history["view_count"][at] > 0, REASON["viewed"], REASON["rated"])
+    done = np.where(history["cart_count"][at] > 0, REASON["carted"], done)
     return np.where(history["purchase_count"][at] > 0, REASON["bought"], done).astype(np.int8)
 
 

@@ -3,8 +3,8 @@
 topshelf stage rank --ds 2026-01-31 --top-n 100
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -15,22 +15,23 @@ from jobs.candidates.candidate_set import Candidates, from_arrow
 from jobs.candidates.eligibility import Eligibility, load_eligibility
 from jobs.candidates.sources import Sources, load_sources
 from jobs.config.parameters import Parameters
+from jobs.experiments.running import NO_EXPERIMENTS, RunningExperiments, running_for
 from jobs.features.shoppers import ShopperHistories, load_shoppers
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import CANDIDATES, CF, CONTENT, ITEM, RANKER, TOP_N, USER, USER_ITEM
-from jobs.numeric.arrays import Values, Whole, rank_in_group
+from jobs.numeric.arrays import Flags, Values, Whole, rank_in_group
 from jobs.ranking.coarse_cut import coarse_cut, coarse_keep
 from jobs.ranking.pair_features import COARSE_FEATURES, ranking_features
-from jobs.ranking.ranker import Ranker, load_ranker
+from jobs.ranking.ranker import Ranker, available_terms, load_ranker
 from jobs.shelves.blend import Blend, NewItemBoost, blended
 from jobs.shelves.dormant import Dormancy, ShelfPlaces, fused_shelves
 from jobs.shelves.reasons import reasons
 from jobs.spark.shards import map_shards
+from serving.snapshot.experiments import BASE
 from serving.snapshot.record import REASON_CODES, SOURCES
 
 INPUTS = (ITEM, USER, USER_ITEM, CF, CONTENT, CANDIDATES, RANKER)
-VARIANT = "base"
 BY_VALUE = Blend()
 NO_BOOST = NewItemBoost()
 NOBODY_DORMANT = Dormancy()
@@ -101,54 +102,96 @@ class RankShard:
 
     lake: Lake
     ds: date
-    policy: ShelfPolicy
-    taste_decay_days: float
+    parameters: Parameters
     candidate_count: int = 0
     """Most candidates of all shards together: it decides whether compiling the ranker pays."""
-    rules: Mapping[str, object] = field(default_factory=dict)
+    running: RunningExperiments = NO_EXPERIMENTS
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
-        """Yield a record batch for each batch of users."""
-        sources = load_sources(self.lake, self.ds, self.taste_decay_days)
-        eligibility = load_eligibility(self.lake, self.ds, self.rules)
+        """Yield a record batch for each batch of users and each variant that some of them need."""
+        sources = load_sources(self.lake, self.ds, self.parameters.candidates.taste_decay_days)
+        eligibility = load_eligibility(self.lake, self.ds, self.parameters.rules)
         if eligibility is not None:
             sources = sources.without(eligibility.blocked)
         ranker = load_ranker(self.lake, self.ds, self.candidate_count)
         shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
         stored = self.lake.shard(CANDIDATES, self.ds, shard)
+        ways: dict[str, _Way] = {}
         start = 0
         for batch in shoppers.batches():
             candidates = from_arrow(stored.slice(start, len(batch)))
             start += len(batch)
-            places = self.shelves(batch, candidates, sources, ranker, eligibility)
-            yield shelf_rows(batch, places, sources, eligibility)
+            for variant, users in self.users_by_variant(batch):
+                if variant not in ways:
+                    ways[variant] = self._way(variant, ranker)
+                way, of_users = ways[variant], candidates if users.all() else candidates.where(users[candidates.user])
+                for rules in way.rules:
+                    of_users = of_users.where(rules.is_eligible(batch, of_users.user, of_users.item))
+                places = shelves(batch, of_users, sources, way.ranker, eligibility, way.policy, users)
+                yield shelf_rows(batch, places, sources, eligibility, variant)
 
-    def shelves(
-        self,
-        batch: ShopperHistories,
-        candidates: Candidates,
-        sources: Sources,
-        ranker: Ranker,
-        eligibility: Eligibility | None,
-    ) -> ShelfPlaces:
-        """Return the shelves of a batch of users, dormant ones included, with eligible items only."""
-        policy = self.policy
-        awake = batch.awake(policy.dormancy.dormant_days)
-        if not awake.all():
-            candidates = candidates.where(awake[candidates.user])
-        if eligibility is not None:
-            candidates = candidates.where(eligibility.is_eligible(batch, candidates.user, candidates.item))
-        row, rank, value = top_n(
-            batch, candidates, sources, ranker, policy.top_n, policy.blend, policy.boost, policy.coarse_keep
-        )
-        ranked = ShelfPlaces(candidates.user[row], candidates.item[row], rank, value, candidates.source[row])
-        if awake.all() or policy.dormancy.dormant_shelf == "segment":
-            return ranked
-        return ranked.merged_with(fused_shelves(batch, sources, ~awake, policy.top_n, eligibility))
+    def users_by_variant(self, batch: ShopperHistories) -> Iterator[tuple[str, Flags]]:
+        """Yield each variant that a user of the batch needs, and which do."""
+        if not self.running.makes_shelves:
+            yield BASE, np.ones(len(batch), np.bool_)
+            return
+        needed = [set(self.running.assigner.night_variants(user)) for user in batch.user_id.to_pylist()]
+        for variant in sorted(set().union(*needed)):
+            yield variant, np.array([variant in variants for variants in needed], np.bool_)
+
+    def _way(self, variant: str, ranker: Ranker) -> "_Way":
+        parameters = self.running.parameters_of(variant, self.parameters)
+        weights = available_terms(parameters.ranking.head_weight.positive(), ranker.heads)
+        if variant != BASE:
+            ranker = replace(ranker, weights=weights, order_tilt=parameters.ranking.order_tilt)
+        beside = (load_eligibility(self.lake, self.ds, rules) for rules in self.running.rules_of(variant))
+        return _Way(ShelfPolicy.from_parameters(parameters), ranker, [rules for rules in beside if rules is not None])
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How the shelves of one variant are made."""
+
+    policy: ShelfPolicy
+    ranker: Ranker
+    rules: Sequence[Eligibility]
+    """Beside the shop's own rules."""
+
+
+def shelves(
+    batch: ShopperHistories,
+    candidates: Candidates,
+    sources: Sources,
+    ranker: Ranker,
+    eligibility: Eligibility | None,
+    policy: ShelfPolicy,
+    users: Flags | None = None,
+) -> ShelfPlaces:
+    """Return the shelves of a batch, dormant users included, with eligible items only.
+
+    With `users` [len(batch)], only theirs; then `candidates` are theirs alone.
+    """
+    awake = batch.awake(policy.dormancy.dormant_days)
+    if not awake.all():
+        candidates = candidates.where(awake[candidates.user])
+    if eligibility is not None:
+        candidates = candidates.where(eligibility.is_eligible(batch, candidates.user, candidates.item))
+    row, rank, value = top_n(
+        batch, candidates, sources, ranker, policy.top_n, policy.blend, policy.boost, policy.coarse_keep
+    )
+    ranked = ShelfPlaces(candidates.user[row], candidates.item[row], rank, value, candidates.source[row])
+    if awake.all() or policy.dormancy.dormant_shelf == "segment":
+        return ranked
+    dormant = ~awake if users is None else users & ~awake
+    return ranked.merged_with(fused_shelves(batch, sources, dormant, policy.top_n, eligibility))
 
 
 def shelf_rows(
-    batch: ShopperHistories, places: ShelfPlaces, sources: Sources, eligibility: Eligibility | None
+    batch: ShopperHistories,
+    places: ShelfPlaces,
+    sources: Sources,
+    eligibility: Eligibility | None,
+    variant: str = BASE,
 ) -> pa.RecordBatch:
     """Return the places as rows of `marts/top_n`; a reason names no item that the user is too young for."""
     code, reason_item = reasons(batch, sources, places.user, places.item, places.source)
@@ -157,7 +200,7 @@ def shelf_rows(
         reason_item = np.where(of_age, reason_item, -1)
     return pa.RecordBatch.from_pydict(
         {
-            "variant": pa.repeat(VARIANT, len(places.user)),
+            "variant": pa.repeat(variant, len(places.user)),
             "user_id": batch.user_id.take(pa.array(places.user)),
             "rank": pa.array(places.rank, pa.int32()),
             "item_id": sources.catalogue.item_id.take(pa.array(places.item)),
@@ -178,13 +221,16 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, ide
         MissingPartitionError: the day's candidates or ranker were not built.
     """
     policy = ShelfPolicy.from_parameters(parameters)
+    running = running_for(parameters.experiments, ds)
     inputs = lake.fingerprints(ds, *INPUTS)
     chosen = policy.values() | {"run_id": identity, "rules": parameters.rules}
+    if running:
+        chosen["experiments"] = running.as_parameters()
 
     def write() -> Manifest:
         candidate_count = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates.per_user
         load_ranker(lake, ds, candidate_count)  # compiles once, before the workers of this machine start together
-        shard = RankShard(lake, ds, policy, parameters.candidates.taste_decay_days, candidate_count, parameters.rules)
+        shard = RankShard(lake, ds, parameters, candidate_count, running)
         frame = map_shards(spark, TOP_N, shard)
         return lake.write(frame, TOP_N, ds, inputs=inputs, parameters=chosen, in_shards=True)
 

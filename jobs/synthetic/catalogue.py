@@ -15,6 +15,7 @@ from jobs.synthetic.draws import Flags, Floats, Ints, below, normal, uniform
 from jobs.synthetic.words import BRANDS, DEPARTMENTS, LEAVES, SERIES
 
 STYLE_DIMENSIONS = 8
+EMBEDDING_NUMBERS = 64
 LAUNCHED_BEFORE = 0.7  # share of the catalogue that is older than the first day; the rest comes day by day
 MERSENNE = 2**31 - 1  # a prime, so multiplying by it modulo any smaller size is an invertible shuffle
 SALE_DAYS = 14
@@ -32,6 +33,9 @@ class Shop:
     first_day: date
     last_day: date
     seed: int
+    embedding_noise: float | None = None
+    """Items land with an embedding that shows their style through noise of so many standard deviations; None: without
+    one."""
 
     def __post_init__(self) -> None:
         """Raise ShopSizeError for sizes and days that no shop can have."""
@@ -114,6 +118,20 @@ def items(shop: Shop, number: Ints) -> Items:
         launch_day=launch_day,
         retire_day=np.where(retires, retire_day, 2**31),
     )
+
+
+def embeddings(shop: Shop, catalogue: Items) -> NDArray[np.float32]:
+    """Return [n, EMBEDDING_NUMBERS]: each item's style seen through noise, turned into more dimensions.
+
+    As vectors of a real model do, all of them share a part, and each number has a little noise of its own.
+    """
+    seed, noise = shop.seed, shop.embedding_noise or 0.0
+    number, place = catalogue.number[:, None], np.arange(EMBEDDING_NUMBERS)
+    seen = catalogue.style + noise * normal(seed, "seen", number, np.arange(STYLE_DIMENSIONS))
+    turned = normal(seed, "shared", place) + 0.1 * normal(seed, "grain", number, place)
+    for k in range(STYLE_DIMENSIONS):  # a fixed order of addition, whatever the batch
+        turned = turned + seen[:, k, None] * normal(seed, "turn", k, place) / np.sqrt(STYLE_DIMENSIONS)
+    return np.asarray(turned, np.float32)
 
 
 def _launch_day(shop: Shop, number: Ints) -> Ints:

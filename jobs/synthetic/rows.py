@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.synthetic.catalogue import Shop, item_ids, items, items_of, price_minor, stock, titles, user_ids
+from jobs.synthetic.catalogue import Shop, embeddings, item_ids, items, items_of, price_minor, stock, titles, user_ids
 from jobs.synthetic.draws import Flags, Ints, below, bits, uniform
 from jobs.synthetic.exposures import PLACES, Shelves, clicked, eligible_count, shelves
 from jobs.synthetic.shoppers import Shoppers, shoppers
@@ -47,6 +47,7 @@ ITEMS = pa.schema(
         *(("deleted", pa.bool_()), ("ds", pa.date32())),
     ]
 )
+EMBEDDING = pa.field("embedding", pa.list_(pa.float32()))
 USERS = pa.schema(
     [
         *(("user_id", pa.string()), ("region", pa.string()), ("age_band", pa.string()), ("signed_up_at", TIME)),
@@ -136,6 +137,11 @@ def exposure_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
     )
 
 
+def item_schema(shop: Shop) -> pa.Schema:
+    """Return the columns of `item_rows`."""
+    return ITEMS if shop.embedding_noise is None else ITEMS.append(EMBEDDING)
+
+
 def item_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
     """Yield the item rows that land: at launch, retirement, a new price, stock out or back, and at a weekly count."""
     attributes = items(shop, number)
@@ -154,6 +160,9 @@ def item_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
     )
     created_s = below(86_400, shop.seed, "created", number[row])
     at = pa.array(row)
+    schema, vectors = item_schema(shop), []
+    if EMBEDDING in schema:
+        vectors = [pa.array(list(embeddings(shop, attributes)), EMBEDDING.type).take(at)]
     yield pa.RecordBatch.from_arrays(
         [
             pa.array(item_ids(number)).take(at),
@@ -166,8 +175,9 @@ def item_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
             _times(shop, attributes.launch_day[row], created_s),
             pa.array(gone[row, on_day]),
             _days(shop, on_day),
+            *vectors,
         ],
-        schema=ITEMS,
+        schema=schema,
     )
 
 

@@ -82,6 +82,7 @@ def synthetic_shop(
     first_day: date,
     last_day: date,
     seed: int,
+    embedding_noise: float | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> ShopSummary:
     """Write a shop of that size to `landing` and its truth to `truth`; `say` gets a line for each step.
@@ -93,7 +94,7 @@ def synthetic_shop(
         LandingInUseError: `landing` has tables that were not made here.
         ShopSizeError: no shop can have that size or those days.
     """
-    shop = Shop(users, items, events_target, first_day, last_day, seed)
+    shop = Shop(users, items, events_target, first_day, last_day, seed, embedding_noise)
     identity, marker = _identity(shop), _read_marker(landing)
     if marker and marker.shop == identity and marker.rows and (truth / SHOP_FILE).exists():
         return ShopSummary(first_day, last_day, marker.rows, was_made=False)
@@ -104,7 +105,7 @@ def synthetic_shop(
     counts = {}
     for table, make, schema, size in (
         ("events", rows.event_rows, rows.EVENTS, users),
-        ("items", rows.item_rows, rows.ITEMS, items),
+        ("items", rows.item_rows, rows.item_schema(shop), items),
         ("users", rows.user_rows, rows.USERS, users),
         ("exposures", rows.exposure_rows, rows.EXPOSURES, users),
     ):

@@ -20,11 +20,12 @@ import scipy.sparse as sp
 from jobs.candidates.sources import SCORES
 from jobs.config.parameters import Parameters
 from jobs.features.catalogue import Catalogue, load_catalogue
+from jobs.features.event_days import event_days
 from jobs.lake.evaluations import DayRange, Holdout, KindMetrics, MmrCurve, Reliability
-from jobs.lake.tables import CONTENT, HELD_OUT, INTERACTIONS, LABELS, USER, USER_ITEM
+from jobs.lake.tables import CONTENT, HELD_OUT, LABELS, USER, USER_ITEM
 from jobs.models.towers import load_towers
 from jobs.numeric.arrays import Positions
-from jobs.numeric.list_metrics import ListScores, score_lists
+from jobs.numeric.list_metrics import ListScores, bounds_and_margins, score_lists
 from jobs.ranking.heads import SPEND
 from jobs.ranking.pair_features import FEATURES
 from jobs.ranking.ranker import Ranker
@@ -36,7 +37,8 @@ from jobs.training.sampling import examples_of_users
 
 MEASURED_USERS = 2_000
 """Single scores and diversity are measured on the first so many users: enough to compare, and seconds of a night."""
-SHELF_FEATURES = {"bought_before": "pair_purchase_day_count", "popular": "item_purchaser_count_30d"}
+BOUGHT_BEFORE = "bought_before"
+SHELF_FEATURES = {BOUGHT_BEFORE: "pair_purchase_day_count", "popular": "item_purchaser_count_30d"}
 """Features that could order a shelf by themselves, beside the sources' scores, by the name in the report."""
 
 Train = Callable[[Sequence[Examples], Parameters], Ranker]
@@ -68,7 +70,7 @@ class Outcome:
 
 
 def holdout(windows: Sequence[Window], examples: Sequence[Examples], train: Train, parameters: Parameters) -> Holdout:
-    """Train a shadow ranker and return how it orders the newest window's candidates, beside plain popularity.
+    """Train a shadow ranker and return how it orders the newest window's candidates, beside two simple lists.
 
     Args:
         windows: newest first; of the newest one the labels, catalogue and content vectors are read.
@@ -91,6 +93,8 @@ def holdout(windows: Sequence[Window], examples: Sequence[Examples], train: Trai
     rank = candidates.ranks(value)
     shelf = outcome.score(candidates.lists(rank))
     popular = outcome.score(np.tile(outcome.popular[:LIST_LENGTH], (candidates.n_users, 1)))
+    baselines = {"popular": popular, BOUGHT_BEFORE: outcome.score(lists_by(BOUGHT_BEFORE, candidates, outcome))}
+    bounds, margins = bounds_and_margins(shelf, baselines, seed=parameters.seed)
     source = candidates.features[:, FEATURES.index("source")].astype(np.int64)
     hits = SourceHits(source, rows.sources, rank, candidates.labels[outcome.label] > 0)
     few = candidates.first(MEASURED_USERS)
@@ -103,7 +107,9 @@ def holdout(windows: Sequence[Window], examples: Sequence[Examples], train: Trai
         truth=outcome.truth_kind,
         n_users=shelf.n_users,
         metrics=shelf.metrics,
-        baselines={"popular": popular.metrics},
+        baselines={name: scores.metrics for name, scores in baselines.items()},
+        intervals=bounds,
+        margins=margins,
         sources=source_shares(hits, candidates.n_users, outcome.truth.nnz),
         alone=single_score_shelves(few, rank[: len(few.user)], outcome, available_scores(window)),
         diversity=MmrCurve(parameters.shelves.blend.mmr_lambda, curve),
@@ -129,7 +135,7 @@ def label_days(window: Window, horizon_days: int) -> DayRange:
     Where pairs are held out by hash, because the shop has too few days, they are all days up to the window's day.
     """
     if window.lake.root.endswith(f"/{HELD_OUT}"):
-        return DayRange(window.lake.days(INTERACTIONS)[0], window.ds)
+        return DayRange(event_days(window.lake, window.ds)[0], window.ds)
     return DayRange(window.ds + timedelta(days=1), window.ds + timedelta(days=horizon_days))
 
 
@@ -161,14 +167,18 @@ def single_score_shelves(
     Besides `scores`, SHELF_FEATURES order shelves. Equal scores stand by popularity.
     """
     metrics = {"shelf": outcome.score(candidates.lists(rank)).metrics}
+    for name in (*scores, *SHELF_FEATURES):
+        if SHELF_FEATURES.get(name, name) in FEATURES:
+            metrics[name] = outcome.score(lists_by(name, candidates, outcome)).metrics
+    return metrics
+
+
+def lists_by(name: str, candidates: HeldOutCandidates, outcome: Outcome) -> Positions:
+    """Return the candidates as lists by a source's score or one of SHELF_FEATURES alone; equals by popularity."""
     popularity = np.zeros(outcome.truth.shape[1])
     popularity[outcome.popular] = np.arange(len(outcome.popular), 0, -1)
-    for name, feature in {**{score: score for score in scores}, **SHELF_FEATURES}.items():
-        if feature in FEATURES:
-            value = np.nan_to_num(candidates.features[:, FEATURES.index(feature)])
-            by_score = candidates.ranks(value, popularity[candidates.item])
-            metrics[name] = outcome.score(candidates.lists(by_score)).metrics
-    return metrics
+    value = np.nan_to_num(candidates.features[:, FEATURES.index(SHELF_FEATURES.get(name, name))])
+    return candidates.lists(candidates.ranks(value, popularity[candidates.item]))
 
 
 def outcome_of(window: Window, user_id: pa.Array, catalogue: Catalogue) -> Outcome:

@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.config.parameters import Parameters
+from jobs.features.counting import counted_events
 from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
@@ -14,15 +15,19 @@ from jobs.spark.queries import QueryParameter, query
 
 
 def horizon_labels(interactions: DataFrame, item: DataFrame, ds: date, horizon_days: int) -> DataFrame:
-    """Return the `positive_pairs` of the `horizon_days` after `ds`."""
-    last = ds + timedelta(days=horizon_days)
-    in_horizon = (F.col("event_date") > F.lit(ds)) & (F.col("event_date") <= F.lit(last))
-    return positive_pairs(interactions.where(in_horizon), item)
+    """Return the `positive_pairs` of the `horizon_days` after `ds`.
+
+    `interactions` is staging/interactions, of which earlier days tell the scale of ratings.
+    """
+    return positive_pairs(counted_events(interactions, ds + timedelta(days=horizon_days), after=ds), item)
 
 
-def positive_pairs(interactions: DataFrame, item: DataFrame) -> DataFrame:
-    """Return one row per known user and catalogue item with any event but an impression."""
-    return query(interactions.sparkSession, "marts/labels", {"acts": interactions, "item": item}, {})
+def positive_pairs(acts: DataFrame, item: DataFrame) -> DataFrame:
+    """Return one row per known user and catalogue item with any of `acts` but an impression or a low rating.
+
+    `acts` are `counted_events`.
+    """
+    return query(acts.sparkSession, "marts/labels", {"acts": acts, "item": item}, {})
 
 
 def shown_pairs(

@@ -30,11 +30,13 @@ from jobs.training.sampling import calibration_split, sample_rows
 
 
 def train(windows: Sequence[Examples], parameters: Parameters, calibration_window: Examples | None = None) -> Ranker:
-    """Train the heads that `head_weight` requires and the examples can train; there may be none.
+    """Train the heads that `head_weight` requires and the examples can train; there may be none, as without a window.
 
     Heads are calibrated on `calibration_window`. Without it, every tenth shopper is reserved for calibration (only
     the order head and the coarse cut train on them). If that leaves too few examples, heads stay uncalibrated.
     """
+    if not windows:
+        return Ranker({}, {}, parameters.training.negative_share)
     training, calibration = calibration_split(windows, parameters, calibration_window)
     rows = sample_rows(training, parameters.training.negative_share, parameters.seed)
     definition = LabelDefinition.of_shop(rows.labels, parameters)

@@ -32,10 +32,13 @@ from jobs.training.train_heads import train
 REUSE_DAYS = 7
 """A ranker of the last so many nights is copied if it was trained on the same: windows change once a week."""
 STRONGEST_FEATURES = 10
+NO_HEAD, NO_WINDOW = "no head has enough labels", "too few pairs of shopper and product to learn from"
 
 
 def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameters) -> Manifest:
     """Train the ranker on the windows and evaluate a shadow, unless both are already built from the same inputs.
+
+    Without a window the ranker has no head and the night no evaluation.
 
     Raises:
         MissingPartitionError: a window's examples were not built.
@@ -55,7 +58,8 @@ def build(lake: Lake, ds: date, windows: Sequence[Window], parameters: Parameter
         return _train(lake, ds, windows, parameters, inputs)
 
     # A ranker counts only together with its evaluation, which is written first.
-    return lake.build_if_stale(RANKER, ds, inputs, chosen, write) if Holdout.read(lake, ds) else write()
+    is_judged = bool(Holdout.read(lake, ds)) == bool(windows)
+    return lake.build_if_stale(RANKER, ds, inputs, chosen, write) if is_judged else write()
 
 
 def _train(
@@ -64,11 +68,14 @@ def _train(
     """Train on the windows' examples and evaluate a shadow; write both, the evaluation first."""
     facts = required_facts(parameters.ranking.head_weight.positive())
     examples = [load_examples(window.lake, window.ds, facts) for window in windows]
-    calibration_window = examples.pop() if windows[-1].calibrates else None
+    calibration_window = examples.pop() if windows and windows[-1].calibrates else None
     ranker = train(examples, parameters, calibration_window)
     metrics = ranker_metrics(ranker, examples, calibration_window, windows, parameters)
-    train_shadow = partial(train, calibration_window=calibration_window)
-    holdout(windows, examples, train_shadow, parameters).write(lake, ds)
+    if windows:
+        train_shadow = partial(train, calibration_window=calibration_window)
+        holdout(windows, examples, train_shadow, parameters).write(lake, ds)
+    else:
+        Holdout.withdraw(lake, ds)
     return lake.write_artifact(
         RANKER,
         ds,
@@ -96,7 +103,7 @@ def ranker_metrics(
     training, calibration = calibration_split(examples, parameters, calibration_window)
     return RankerMetrics(
         model_version=digest_of([*model_texts(ranker).values(), str(sorted(ranker.curves.items()))])[:12],
-        orders_by="heads" if ranker.heads else "rank fusion: no head has enough labels",
+        orders_by="heads" if ranker.heads else f"rank fusion: {NO_HEAD if windows else NO_WINDOW}",
         value={term: f"{weight:g} x {' x '.join(TERMS[term])}" for term, weight in ranker.weights.items()},
         heads={name: _head_facts(name, ranker, training, windows, parameters) for name in ranker.heads},
         left_out=dict(ranker.left_out),

@@ -51,9 +51,12 @@ def read_windows(lake: Lake, ds: date) -> list[Window]:
 
 
 def current_windows(lake: Lake, ds: date, parameters: Parameters) -> list[Window] | None:
-    """Return the recorded windows of night `ds`; None if examples, parameters or code have changed since."""
+    """Return the recorded windows of night `ds`, maybe none; None if there is no record, or if it is out of date.
+
+    It is out of date when examples, parameters or code have changed since.
+    """
     recorded = read_windows(lake, ds)
-    return recorded if recorded and _record_of(lake, recorded, parameters) == _read(lake, ds) else None
+    return recorded if _record_of(lake, recorded, parameters) == _read(lake, ds) else None
 
 
 def _path(ds: date) -> str:

@@ -4,6 +4,7 @@ A window is an as-of day c. Features and models are fitted to what was known on 
 horizon after it. Windows start on Sundays, one horizon apart, newest first; the newest must have its full horizon by
 the night. So for a week the nights find them built, and the ranker too.
 In a shop with too few days for a window, each user's pairs are held out by hash and everything is fitted to the rest.
+With fewer pairs than a head of the ranker needs, there is no window.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,12 +19,26 @@ from pyspark.storagelevel import StorageLevel
 from jobs.config.calendar import window_days
 from jobs.config.parameters import Parameters
 from jobs.features import feature_tables
+from jobs.features.counting import counted_events
+from jobs.features.event_days import event_days
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.partitions import log_stale
-from jobs.lake.tables import EXPOSURES, HELD_OUT, INTERACTIONS, ITEM, ITEMS, LABELS, SHOWN, USERS, WINDOW_CF
+from jobs.lake.tables import (
+    EXPOSURES,
+    HELD_OUT,
+    INTERACTIONS,
+    ITEM,
+    ITEMS,
+    LABELS,
+    SHOWN,
+    USER,
+    USER_ITEM,
+    USERS,
+    WINDOW_CF,
+)
 from jobs.models import collaborative, content, train_towers
-from jobs.ranking.heads import required_facts
+from jobs.ranking.heads import MIN_POSITIVES, required_facts
 from jobs.training import examples
 from jobs.training.examples import Window
 from jobs.training.labels import horizon_labels, label_parameters, positive_pairs, shown_pairs, write_labels
@@ -37,18 +52,22 @@ MIN_TRAINING_WINDOWS = 3
 def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
     """Build the windows of night `ds`, newest first; without labels in any of them, one window of held-out pairs.
 
+    There is none where nothing can be learned: no shopper is known, or there are too few pairs to hold any out.
+
     Raises:
-        MissingPartitionError: the staging tables have no day `ds`.
+        MissingPartitionError: staging or features have no day `ds`.
     """
-    lake.manifest(INTERACTIONS, ds)
-    days = window_days(lake.days(INTERACTIONS)[0], ds, parameters)
+    if not lake.manifest(USER, ds).row_count:
+        return []
+    days = window_days(event_days(lake, ds)[0], ds, parameters)
     # Opened once for all windows: hundreds of days' files take seconds to list and to open.
     events = visible_events(spark, lake, ds).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         windows = choose_windows(
             lake, days, lambda day: build_window(spark, lake, day, parameters, events).row_count or 0, parameters
         )
-        return windows or [_build_held_out(spark, lake, ds, events, parameters)]
+        few = (lake.manifest(USER_ITEM, ds).row_count or 0) < MIN_POSITIVES
+        return windows or ([] if few else [_build_held_out(spark, lake, ds, events, parameters)])
     finally:
         events.unpersist()
 
@@ -99,8 +118,7 @@ def build_window(
 
     def write() -> Manifest:
         item = lake.read(spark, ITEM, day)
-        events = lake.read_days(spark, INTERACTIONS, landed) if interactions is None else interactions
-        events = events.where(F.col("ds").between(F.lit(day + timedelta(days=1)), F.lit(until)))
+        events = visible_events(spark, lake, until) if interactions is None else interactions
         return write_labels(
             lake, horizon_labels(events, item, day, parameters.training.horizon_days), day, parameters, inputs
         )
@@ -164,7 +182,7 @@ def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame
     _fit(spark, rest, ds, parameters)
     days = [day for day in lake.days(INTERACTIONS) if day <= ds]
     inputs = rest.fingerprints(ds, ITEM) | {INTERACTIONS: _digest(lake, INTERACTIONS, days)}
-    labels = positive_pairs(events.where(is_held_out), rest.read(spark, ITEM, ds))
+    labels = positive_pairs(counted_events(events, ds).where(is_held_out), rest.read(spark, ITEM, ds))
     write_labels(rest, labels, ds, parameters, inputs)
     examples.build(spark, rest, ds, parameters)
     return Window(rest, ds)
@@ -187,4 +205,6 @@ def _copy_stale_days(
     log_stale(table, reasons)
     stale = [day for day, why in reasons.items() if why]
     if stale:
-        rest.write_days(rows_of(stale), table, stale, inputs=inputs, parameters=parameters)
+        # Of days that are copied whole, what is counted stays true.
+        metrics = {} if parameters else {day: lake.manifest(table, day).metrics for day in stale}
+        rest.write_days(rows_of(stale), table, stale, inputs=inputs, parameters=parameters, metrics=metrics)

@@ -23,9 +23,11 @@ DERIVED = (
     "features/user_category",
     "marts/candidates",
     "marts/top_n",
+    "marts/shopper_lists",
     "marts/examples",
     "marts/labels",
     "marts/shown",
+    "marts/experiment_units",
 )
 
 

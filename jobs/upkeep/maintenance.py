@@ -12,6 +12,7 @@ from datetime import date, timedelta
 
 from pyarrow import fs
 
+from jobs.config.retention import Retention
 from jobs.config.settings import Settings
 from jobs.lake.filesystems import filesystem_of
 from jobs.lake.lake import Lake
@@ -23,15 +24,12 @@ from jobs.upkeep.erasure import drop, drop_from_lake
 from serving.snapshot.manifest import StoreError
 from serving.stores import open_store
 
-KEEP_DAYS = 60
-"""Days that derived tables are kept: long enough that training windows, up to 56 days back, are built only once.
-Staging is kept for good, as it is the shop's history.
-"""
-KEEP_REPORTS_DAYS = 28
-"""Reports may quote rows, so they are removed before the 30 days of an erasure are over."""
-KEEP_EXPOSURES_DAYS = 400
+REPORT_TABLES = ("marts/validation", "marts/evaluation", "runs")
+"""They may quote rows, so they are removed before the 30 days of an erasure are over."""
 STILL_WRITTEN_DAYS = 3
 """The endpoint may still write files of this many latest days, so they are left for the next run."""
+
+KEPT = Retention()
 
 
 @dataclass
@@ -53,7 +51,7 @@ class MaintenanceReport:
         )
 
 
-def maintain(settings: Settings, today: date) -> MaintenanceReport:
+def maintain(settings: Settings, today: date, retention: Retention = KEPT) -> MaintenanceReport:
     """Do the week's work and record it.
 
     Raises:
@@ -68,29 +66,33 @@ def maintain(settings: Settings, today: date) -> MaintenanceReport:
             done.redacted_rows = erase_from_landing(settings.landing, tombstones, before)
             for each in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
                 done.dropped += drop_from_lake(each, tombstones)
-        done.forgotten = forget(lake, settings.landing, today)
+        done.forgotten = forget(lake, settings.landing, today, retention)
     done.restored = prove_archive(settings.archive)
     days = {"day": str(today), "redacted_before": str(today - timedelta(days=STILL_WRITTEN_DAYS))}
     lake.put_json(f"runs/maintenance/{today}.json", asdict(done) | days)
     return done
 
 
-def forget(lake: Lake, landing: str, today: date) -> list[str]:
-    """Remove derived partitions, reports and landed exposures that are too old; return their names."""
+def forget(lake: Lake, landing: str, today: date, retention: Retention = KEPT) -> list[str]:
+    """Remove derived partitions, reports and landed exposures that are too old; return their names.
+
+    Staging is kept for good, as it is the shop's history.
+    """
     removed = []
     for each in (lake, Lake(f"{lake.root}/{HELD_OUT}")):
-        for layer in ("features", "artifacts", "marts"):
-            for table in _folders(each.root, layer):
-                keep = KEEP_REPORTS_DAYS if table in ("marts/validation", "marts/evaluation") else KEEP_DAYS
-                for ds in _days(each.root, table):
-                    if ds < today - timedelta(days=keep):
-                        drop(each, table, ds)
-                        removed.append(f"{table}/ds={ds}")
-    for ds in _days(landing, "exposures"):
-        if ds < today - timedelta(days=KEEP_EXPOSURES_DAYS):
-            drop(Lake(landing), "exposures", ds)
-            removed.append(f"landing/exposures/ds={ds}")
-    return removed
+        tables = [table for layer in ("features", "artifacts", "marts") for table in _folders(each.root, layer)]
+        for table in [*tables, "runs"]:
+            days = retention.reports_days if table in REPORT_TABLES else retention.derived_days
+            removed += _forget_days(each, table, today - timedelta(days=days))
+    before = today - timedelta(days=retention.exposures_days)
+    return removed + [f"landing/{name}" for name in _forget_days(Lake(landing), "exposures", before)]
+
+
+def _forget_days(lake: Lake, table: str, before: date) -> list[str]:
+    old = [ds for ds in _days(lake.root, table) if ds < before]
+    for ds in old:
+        drop(lake, table, ds)
+    return [f"{table}/ds={ds}" for ds in old]
 
 
 def _folders(root: str, layer: str) -> list[str]:

@@ -15,6 +15,7 @@ from serving.api.rates import Lease, Rates, refusal
 from serving.problems import ProblemError
 
 Headers = Iterable[tuple[bytes, bytes]]
+BROWSER_SCOPES = ("read", "events")  # whose keys a page may hold
 _LOOPBACK_NAMES = (b"127.0.0.1", b"localhost", b"[::1]")
 CLIENT_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CHALLENGE = [(b"www-authenticate", b'Bearer realm="topshelf"')]
@@ -23,19 +24,21 @@ _CHALLENGE = [(b"www-authenticate", b'Bearer realm="topshelf"')]
 class AccessGate:
     """Admits a request or raises the problem to answer with.
 
-    With `may_be_open`, and as long as no key was ever created, it admits callers of this machine without a key.
+    With `may_be_open`, and as long as no key was ever created, it admits callers of this machine without a key. Pages
+    of `trusted` origins are such callers too, for what browsers may do at all.
     """
 
-    def __init__(self, ring: KeyRing, rates: Rates, *, may_be_open: bool) -> None:
+    def __init__(self, ring: KeyRing, rates: Rates, *, may_be_open: bool, trusted: Iterable[str] = ()) -> None:
         self._ring, self._rates, self._may_be_open = ring, rates, may_be_open
+        self._trusted = frozenset(origin.encode() for origin in trusted)
 
     @property
     def is_open(self) -> bool:
         """Whether requests are admitted without a key."""
         return self._may_be_open and not self._ring.exists
 
-    def authenticate(self, authorization: bytes | None, host: bytes | None, scope: str | None) -> Key | None:
-        """The caller's key, or None where the gate is open. A `scope` of None admits a key of any scope.
+    def authenticate(self, authorization: bytes | None, host: bytes | None, scope: str) -> Key | None:
+        """The caller's key, or None where the gate is open.
 
         Raises ProblemError: 401 without a valid key; 403 for a key of another scope, or for a Host header that is not
         a loopback name while the gate is open; 503 where the key file could not be read yet.
@@ -43,7 +46,7 @@ class AccessGate:
         if authorization is not None:
             key = self._ring.find(authorization)
             if key is not None:
-                if scope is None or scope in key.scopes:
+                if scope in key.scopes:
                     return key
                 held = " and ".join(sorted(key.scopes))
                 raise ProblemError(
@@ -66,7 +69,11 @@ class AccessGate:
         remedy = "send Authorization: Bearer KEY; topshelf keys create --scope read makes one"
         raise ProblemError(401, detail, remedy, headers=_CHALLENGE)
 
-    async def admit(self, method: str, headers: Headers, scope: str | None) -> None:
+    def check_scope(self, headers: Headers, scope: str) -> None:
+        """Check that a request that was admitted may do what another scope allows. Raises ProblemError (403)."""
+        self.authenticate(header_value(headers, b"authorization"), header_value(headers, b"host"), scope)
+
+    async def admit(self, method: str, headers: Headers, scope: str) -> None:
         """Check the key and take one request off its rate, for every route but the hot one. Raises ProblemError.
 
         While the gate is open, all but a GET is also refused (403) where another site's page made a browser send it.
@@ -74,12 +81,15 @@ class AccessGate:
         key = self.authenticate(header_value(headers, b"authorization"), header_value(headers, b"host"), scope)
         if key is not None:
             await self.spend(key, time.monotonic())
-        elif method != "GET" and _is_cross_origin(headers):
+        elif method != "GET" and _is_cross_origin(headers) and not self._is_trusted(headers, scope):
             raise ProblemError(
                 403,
                 "without keys this endpoint takes nothing that a page of another site makes a browser send",
                 "send it from a program, or create a key and send that: topshelf keys create --scope feed",
             )
+
+    def _is_trusted(self, headers: Headers, scope: str) -> bool:
+        return scope in BROWSER_SCOPES and header_value(headers, b"origin") in self._trusted
 
     async def spend(self, key: Key, now: float) -> list[tuple[bytes, bytes]]:
         """Take one request off the key's rate at `now` (`time.monotonic`); return the rate's response headers.
@@ -97,8 +107,8 @@ class AccessGate:
         return self._rates.renew(key, now)
 
 
-def key_guard(gate: AccessGate, scope: str | None) -> list[Guard]:
-    """Litestar's guards of a route that needs a key of `scope`, or of any scope for None."""
+def key_guard(gate: AccessGate, scope: str) -> list[Guard]:
+    """Litestar's guards of a route that needs a key of `scope`."""
 
     async def admit(connection: ASGIConnection[BaseRouteHandler, None, None, State], _: BaseRouteHandler) -> None:
         await gate.admit(str(connection.scope.get("method")), connection.scope["headers"], scope)

@@ -16,33 +16,45 @@ from msgspec import UNSET, UnsetType
 from serving.api.metrics import COMPONENTS, Metrics
 from serving.logs.exposures import ExposureLog, spool_line
 from serving.problems import ProblemError
-from serving.shelf.encoded_parts import EncodedParts, with_details
 from serving.shelf.fill import fill_shelf
 from serving.shelf.filled_shelf import FilledShelf
+from serving.shelf.items_json import items_json, shown_json
+from serving.shelf.languages import Language
 from serving.shelf.live_snapshot import LiveSnapshot, LoadedSnapshot
 from serving.shelf.recent_actions import RecentActions
 from serving.shelf.request import Policy, ShelfRequest, excluded_positions, request_filters
 from serving.shelf.similar import similar_items
 from serving.shelf.snapshot import Snapshot
 from serving.shelf.trace import ShelfTrace, trace
+from serving.snapshot.experiments import UNASSIGNED, Assigned, Experiments, ExperimentsError
 
 
 class Recommendation(msgspec.Struct, frozen=True):
     """One item of a shelf. The order of items is their rank. Scores of different fill levels have different scales.
 
-    The last three fields are there if the request asks for details.
+    `title` to `price`, which is the live one, are there if the request names them in `fields` and they are known; the
+    last four if it asks for details. `reason_params` is what `reason` names: an item's title or a category.
     """
 
     item_id: str
     score: float
     reason: str
+    title: str | UnsetType = UNSET
+    image_url: str | UnsetType = UNSET
+    brand: str | UnsetType = UNSET
+    category: str | UnsetType = UNSET
+    price: float | UnsetType = UNSET
     source: str | UnsetType = UNSET
     reason_code: str | UnsetType = UNSET
     fill_level: str | UnsetType = UNSET
+    reason_params: dict[str, str] | UnsetType = UNSET
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A shelf. `degraded` names what it had to do without; `short` says that the catalogue has no more such items."""
+    """A shelf. `degraded` names what it had to do without; `short` says that the catalogue has no more such items.
+
+    `arms` are the experiments that the answer takes part in, if the request asks for details.
+    """
 
     recommendations: list[Recommendation]
     request_id: str
@@ -50,6 +62,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     snapshot: str
     degraded: list[str] = []
     short: str = ""
+    arms: dict[str, str] = {}
 
 
 class SimilarItems(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,19 +87,6 @@ _COMPONENTS = tuple(COMPONENTS.index(name) for name in (
 ))  # fmt: skip
 _REQUEST = (COMPONENTS.index("request"),)
 _UNSAMPLED_BITS = 7  # one answer in eight, by these bits of its key, is timed by component
-
-
-class _ScoreTexts(dict[float, bytes]):
-    """Scores as JSON, up to the reason's value. Records hold few distinct scores, so most are found here."""
-
-    def __missing__(self, score: float) -> bytes:
-        if len(self) >= 1 << 16:  # of less than 0.2 KB each
-            self.clear()
-        text = self[score] = b'%.4g,"reason":' % score
-        return text
-
-
-_score_text = _ScoreTexts().__getitem__
 
 
 class RequestKeys:
@@ -114,38 +114,60 @@ class Answers:
         actions: RecentActions,
         erased_before: Callable[[str, Snapshot], bool],
         policy: Policy,
+        english: Language,
     ) -> None:
-        self._live_snapshot, self._exposures, self._metrics = live_snapshot, exposures, metrics
-        self._actions, self._erased_before, self._policy = actions, erased_before, policy
-        self._keys = RequestKeys()
+        self._live_snapshot, self.exposures, self.metrics = live_snapshot, exposures, metrics
+        self.actions, self.erased_before, self._policy = actions, erased_before, policy
+        self._english = english
+        self._policies: dict[float, Policy] = {}  # those of arms, by their share
+        self.keys = RequestKeys()
         self.degraded_now: list[str] = []
 
-    def recommend(self, request: ShelfRequest, client_id: str | None = None, started: int = 0) -> tuple[bytes, str]:
+    def recommend(
+        self,
+        request: ShelfRequest,
+        client_id: str | None = None,
+        started: int = 0,
+        language: Language | None = None,
+    ) -> tuple[bytes, str]:
         """One shelf as JSON, and the request's id. Raises ProblemError (503) if no snapshot was ever loaded.
 
         `started` is when the request came, by `perf_counter_ns`. The request's id is the client's own, where there is
-        one, a dot and ours, so ids are unique even if a client repeats its own.
+        one, a dot and ours, so ids are unique even if a client repeats its own. Without a language it is English.
         """
         parsed = perf_counter_ns()
-        loaded = self._loaded()
+        loaded = self.loaded()
         snapshot, live, parts, user_id = loaded.snapshot, loaded.live, loaded.parts, request.user_id
         now = time.time()
-        key = self._keys.next()
+        key = self.keys.next()
         request_id = key.hex() if client_id is None else f"{client_id}.{key.hex()}"
-        personal = user_id is not None and not self._erased_before(user_id, snapshot)
-        last_actions = self._actions.last_actions(user_id, request.actions, snapshot.position, now)
+        personal = user_id is not None and not self.erased_before(user_id, snapshot)
+        last_actions = self.actions.last_actions(user_id, request.actions, snapshot.position, now, request.session_id)
+        assigned = UNASSIGNED
+        if snapshot.experiments is not None or request.arms:
+            assigned = assigned_to(snapshot.experiments, request, user_id if personal else None, key)
         state_read = perf_counter_ns()
         filled = fill_shelf(
-            snapshot, live, request, actions=last_actions, request_key=key, personal=personal, policy=self._policy
+            snapshot,
+            live,
+            request,
+            assigned.variants,
+            actions=last_actions,
+            request_key=key,
+            personal=personal,
+            policy=self.policy_of(assigned),
         )
         if self.degraded_now:
             filled.degraded.extend(self.degraded_now)
-        body = _encode(snapshot, parts, filled, request_id, request.details)
+        body = encode_answer(loaded, filled, request_id, request, language or self._english)
+        if request.details and assigned.arms:
+            body = b'%b,"arms":%b}' % (body[:-1], assigned.arms_json)
         encoded = perf_counter_ns()
         prices = live.prices
         shown_prices = [prices[position] for position in filled.positions]
-        self._exposures.put(spool_line(body, now, request, filled, parts, shown_prices))
-        metrics, logged = self._metrics, perf_counter_ns()
+        shown = shown_json(parts, filled, request_id) if request.fields else body
+        self.exposures.put(spool_line(shown, now, request, filled, parts, shown_prices, assigned))
+        metrics, logged = self.metrics, perf_counter_ns()
         started = started or parsed
         metrics.observe((started, logged), _REQUEST)
         if not key[0] & _UNSAMPLED_BITS:
@@ -153,38 +175,61 @@ class Answers:
         metrics.shown(filled.levels, filled.degraded, short=filled.short)
         return body, request_id
 
-    def _loaded(self) -> LoadedSnapshot:
+    def policy_of(self, assigned: Assigned) -> Policy:
+        """The policy of an answer: with the share that its arms explore by, where they say so."""
+        share = assigned.explore_share
+        if share is None:
+            return self._policy
+        policy = self._policies.get(share)
+        if policy is None:
+            if len(self._policies) >= 64:
+                self._policies.clear()
+            policy = self._policies[share] = msgspec.structs.replace(self._policy, explore_share=share)
+        return policy
+
+    def loaded(self) -> LoadedSnapshot:
+        """What answers are made from now. Raises ProblemError (503) if no snapshot was ever loaded."""
         loaded = self._live_snapshot.loaded
         if loaded is None:
             why = self._live_snapshot.trouble or "the store has no live snapshot"
             raise ProblemError(503, why, "publish a night (topshelf nightly), or wait until /readyz answers 200")
         return loaded
 
-    def similar(self, item_id: str, request: ShelfRequest) -> bytes:
-        """Items like one, as `SimilarItems` in JSON. Of the request, limit, filters, exclusions and details count.
+    def check_ready(self) -> None:
+        """Raises ProblemError (503) if no snapshot was ever loaded."""
+        self.loaded()
 
+    def similar(self, item_id: str, request: ShelfRequest, language: Language | None = None) -> bytes:
+        """Items like one, as `SimilarItems` in JSON.
+
+        Of the request, limit, filters, exclusions, details and fields count.
         Raises ProblemError: 404 for an item that the snapshot does not have, 503 if no snapshot was ever loaded.
         """
-        loaded = self._loaded()
+        loaded = self.loaded()
         snapshot, position = loaded.snapshot, loaded.snapshot.position(item_id)
         if position < 0:
             raise ProblemError(404, f"{snapshot.version} has no such item", "send an id of the shop's items", "id")
         filters, excluded = request_filters(snapshot, request), excluded_positions(snapshot, request)
         filled = similar_items(snapshot, loaded.live, position, request.limit, filters=filters, exclude=excluded)
         filled.degraded.extend(self.degraded_now)
-        return _encode(snapshot, loaded.parts, filled, None, request.details)
+        return encode_answer(loaded, filled, None, request, language or self._english)
 
     def trace(self, request: ShelfRequest, request_id: str | None) -> UserTrace:
         """Why a user's shelf is as it is. With an answer's `request_id`, that answer's exploration is repeated."""
-        loaded, now = self._loaded(), time.time()
+        loaded, now = self.loaded(), time.time()
         user_id = request.user_id or ""
-        erased = self._erased_before(user_id, loaded.snapshot)
+        erased = self.erased_before(user_id, loaded.snapshot)
         key = b"" if request_id is None else bytes.fromhex(request_id[-32:])
+        experiments = loaded.snapshot.experiments
+        assigned = UNASSIGNED if experiments is None or erased else experiments.assigned(user_id, key)
         traced = trace(
             loaded.snapshot,
             loaded.live,
             request,
-            actions=self._actions.last_actions(user_id, request.actions, loaded.snapshot.position, now),
+            assigned.variants,
+            actions=self.actions.last_actions(
+                user_id, request.actions, loaded.snapshot.position, now, request.session_id
+            ),
             request_key=key,
             personal=not erased,
             policy=self._policy,
@@ -193,26 +238,30 @@ class Answers:
         return UserTrace(**{**msgspec.structs.asdict(traced), "degraded": degraded, "erased": erased})
 
 
-def _encode(
-    snapshot: Snapshot, parts: EncodedParts, filled: FilledShelf, request_id: str | None, details: bool
+def assigned_to(experiments: Experiments | None, request: ShelfRequest, user_id: str | None, key: bytes) -> Assigned:
+    """Return the arms of an answer. Raises ProblemError (400) where a tester wants what does not run."""
+    if experiments is None:
+        raise ProblemError(400, "arms: no experiment runs", "see topshelf experiments list", "arms")
+    if not request.arms:
+        return experiments.assigned(user_id, key)
+    try:
+        return experiments.forced(user_id, key, dict(request.arms))
+    except ExperimentsError as error:
+        raise ProblemError(400, f"arms: {error}", "see topshelf experiments list", "arms") from error
+
+
+def encode_answer(
+    loaded: LoadedSnapshot, filled: FilledShelf, request_id: str | None, request: ShelfRequest, language: Language
 ) -> bytes:
     """An `Answer` as JSON; without a request_id, `SimilarItems`."""
-    count = len(filled.positions)
-    columns = [b""] * (5 * count)
-    columns[0::5] = parts.items(filled.positions)
-    columns[1::5] = map(_score_text, filled.scores)
-    reasons = parts.reasons(filled.reasons, filled.positions, filled.reason_positions)
-    columns[2::5], columns[3::5], columns[4::5] = reasons[0::3], reasons[1::3], reasons[2::3]
-    if details:
-        columns[4::5] = with_details(reasons[2::3], filled.sources, filled.reasons, filled.levels)
-    rows = b"".join(columns)[:-1]  # without the last comma
+    items = items_json(loaded, filled, language, fields=request.fields, details=request.details)
     if filled.degraded or filled.short:
-        rest = _degraded_rest(snapshot, filled, request_id)
+        rest = _degraded_rest(loaded.snapshot, filled, request_id)
     elif request_id is None:
-        rest = parts.versions
+        rest = loaded.parts.versions
     else:
-        rest = b'"request_id":"%b",%b' % (request_id.encode(), parts.versions)
-    return b'{"recommendations":[%b],%b}' % (rows, rest)
+        rest = b'"request_id":"%b",%b' % (request_id.encode(), loaded.parts.versions)
+    return b'{"recommendations":[%b],%b}' % (items, rest)
 
 
 def _degraded_rest(snapshot: Snapshot, filled: FilledShelf, request_id: str | None) -> bytes:

@@ -13,10 +13,13 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from serving.api.access import CLIENT_ID
+from serving.api.batch_routes import batch_routes
+from serving.api.cors import with_cors
 from serving.api.error_handlers import EXCEPTION_HANDLERS
 from serving.api.feed_routes import feed_routes
 from serving.api.middleware import middleware
 from serving.api.operator_routes import operator_routes
+from serving.api.page_routes import page_routes
 from serving.api.parameters import from_query
 from serving.api.schema_pages import KeptJson, OperationsPage
 from serving.api.shelf_routes import HOT_PATH, shelf_routes
@@ -36,7 +39,13 @@ def build(settings: EndpointSettings) -> ASGIApp:
 
     bearer = SecurityScheme(type="http", scheme="bearer", description="A key that topshelf keys create printed.")
     litestar = Litestar(
-        route_handlers=[*shelf_routes(worker), *feed_routes(worker), *operator_routes(worker)],
+        route_handlers=[
+            *shelf_routes(worker),
+            *batch_routes(worker),
+            *page_routes(worker),
+            *feed_routes(worker),
+            *operator_routes(worker),
+        ],
         on_app_init=[run_worker],
         openapi_config=OpenAPIConfig(
             title="Topshelf",
@@ -49,12 +58,12 @@ def build(settings: EndpointSettings) -> ASGIApp:
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BYTES,
     )
-    return hot_route(worker, middleware(worker, litestar))
+    return with_cors(hot_route(worker, middleware(worker, litestar)), settings.cors_origins)
 
 
 def hot_route(worker: Worker, other_routes: ASGIApp) -> ASGIApp:
     """Answer `GET /recommendations` here and pass everything else on."""
-    gate, answers, metrics = worker.gate, worker.answers, worker.metrics
+    gate, pages, metrics, languages = worker.gate, worker.pages, worker.metrics, worker.languages
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("path") != HOT_PATH or scope.get("method") != "GET":
@@ -63,12 +72,14 @@ def hot_route(worker: Worker, other_routes: ASGIApp) -> ASGIApp:
             await other_routes(scope, receive, send)
             return
         started = perf_counter_ns()
-        authorization = host = client_id = None
+        authorization = host = client_id = accepted = None
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = authorization or value
             elif name == b"host":
                 host = host or value
+            elif name == b"accept-language":
+                accepted = value if accepted is None else b"%b,%b" % (accepted, value)
             elif name == b"x-request-id" and CLIENT_ID.fullmatch(value):
                 client_id = str(value, "ascii")
         more_headers: list[tuple[bytes, bytes]] = []
@@ -77,7 +88,12 @@ def hot_route(worker: Worker, other_routes: ASGIApp) -> ASGIApp:
             key = gate.authenticate(authorization, host, "read")
             if key is not None:
                 more_headers = await gate.spend(key, time.monotonic())
-            body, request_id = answers.recommend(from_query(scope["query_string"]), client_id, started)
+            request = from_query(scope["query_string"])
+            if request.arms:
+                gate.check_scope(scope["headers"], "admin")
+            language = languages.of(accepted)
+            body, request_id = pages.recommend(request, client_id, language, started)
+            more_headers = [*more_headers, *language.headers]
         except ProblemError as problem:
             request_id = client_id or ""
             status, content_type, body = problem.status, CONTENT_TYPE, problem.to_json(client_id)

@@ -85,7 +85,7 @@ def _events(worker: Worker) -> HTTPRouteHandler:
         status_code=202,
         responses=_RESPONSES,
         operation_class=EventsOperation,
-        guards=key_guard(worker.gate, "feed"),
+        guards=key_guard(worker.gate, "events"),
     )
     async def events(request: HttpRequest) -> Response[Taken]:
         lines, refused = await _read(request, read_events)

@@ -21,7 +21,8 @@ import msgspec
 from serving.snapshot.manifest import NOT_JSON
 from serving.stores.files import PRIVATE, locked, write_whole
 
-SCOPES = ("read", "feed", "admin")
+SCOPES = ("read", "feed", "events", "admin", "metrics")
+_INCLUDED = {"admin": {"read", "metrics"}, "feed": {"events", "metrics"}}  # a trace shows shelves anyway
 PREFIX = "tsk_"
 DEFAULT_RATE = "2000/second"
 _SHA256_DIGITS = 64
@@ -122,8 +123,8 @@ def valid_keys(path: Path) -> dict[bytes, Key]:
 
 
 def _granted(scopes: tuple[str, ...]) -> frozenset[str]:
-    """Return what a key of these scopes may do: admin includes read, as a trace shows shelves anyway."""
-    return frozenset(scopes) | ({"read"} if "admin" in scopes else set())
+    """Return what a key of these scopes may do. Those that a browser may hold, read and events, include nothing."""
+    return frozenset(scopes).union(*(_INCLUDED.get(scope, ()) for scope in scopes))
 
 
 def read_keys(path: Path) -> KeyFile:
@@ -177,6 +178,30 @@ def create(path: Path, scopes: tuple[str, ...], name: str, rate: str) -> tuple[S
     )
     _change(path, lambda file: KeyFile((*file.keys, stored)))
     return stored, secret
+
+
+def create_into(secret_file: Path, path: Path, scopes: tuple[str, ...], name: str, rate: str) -> StoredKey | None:
+    """Add a key and write it to a file of its own, which only its owner may read, for a program that reads it there.
+
+    Returns None, and changes nothing, where that file already holds a valid key of these scopes: so a start may do
+    this each time. Raises KeysError.
+    """
+    try:
+        held = secret_file.read_bytes().strip()
+    except FileNotFoundError:
+        held = b""
+    except OSError as error:
+        raise _unreadable(secret_file, error) from error
+    key = valid_keys(path).get(hashlib.sha256(held).digest())
+    if key is not None and key.scopes == _granted(scopes):
+        return None
+    stored, secret = create(path, scopes, name, rate)
+    try:
+        write_whole(secret_file, secret.encode(), mode=PRIVATE)
+    except OSError as error:
+        revoke(path, stored.id)  # nobody has it
+        raise KeysError(f"{secret_file} cannot be written: {error.strerror or error}; name another: --to") from error
+    return stored
 
 
 def revoke(path: Path, key_id: str) -> None:

@@ -6,7 +6,7 @@ file for life. The one that replaces a dead one takes over its file and goes on 
 `serve` clears the folder and makes all files before it starts workers, so that a disk that fills up later does no
 harm.
 
-    FOLDER/<layout>-<role>-<number>.cells      int64: COUNTERS, histograms, lines of erasures read
+    FOLDER/<layout>-<role>-<number>.cells      int64: COUNTERS, histograms, lines of erasures read; then the troubles
     FOLDER/claim.lock                          locked while a file is taken, or asked whether somebody holds it
 """
 
@@ -33,8 +33,9 @@ DEGRADED = (
     "last_actions_stale",
 )
 TASKS = (
-    "item_state", "events", "erasures", "snapshot", "keys", "refresh", "exposures",  # of a worker
-    "land", "sweep", "fold", "mark",  # of the lander
+    "item_state", "events", "erasures", "landed_erasures", "snapshot", "keys", "refresh", "placements",
+    "exposures",  # the last of a worker
+    "land", "land_erasures", "sweep", "fold", "mark",  # of the lander
     "lander",  # of the process that starts it
 )  # fmt: skip
 ROLES = ("worker", "lander", "serve")  # the processes that count
@@ -84,7 +85,9 @@ FIRST_HISTOGRAM = len(_CELL)  # then BUCKETS counts and the sum of nanoseconds, 
 HISTOGRAM_CELLS = BUCKETS + 1
 _ERASURES = FIRST_HISTOGRAM + len(COMPONENTS) * HISTOGRAM_CELLS  # how many lines of the log of erasures were read
 CELL_COUNT = _ERASURES + 1
-_BYTES = 8 * CELL_COUNT
+_CELL_BYTES = 8 * CELL_COUNT
+_TROUBLE_BYTES = 1024  # of text in UTF-8, which zeros follow
+_BYTES = _CELL_BYTES + _TROUBLE_BYTES
 _CLAIM = "claim.lock"
 _LAYOUT = f"{zlib.crc32(repr((COUNTERS, COMPONENTS, BUCKETS)).encode()):08x}"
 
@@ -106,7 +109,9 @@ class Metrics:
         with locked(folder / _CLAIM):
             claims = (take_lock(_path(folder, role, number)) for number in itertools.count(1))
             self._file = next(descriptor for descriptor in claims if descriptor is not None)
-            self._cells = memoryview(map_allocated(self._file, _BYTES)).cast("q")
+            mapped = memoryview(map_allocated(self._file, _BYTES))
+        self._cells, self._troubles = mapped[:_CELL_BYTES].cast("q"), mapped[_CELL_BYTES:]
+        self._troubles[:] = bytes(_TROUBLE_BYTES)
         self.erasures_read = 0  # of this worker; the other cells go on from those of the worker before
         self._status_cells = {status: _CELL["topshelf_requests_total", str(status)] for status in STATUSES}
         self._other_status = _CELL["topshelf_requests_total", _OTHER]
@@ -128,6 +133,11 @@ class Metrics:
         for task in tasks:
             cell = _CELL.get(("topshelf_task_failures_total", task.name), self._other_task)
             self._cells[cell] += task.take_failures()
+
+    def tell_troubles(self, tasks: Iterable[LastingTask]) -> None:
+        """Let the other processes of the host know which tasks do not work, and why (`lander_troubles`)."""
+        text = "; ".join(f"{task.name}: {task.trouble}" for task in tasks if task.trouble is not None).encode()
+        self._troubles[:] = text[:_TROUBLE_BYTES].ljust(_TROUBLE_BYTES, b"\0")
 
     def shown(self, levels: Sequence[int], degraded: Iterable[str], *, short: bool) -> None:
         """Count one answer's items by fill level, and what the answer had to do without."""
@@ -177,12 +187,14 @@ class Metrics:
             paths = sorted(self._folder.glob(f"{_LAYOUT}-*.cells"))
             states = [(path.name.split("-")[1], _is_held(path), path.read_bytes()) for path in paths]
         for role, alive, data in states:
-            yield ProcessCells(role, alive, memoryview(data).cast("q"))
+            yield ProcessCells(role, alive, memoryview(data)[:_CELL_BYTES].cast("q"))
 
-    def lander_is_alive(self) -> bool:
-        """Whether the host's lander runs."""
+    def lander_troubles(self) -> str | None:
+        """What does not work in the host's lander, empty for nothing; None where no lander runs."""
         with locked(self._folder / _CLAIM):
-            return any(_is_held(path) for path in self._folder.glob(f"{_LAYOUT}-lander-*.cells"))
+            files = [path for path in self._folder.glob(f"{_LAYOUT}-lander-*.cells") if _is_held(path)]
+            texts = [path.read_bytes()[_CELL_BYTES:].rstrip(b"\0").decode(errors="ignore") for path in files]
+        return "; ".join(filter(None, texts)) if texts else None
 
 
 def reserve(folder: Path, worker_count: int) -> None:

@@ -12,13 +12,26 @@ from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPI, OpenAPIMediaType, Operation, Reference, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, Parameter
 
+from serving.api.batch_body import MAX_USERS, BatchBody
 from serving.api.feed_bodies import JSON, LINES
-from serving.api.parameters import ACTION, MAX_LIMIT, MAX_TEXT_BYTES, PRICE, Action, Body, Context, FilterParameters
+from serving.api.parameters import (
+    ACTION,
+    ARM,
+    FIELD,
+    MAX_LIMIT,
+    MAX_TEXT_BYTES,
+    PRICE,
+    Action,
+    Body,
+    Context,
+    FilterParameters,
+)
 from serving.logs.events import Event
 from serving.logs.item_feed import MAX_BYTES, MAX_ROWS, MAX_STOCK, FeedRow
 from serving.problems import CONTENT_TYPE, Problem, ProblemError
+from serving.shelf.item_fields import FIELDS
 from serving.shelf.recent_actions import ACTION_KINDS
 
 HttpRequest: TypeAlias = Request[None, None, State]
@@ -40,10 +53,22 @@ class JsonRequest(HttpRequest):
 
 _SEPARATED = "separated by commas"
 Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="how many items to return")]
+MostItems = Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="no shelf of the page has more items")]
 Text = Annotated[str | None, Parameter(min_length=1, max_length=MAX_TEXT_BYTES)]
+SessionId = Annotated[
+    str | None,
+    Parameter(
+        min_length=1,
+        max_length=MAX_TEXT_BYTES,
+        description="the visit, as events name it: what was done in it counts, with and without a user_id",
+    ),
+]
 Id = Annotated[str, Parameter(min_length=1, max_length=MAX_TEXT_BYTES, description="the shop's own id")]
 Price = Annotated[str | None, Parameter(pattern=f"^{PRICE}$", description="a decimal such as 12.50")]
 Exclude = Annotated[str | None, Parameter(description=f"item ids to leave out, {_SEPARATED}")]
+Basket = Annotated[
+    str | None, Parameter(description=f"item ids in the basket, {_SEPARATED}; else those that last actions put there")
+]
 Categories = Annotated[str | None, Parameter(description=f"category paths that a new user chose, {_SEPARATED}")]
 LastActions = Annotated[
     str | None,
@@ -52,7 +77,27 @@ LastActions = Annotated[
         pattern=f"^{ACTION}(,{ACTION}){{0,19}}$",
     ),
 ]
-Details = Annotated[bool, Parameter(description="tell each item's source, reason code and fill level")]
+Arms = Annotated[
+    str | None,
+    Parameter(
+        description="experiments and the arms to be in, for testers with a key of scope admin",
+        pattern=f"^{ARM}(,{ARM}){{0,9}}$",
+    ),
+]
+Details = Annotated[
+    bool, Parameter(description="tell each item's source, reason code with what it names, and fill level")
+]
+AcceptLanguage = Annotated[
+    str | None,
+    HeaderParameter(name="Accept-Language", description="the language of reasons; English where none is known"),
+]
+Fields = Annotated[
+    str | None,
+    Parameter(
+        description=f"what each item carries besides: {', '.join(FIELDS)}; {_SEPARATED}",
+        pattern=f"^{FIELD}(,{FIELD}){{0,{len(FIELDS) - 1}}}$",
+    ),
+]
 RequestId = Annotated[
     str | None,
     Parameter(
@@ -125,7 +170,7 @@ def complete(document: OpenAPI) -> None:
             if isinstance(field, Schema):
                 field.default = None
     properties: dict[type[msgspec.Struct], dict[str, Schema | Reference]] = {}
-    for struct in (Body, Context, FilterParameters, Action):
+    for struct in (Body, BatchBody, Context, FilterParameters, Action):
         schema = schemas[struct.__name__]
         assert isinstance(schema, Schema)
         assert schema.properties is not None
@@ -149,4 +194,10 @@ def complete(document: OpenAPI) -> None:
         "type": Schema(type=OpenAPIType.STRING, enum=list(ACTION_KINDS)),
         "item_id": Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_TEXT_BYTES),
     }
-    properties[Body]["limit"] = Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=MAX_LIMIT)
+    names = Schema(type=OpenAPIType.STRING, enum=list(FIELDS))
+    for body in (properties[Body], properties[BatchBody]):
+        body["fields"] = Schema(type=OpenAPIType.ARRAY, items=names, max_items=len(FIELDS))
+        body["limit"] = Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=MAX_LIMIT)
+    properties[BatchBody]["user_ids"] = Schema(
+        type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.STRING), min_items=1, max_items=MAX_USERS
+    )

@@ -17,10 +17,15 @@ from serving.problems import ProblemError
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """`everywhere`: every worker of this host has read the erasure, not only the one that answered."""
+    """What became of an erasure, which is on this host's disk and heeded by the worker that answers.
+
+    `everywhere`: every worker of this host has read it. `landed`: its tombstone stands under landing, where the night
+    reads it. If not, the lander brings it there from this host's disk.
+    """
 
     erased: bool
     everywhere: bool
+    landed: bool
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,9 +52,10 @@ def _erase(worker: Worker) -> HTTPRouteHandler:
     )
     async def erase(request: HttpRequest, user_id: Id) -> Erased:
         try:
-            return Erased(True, await worker.erase(id_in_path(request.scope["raw_path"])))
+            everywhere, landed = await worker.erase(id_in_path(request.scope["raw_path"]))
         except LogError as error:
             raise ProblemError(507, str(error), "send it again once that is repaired") from error
+        return Erased(True, everywhere, landed)
 
     return erase
 
@@ -75,7 +81,7 @@ def _readyz(worker: Worker) -> HTTPRouteHandler:
         if loaded is None:
             return Response(Health("waiting for a snapshot", trouble=trouble), status_code=503)
         if not worker.has_replayed:
-            return Response(Health("reading the live state", trouble=trouble), status_code=503)
+            return Response(Health("reading the live state and the erasures", trouble=trouble), status_code=503)
         if worker.ring.was_never_read:
             return Response(Health("waiting for keys that can be read", trouble=trouble), status_code=503)
         return Response(Health("ready", loaded.snapshot.version, trouble), status_code=200)
@@ -90,7 +96,7 @@ def _metrics(worker: Worker) -> HTTPRouteHandler:
         operation_id="metrics",
         media_type=CONTENT_TYPE,
         responses=problems(),
-        guards=key_guard(worker.gate, None),
+        guards=key_guard(worker.gate, "metrics"),
     )
     async def metrics() -> bytes:
         return await asyncio.to_thread(exposition, worker.metrics, worker.gauges())

@@ -1,7 +1,7 @@
 """Parses a query string or a JSON body into a `ShelfRequest`. Every refusal names the parameter and the remedy."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from urllib.parse import unquote
@@ -10,6 +10,7 @@ import msgspec
 
 from serving import money
 from serving.problems import ProblemError
+from serving.shelf.item_fields import FIELDS
 from serving.shelf.recent_actions import ACTION_KINDS, MAX_ACTIONS
 from serving.shelf.request import ShelfRequest
 from serving.snapshot.manifest import NOT_JSON
@@ -20,10 +21,14 @@ _SHORT_CHARACTERS = MAX_TEXT_BYTES // 4  # a text of this length has at most MAX
 MAX_EXCLUDE = 1_000
 MAX_QUERY_BYTES = 8_192
 _KEPT_QUERY_BYTES = 256  # longer ones name items, and hardly two are equal
-_TEXTS = ("user_id", "category", "page", "device", "location", "region", "age_band")
-_LISTS = ("exclude", "categories", "actions")
+_TEXTS = ("user_id", "session_id", "item_id", "category", "page", "device", "location", "region", "age_band")
+_LISTS = ("exclude", "categories", "actions", "arms", "fields", "basket")
 _KNOWN = frozenset((*_TEXTS, *_LISTS, "limit", "price_min", "price_max", "details"))
 MAX_CATEGORIES = 10
+MAX_BASKET = 100
+MAX_ARMS = 10
+ARM = "[a-z0-9-]{1,40}:[a-z0-9-]{1,40}"
+FIELD = f"({'|'.join(FIELDS)})"
 ACTION = rf"({'|'.join(ACTION_KINDS)}):[^,]{{1,256}}"
 PRICE = r"[0-9]{1,12}(\.[0-9]{1,4})?"
 
@@ -54,16 +59,26 @@ class FilterParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_max: Decimal | None = None
 
 
-class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON body of `POST /recommendations`."""
+class ShelfBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a JSON body may ask of a shelf, whoever it is for."""
 
-    user_id: str | None = None
     context: Context = Context()
     limit: int = 20
     filters: FilterParameters = FilterParameters()
     exclude: list[str] = []
-    actions: list[Action] = []
     details: bool = False
+    fields: list[str] = []
+
+
+class Body(ShelfBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The JSON body of `POST /recommendations`."""
+
+    user_id: str | None = None
+    session_id: str | None = None
+    actions: list[Action] = []
+    arms: dict[str, str] = {}
+    item_id: str | None = None
+    basket: list[str] = []
 
 
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._~:@|,-]{1,256}")  # an id that URL-encoding leaves as it is
@@ -76,21 +91,28 @@ def _refuse(parameter: str, detail: str, remedy: str) -> ProblemError:
 
 def from_query(query: bytes) -> ShelfRequest:
     """Parse the query of `GET /recommendations`. Raises ProblemError (400, or 413 for a query that is too long)."""
-    first = query.find(b"user_id=")
-    if first == 0 or query[first - 1 : first] == b"&":
-        end = query.find(b"&", first)
-        user_id = query[first + 8 :] if end < 0 else query[first + 8 : end]
-        if _PLAIN_ID.fullmatch(user_id):
-            rest = query[:first] if end < 0 else query[:first] + query[end + 1 :]
-            if b"user_id" not in rest and b"%" not in rest:
-                parse = _known_query if len(rest) <= _KEPT_QUERY_BYTES else _from_query
-                return msgspec.structs.replace(parse(rest), user_id=user_id.decode("ascii"))
+    user_id, rest = _without_id(query, b"user_id=")
+    session_id, rest = _without_id(rest, b"session_id=")
+    if len(rest) < len(query) and b"user_id" not in rest and b"session_id" not in rest and b"%" not in rest:
+        parse = _known_query if len(rest) <= _KEPT_QUERY_BYTES else _from_query
+        return msgspec.structs.replace(parse(rest), user_id=user_id, session_id=session_id)
     return _from_query(query)
+
+
+def _without_id(query: bytes, name: bytes) -> tuple[str | None, bytes]:
+    """Return the id that follows `name`, and the query without both; where it is no plain id, None and the query."""
+    first = query.find(name)
+    if first == 0 or (first > 0 and query[first - 1 : first] == b"&"):
+        end = query.find(b"&", first)
+        found = query[first + len(name) :] if end < 0 else query[first + len(name) : end]
+        if _PLAIN_ID.fullmatch(found):
+            return found.decode("ascii"), query[:first] if end < 0 else query[:first] + query[end + 1 :]
+    return None, query
 
 
 @lru_cache(4_096)
 def _known_query(query: bytes) -> ShelfRequest:
-    """Parse and keep a query without its user: few are distinct."""
+    """Parse and keep a query without its ids: few are distinct."""
     return _from_query(query)
 
 
@@ -119,11 +141,12 @@ def _from_query(query: bytes) -> ShelfRequest:
         raise _refuse("details", f"{details[:64]!r} is neither true nor false", "write details=true, or leave it out")
     for name in _TEXTS:
         if (value := get(name)) is not None and not (0 < len(value) <= _SHORT_CHARACTERS):
-            _check_text(name, value)
-    exclude, categories, actions = get("exclude"), get("categories"), get("actions")
+            check_text(name, value)
+    exclude, categories, actions, basket = get("exclude"), get("categories"), get("actions"), get("basket")
     return _checked(
         ShelfRequest(
             user_id=get("user_id"),
+            session_id=get("session_id"),
             limit=int(limit),
             category=get("category"),
             price_min_minor=_minor("price_min", get("price_min"), money.lowest_minor),
@@ -135,16 +158,30 @@ def _from_query(query: bytes) -> ShelfRequest:
             age_band=get("age_band"),
             exclude=tuple(exclude.split(",")) if exclude else (),
             categories=tuple(categories.split(",")) if categories else (),
-            actions=_actions(actions) if actions is not None else (),
+            actions=_pairs_of(actions) if actions is not None else (),
             details=details == "true",
+            fields=_fields(names.split(",")) if (names := get("fields")) is not None else (),
+            arms=_pairs_of(arms) if (arms := get("arms")) is not None else (),
+            item_id=get("item_id"),
+            basket=tuple(basket.split(",")) if basket else (),
         )
     )
 
 
-def _actions(text: str) -> tuple[tuple[str, str], ...]:
+def _pairs_of(text: str) -> tuple[tuple[str, str], ...]:
     """`view:mug-1,purchase:pan-2` as pairs of kind and item."""
-    pairs = (action.partition(":") for action in text.split(","))
-    return tuple((kind, item_id) for kind, _, item_id in pairs)
+    pairs = (pair.partition(":") for pair in text.split(","))
+    return tuple((first, second) for first, _, second in pairs)
+
+
+def _fields(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of fields as a request holds them, each once and in the order of FIELDS. Raises ProblemError (400)."""
+    unknown = next((name for name in names if name not in FIELDS), None)
+    if unknown is not None:
+        raise _refuse("fields", f"{unknown[:64]!r} is not a field of an item", f"use some of {', '.join(FIELDS)}")
+    if len(names) > len(FIELDS):
+        raise _refuse("fields", f"{len(names)} entries", "name each field once")
+    return tuple(name for name in FIELDS if name in names)
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
@@ -167,9 +204,33 @@ def from_body(body: bytes) -> ShelfRequest:
         fields = _BODY.decode(body)
     except NOT_JSON as error:
         raise ProblemError(400, f"the body is not valid: {error}", "send the JSON that /schema documents") from error
+    actions = tuple((action.type, action.item_id) for action in fields.actions)
+    return shelf_request(
+        fields,
+        fields.user_id,
+        session_id=fields.session_id,
+        actions=actions,
+        arms=tuple(fields.arms.items()),
+        item_id=fields.item_id,
+        basket=tuple(fields.basket),
+    )
+
+
+def shelf_request(
+    fields: ShelfBody,
+    user_id: str | None,
+    *,
+    session_id: str | None = None,
+    actions: tuple[tuple[str, str], ...] = (),
+    arms: tuple[tuple[str, str], ...] = (),
+    item_id: str | None = None,
+    basket: tuple[str, ...] = (),
+) -> ShelfRequest:
+    """Return the request of a decoded body for one user. Raises ProblemError (400)."""
     context, filters = fields.context, fields.filters
     request = ShelfRequest(
-        user_id=fields.user_id,
+        user_id=user_id,
+        session_id=session_id,
         limit=fields.limit,
         category=filters.category,
         price_min_minor=_minor("price_min", filters.price_min, money.lowest_minor),
@@ -181,16 +242,21 @@ def from_body(body: bytes) -> ShelfRequest:
         age_band=context.age_band,
         exclude=tuple(fields.exclude),
         categories=context.categories,
-        actions=tuple((action.type, action.item_id) for action in fields.actions),
+        actions=actions,
         details=fields.details,
+        fields=_fields(fields.fields),
+        arms=arms,
+        item_id=item_id,
+        basket=basket,
     )
     for name in _TEXTS:
         if (value := getattr(request, name)) is not None:
-            _check_text(name, value)
+            check_text(name, value)
     return _checked(request)
 
 
-def _check_text(name: str, value: str) -> None:
+def check_text(name: str, value: str) -> None:
+    """Check a text's length. Raises ProblemError (400)."""
     if not 0 < _utf8_length(name, value) <= MAX_TEXT_BYTES:
         raise _refuse(name, f"empty, or longer than {MAX_TEXT_BYTES} bytes", "leave it out or shorten it")
 
@@ -202,7 +268,7 @@ def _checked(request: ShelfRequest) -> ShelfRequest:
     lowest, highest = request.price_min_minor, request.price_max_minor
     if lowest is not None and highest is not None and lowest > highest:
         raise _refuse("price_min", "above price_max", "swap them")
-    if request.exclude or request.categories or request.actions:
+    if request.exclude or request.categories or request.actions or request.arms or request.basket:
         _check_lists(request)
     return request
 
@@ -225,6 +291,8 @@ def _check_lists(request: ShelfRequest) -> None:
         ("exclude", request.exclude, MAX_EXCLUDE),
         ("categories", request.categories, MAX_CATEGORIES),
         ("actions", tuple(item_id for _, item_id in request.actions), MAX_ACTIONS),
+        ("arms", tuple(arm for _, arm in request.arms), MAX_ARMS),
+        ("basket", request.basket, MAX_BASKET),
     )
     for name, values, limit in lists:
         if len(values) > limit:

@@ -6,12 +6,17 @@ import msgspec
 from litestar import MediaType, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
+from serving.api.accept_language import language_headers
 from serving.api.access import client_id, key_guard
 from serving.api.answers import Answer, SimilarItems, UserTrace
 from serving.api.openapi import (
+    AcceptLanguage,
+    Arms,
+    Basket,
     Categories,
     Details,
     Exclude,
+    Fields,
     HttpRequest,
     Id,
     JsonRequest,
@@ -19,6 +24,7 @@ from serving.api.openapi import (
     Limit,
     Price,
     RequestId,
+    SessionId,
     Text,
     problems,
 )
@@ -48,6 +54,7 @@ def _shelf_by_query(worker: Worker) -> HTTPRouteHandler:
         request: HttpRequest,
         *,
         user_id: Text = None,
+        session_id: SessionId = None,
         limit: Limit = 20,
         category: Text = None,
         price_min: Price = None,
@@ -61,6 +68,11 @@ def _shelf_by_query(worker: Worker) -> HTTPRouteHandler:
         categories: Categories = None,
         actions: LastActions = None,
         details: Details = False,
+        fields: Fields = None,
+        accept_language: AcceptLanguage = None,
+        arms: Arms = None,
+        item_id: Text = None,
+        basket: Basket = None,
     ) -> Answer:
         raise NotImplementedError
 
@@ -78,10 +90,16 @@ def _shelf_by_body(worker: Worker) -> HTTPRouteHandler:
         request_class=JsonRequest,
         request_max_body_size=_MAX_BODY_BYTES,
     )
-    async def recommendations_by_body(request: HttpRequest, data: Body) -> Response[Answer]:
+    async def recommendations_by_body(
+        request: HttpRequest, *, data: Body, accept_language: AcceptLanguage = None
+    ) -> Response[Answer]:
         shelf_request = from_body(await request.body())
-        body, request_id = worker.answers.recommend(shelf_request, client_id(request.scope["headers"]))
-        headers = {"cache-control": "no-store", "x-request-id": request_id}
+        if shelf_request.arms:
+            worker.gate.check_scope(request.scope["headers"], "admin")
+        language = worker.languages.of_request(request.scope["headers"])
+        client = client_id(request.scope["headers"])
+        body, request_id = worker.pages.recommend(shelf_request, client, language)
+        headers = {"cache-control": "no-store", "x-request-id": request_id, **language_headers(language)}
         return Response(cast("Answer", body), media_type=MediaType.JSON, headers=headers)  # cast for the schema alone
 
     return recommendations_by_body
@@ -106,11 +124,14 @@ def _similar(worker: Worker) -> HTTPRouteHandler:
         price_max: Price = None,
         exclude: Exclude = None,
         details: Details = False,
+        fields: Fields = None,
+        accept_language: AcceptLanguage = None,
     ) -> Response[SimilarItems]:
         shelf_request = from_query(request.scope["query_string"])
-        body = worker.answers.similar(id_in_path(request.scope["raw_path"]), shelf_request)
+        language = worker.languages.of_request(request.scope["headers"])
+        body = worker.answers.similar(id_in_path(request.scope["raw_path"]), shelf_request, language)
         # The answer is not personal. A sold-out item may be shown for one second at most, so it is cached no longer.
-        headers = {"cache-control": "private, max-age=1"}
+        headers = {"cache-control": "private, max-age=1", **language_headers(language)}
         return Response(cast("SimilarItems", body), media_type=MediaType.JSON, headers=headers)
 
     return similar
@@ -136,6 +157,7 @@ def _trace(worker: Worker) -> HTTPRouteHandler:
         age_band: Text = None,
         exclude: Exclude = None,
         actions: LastActions = None,
+        session_id: SessionId = None,
         request_id: RequestId = None,
     ) -> UserTrace:
         fields = request.scope["query_string"].split(b"&")

@@ -20,7 +20,7 @@ def table_sizes(
     if loaded is None:
         return
     snapshot = loaded.snapshot
-    yield _bytes("encoded_parts", "encoded items and titles", loaded.parts.bytes)
+    yield _bytes("encoded_parts", "encoded items, titles and fields", loaded.parts.bytes)
     yield _bytes("segment_shelves", "shelves of segments", snapshot.segment_shelves.bytes)
     for name, what, table in (
         ("stored_shelves", "Stored shelves", snapshot.packed),

@@ -7,27 +7,35 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
+from serving.api.accept_language import LanguageChoice
 from serving.api.access import AccessGate
 from serving.api.answers import Answers
 from serving.api.exposition import GaugeReading
 from serving.api.keys import KeyRing, KeysError
 from serving.api.metrics import Metrics
+from serving.api.page_answers import PageAnswers
 from serving.api.rates import Rates
 from serving.api.table_sizes import table_sizes
 from serving.lasting_task import LastingTask
+from serving.logs.erasures import erasure_log, land_erasures
 from serving.logs.exposures import ExposureLog
-from serving.logs.file_log import FileLog, Log, LogError
+from serving.logs.file_log import Log, LogError
 from serving.logs.follower import Follower
 from serving.logs.host_logs import event_log, item_log, shared_logs, spool
 from serving.settings import EndpointSettings
 from serving.shelf.item_state import ItemState
+from serving.shelf.languages import read_languages
 from serving.shelf.live_snapshot import LiveSnapshot
+from serving.shelf.placements import PlacementsError
+from serving.shelf.placements_file import PlacementsFile
 from serving.shelf.recent_actions import RecentActions
 from serving.shelf.request import POLICY, Policy
 from serving.shelf.snapshot import Snapshot
+from serving.snapshot.manifest import StoreError
 from serving.snapshot.overlay import overlay_url
-from serving.snapshot.tombstones import FOLDER, Tombstones, landed_lines, tombstone_line
+from serving.snapshot.tombstones import Tombstones, tombstone_line
 from serving.stores import open_store
+from serving.stores.landed_erasures import landed_lines
 
 _LOG = logging.getLogger(__name__)
 _STALE_AFTER_S = 1.0  # a log that was not read to its end for this long may hide a sold-out item or an action
@@ -47,11 +55,11 @@ class Worker:
         self.metrics = Metrics(settings.state / "metrics")
         self.ring = KeyRing(settings.keys)
         self.rates = Rates(settings.state, settings.shared)
-        self.gate = AccessGate(self.ring, self.rates, may_be_open=settings.open)
+        self.gate = AccessGate(self.ring, self.rates, may_be_open=settings.open, trusted=settings.cors_origins)
         self.state, self.tombstones = ItemState(), Tombstones()
         self.actions = RecentActions(self.tombstones.erased_at)
         self._item_log, self._event_log = item_log(settings), event_log(settings)
-        self._erasure_log = FileLog(settings.landing / FOLDER, "erased", suffix=".jsonl")
+        self._erasure_log = erasure_log(settings)
         self._shared_events, self._shared_erasures = shared_logs(settings)
         self.item_follower = Follower(
             "item_state", "live item state stays as it was", self._item_log.reader(), self.state.take
@@ -72,22 +80,49 @@ class Worker:
             longest_wait_s=_REFRESH_S,
             expected=(KeysError,),
         )
+        self.placements = PlacementsFile(settings.placements)
+        self._placements_task = LastingTask(
+            "placements",
+            "the pages stay as they were",
+            every_s=_REFRESH_S,
+            longest_wait_s=_STALE_AFTER_S,
+            expected=(PlacementsError,),
+        )
         self._refresh_task = LastingTask(
             "refresh", "`degraded` and counts stay as they were", every_s=_REFRESH_S, longest_wait_s=_REFRESH_S
         )
-        self._tasks = [follower.task for follower in self._followers]
+        self.landed_erasures_are_known = False
+        self._landed_erasures_task = LastingTask(
+            "landed_erasures",
+            "it is not known who was erased, so nobody gets a stored shelf",
+            every_s=_REFRESH_S,
+            longest_wait_s=_STALE_AFTER_S,
+            expected=(OSError, StoreError),
+        )
+        self.languages = LanguageChoice(read_languages(settings.messages))
+        self._tasks = [*(follower.task for follower in self._followers), self._landed_erasures_task]
         self._tasks += [self.live_snapshot.task, self.exposures.task, self._keys_task, self._refresh_task]
+        self._tasks += [self._placements_task]
         self._counted: dict[str, int] = {}
         share = settings.explore_share
-        policy = POLICY if share is None else Policy(explore_share=share)
+        explored = POLICY.explore_share if share is None else share
+        policy = Policy(explore_share=explored, perturb_share=settings.perturb_share)
         self.answers = Answers(
-            self.live_snapshot, self.exposures, self.metrics, self.actions, self.erased_before, policy
+            self.live_snapshot,
+            self.exposures,
+            self.metrics,
+            self.actions,
+            self.erased_before,
+            policy,
+            self.languages.english,
         )
+        self.pages = PageAnswers(self.answers, self.placements)
 
     @contextlib.asynccontextmanager
     async def running(self, _: object = None) -> AsyncIterator[None]:
         """Keep the worker up to date from start to stop."""
-        self.tombstones.take(landed_lines(self.settings.landing))
+        with self._landed_erasures_task.attempt():
+            await self._read_landed_erasures()
         # Read whole before the first answer, if they can be read. For many events no answer waits.
         await self.item_follower.attempt()
         await self.erasure_follower.attempt()
@@ -98,6 +133,10 @@ class Worker:
         tasks += [asyncio.create_task(self.live_snapshot.run())]
         tasks += [asyncio.create_task(self._keys_task.repeat(self._refresh_keys))]
         tasks += [asyncio.create_task(self._refresh_task.repeat(self._refresh))]
+        if self.settings.placements is not None:
+            tasks += [asyncio.create_task(self._placements_task.repeat(self._refresh_placements))]
+        if not self.landed_erasures_are_known:
+            tasks += [asyncio.create_task(self._read_landed_erasures_later())]
         try:
             yield
         finally:
@@ -108,20 +147,38 @@ class Worker:
             for follower in self._followers:
                 follower.close()
 
+    async def _read_landed_erasures(self) -> None:
+        """Take in what stands under landing. Raises OSError or StoreError."""
+        self.tombstones.take(await asyncio.to_thread(landed_lines, self.settings.landing))
+        self.landed_erasures_are_known = True
+
+    async def _read_landed_erasures_later(self) -> None:
+        while not self.landed_erasures_are_known:
+            await asyncio.sleep(self._landed_erasures_task.wait_s)
+            with self._landed_erasures_task.attempt():
+                await self._read_landed_erasures()
+
     @property
     def has_replayed(self) -> bool:
-        """Whether live state and erasures were read to their logs' ends once."""
-        return self.item_follower.caught_up_at is not None and self.erasure_follower.caught_up_at is not None
+        """Whether live state and erasures were read to their logs' ends once, and those under landing."""
+        logs = (self.item_follower, self.erasure_follower)
+        return self.landed_erasures_are_known and all(log.caught_up_at is not None for log in logs)
 
     def troubles(self) -> str:
         """What does not work at present, for `/readyz`; empty if everything does."""
         troubles = [f"{task.name}: {task.trouble}" for task in self._tasks if task.trouble is not None]
-        if not self.metrics.lander_is_alive():
+        lander_troubles = self.metrics.lander_troubles()
+        if lander_troubles is None:
             troubles.append("lander: it does not run")
+        elif lander_troubles:
+            troubles.append(lander_troubles)
         return "; ".join(troubles)
 
     async def _refresh_keys(self) -> None:
         self.ring.refresh()
+
+    async def _refresh_placements(self) -> None:
+        self.placements.refresh()
 
     async def _refresh(self) -> None:
         """Bring up to date what no answer should wait for: what it has to do without, and counts kept elsewhere."""
@@ -174,7 +231,9 @@ class Worker:
             GaugeReading(
                 "topshelf_exposures_queued", "Answers whose exposures wait in this worker.", self.exposures.queued
             ),
-            GaugeReading("topshelf_users_with_actions", "Users whose last actions are known.", len(self.actions)),
+            GaugeReading(
+                "topshelf_users_with_actions", "Users and sessions whose last actions are known.", len(self.actions)
+            ),
             GaugeReading("topshelf_users_erased", "Users that were erased.", len(self.tombstones)),
             *table_sizes(self.live_snapshot, self.actions, self.exposures),
         ]
@@ -205,16 +264,28 @@ class Worker:
 
     def erased_before(self, user_id: str, snapshot: Snapshot) -> bool:
         """Whether the user was erased and the snapshot may still hold their data from before."""
-        return self.tombstones.hide(user_id, snapshot.manifest)
+        return not self.landed_erasures_are_known or self.tombstones.hide(user_id, snapshot.manifest)
 
-    async def erase(self, user_id: str) -> bool:
-        """Erase a user; return whether every worker of this host has read the erasure already. Raises LogError."""
+    async def erase(self, user_id: str) -> tuple[bool, bool]:
+        """Erase a user; the tombstone is on this host's disk. Raises LogError.
+
+        Return whether every worker of this host has read it already, and whether it stands under landing.
+        """
         line = tombstone_line(user_id, time.time())
         if self._shared_erasures is not None:
             await asyncio.to_thread(self._shared_erasures.append, line)
         await asyncio.to_thread(self._erasure_log.append, line)
         self.tombstones.take([line])
         self.actions.forget(user_id)
+        try:
+            await asyncio.to_thread(land_erasures, self.settings)
+            landed = True
+        except (OSError, StoreError) as error:
+            _LOG.error("an erasure is landed later: %s", error)
+            landed = False
+        return await self._all_have_read_erasures(), landed
+
+    async def _all_have_read_erasures(self) -> bool:
         if self._shared_erasures is not None:
             return True
         await self.erasure_follower.attempt()

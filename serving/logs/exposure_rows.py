@@ -7,11 +7,12 @@ items. Its names are those of `sql/staging/exposures.yml`; the night makes a row
 import time
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from serving.logs.exposures import Shown
 from serving.shelf.fill_levels import LEVELS
 from serving.shelf.filled_shelf import SLOT_TYPES
-from serving.snapshot.record import SOURCES
+from serving.shelf.vocabulary import ANSWER_SOURCES
 
 
 class _ShownItem(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +52,9 @@ class _ExposureRow(msgspec.Struct, frozen=True):
     eligible_counts: list[int]
     scores: list[float]
     prices_minor: list[int | None]
+    teams: list[str | None] | UnsetType = UNSET
+    shelf: str | UnsetType = UNSET
+    row: int | UnsetType = UNSET
 
 
 _ANSWER, _ENCODER = msgspec.json.Decoder(_AnswerBody), msgspec.json.Encoder()
@@ -70,7 +74,7 @@ def exposure_row(shown: Shown) -> bytes:
         overlay=overlay,
         model_version=model_version,
         policy_version=policy_version,
-        arms={},
+        arms=shown.arms,
         page=shown.page,
         device=shown.device,
         location=shown.location,
@@ -80,10 +84,13 @@ def exposure_row(shown: Shown) -> bytes:
         positions=list(range(len(items))),
         slot_types=[SLOT_TYPES[slot] for slot in shown.slots],
         fill_levels=[LEVELS[level] for level in shown.levels],
-        sources=[SOURCES[source] for source in shown.sources],
+        sources=[ANSWER_SOURCES[source] for source in shown.sources],
         propensities=shown.propensities,
         eligible_counts=shown.eligible,
         scores=[item.score for item in items],
         prices_minor=[None if price < 0 else price for price in shown.prices_minor],
+        teams=shown.teams or UNSET,
+        shelf=shown.shelf or UNSET,
+        row=shown.row if shown.row >= 0 else UNSET,
     )
     return _ENCODER.encode(row) + b"\n"

@@ -18,6 +18,7 @@ from serving.logs.file_log import FileLog, LogError
 from serving.shelf.encoded_parts import EncodedParts
 from serving.shelf.filled_shelf import FilledShelf
 from serving.shelf.request import ShelfRequest
+from serving.snapshot.experiments import Assigned
 
 _QUEUED_BYTES = 64 << 20
 _SPOOL_BYTES = 1 << 30  # the spool grows no further if nothing lands it
@@ -28,7 +29,7 @@ _LONGEST_WAIT_S = 2.0
 class Shown(msgspec.Struct, frozen=True, array_like=True):
     """A line of the spool: one answer. Each list has one entry per item, in the answer's order."""
 
-    answer: msgspec.Raw  # the body as it was sent
+    answer: msgspec.Raw  # the body as it was sent, or as much of it as exposures need
     ts_ms: int  # UTC
     made_by: tuple[str, str | None, str, str]  # snapshot, overlay, model version, policy version
     user_id: str | None
@@ -43,16 +44,31 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     propensities: list[float]
     eligible: list[int]
     prices_minor: list[int]  # -1 where unknown
+    arms: dict[str, str] = {}
+    teams: list[str | None] = []  # of interleaved shelves; empty where nothing is interleaved
+    shelf: str = ""  # of a page, by its name there; empty for an answer of one shelf
+    row: int = -1  # its place on the page, from 0
 
 
 _ENCODER = msgspec.json.Encoder()
 
 
 def spool_line(
-    body: bytes, ts_s: float, request: ShelfRequest, filled: FilledShelf, parts: EncodedParts, prices: list[int]
+    body: bytes,
+    ts_s: float,
+    request: ShelfRequest,
+    filled: FilledShelf,
+    parts: EncodedParts,
+    prices: list[int],
+    assigned: Assigned,
+    shelf: str = "",
+    row: int = -1,
 ) -> bytes:
-    """One answer as a line of the spool (`Shown`), joined by hand because this runs for every answer."""
-    fields_after_answer = (
+    """One answer as a line of the spool (`Shown`), joined by hand because this runs for every answer.
+
+    A shelf of a page has its name there and its row.
+    """
+    fields_after_answer: tuple[object, ...] = (
         int(ts_s * 1000),
         parts.made_by,
         request.user_id,
@@ -68,6 +84,12 @@ def spool_line(
         filled.eligible,
         prices,
     )
+    if assigned.arms or shelf:
+        fields_after_answer += (assigned.arms_json if assigned.arms else {},)
+        if filled.teams or shelf:
+            fields_after_answer += ([assigned.teams[team] if team >= 0 else None for team in filled.teams],)
+    if shelf:
+        fields_after_answer += (shelf, row)
     return b"[%b,%b\n" % (body, _ENCODER.encode(fields_after_answer)[1:])
 
 

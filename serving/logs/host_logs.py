@@ -3,7 +3,7 @@
 log            one host                    hosts that share Redis
 item changes   file                        stream
 events         file, landed by this host   the same, and a stream for last actions
-erasures       file under `landing/`       the same, and a stream
+erasures       file (`erasures`)           the same, and a stream
 exposures      file (the spool)            the same
 """
 

@@ -24,7 +24,8 @@ MAX_STOCK = 2**31 - 1
 class FeedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row. A field that is left out stays as it was. A null takes the fed value back: the night's counts again.
 
-    `moderated: true` takes an item off every shelf. Stock below zero counts as none.
+    `moderated: true` takes an item off every shelf. Stock below zero counts as none. A price is rounded half up to
+    two places; above zero it is at least 0.01.
     """
 
     item_id: str

@@ -14,20 +14,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import lmdb
 
 from serving.lasting_task import LastingTask
+from serving.logs.complete_days import CompleteDays, oldest_event_s
+from serving.logs.erasures import land_erasures
+from serving.logs.file_log import Mark
 from serving.logs.host_logs import event_log, item_log, shared_logs, spool
-from serving.logs.lander import Lander, LanderRunsError
+from serving.logs.lander import Lander
+from serving.logs.landing_record import LanderRunsError
 from serving.settings import EndpointSettings
 from serving.shelf.item_state import compacted
 from serving.shelf.published_blobs import PublishedBlobs
 from serving.snapshot.blobs import Strings
 from serving.snapshot.manifest import StoreError
 from serving.stores import open_store
+from serving.stores.places import place_of
 
 _LOG = logging.getLogger(__name__)
 POLL_S = 0.25
@@ -35,17 +40,15 @@ SWEEP_S = 30.0
 _LONGEST_WAIT_S = 5.0
 _RESTART_S, _LONGEST_RESTART_S = 1.0, 4.0
 _STOP_S = 20.0
-_MARK_AFTER_S = 900  # late senders have this long after a day's end before the day is marked complete
 _TASKS = {
     "land": "what was logged is landed later",
+    "land_erasures": "erasures are landed later; the endpoint heeds them already",
     "sweep": "logs are swept later",
     "fold": "the log of item changes is folded later",
     "mark": "days are marked as complete later",
 }
-_SUCCESS = "_SUCCESS"  # the empty file that marks a day of landing as complete
-
-
 CountFailures = Callable[[Iterable[LastingTask]], None]
+"""Takes the failures of tasks, and what they are in now, to where the host's metrics are."""
 
 
 def run(
@@ -60,12 +63,14 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     items, (shared_events, _) = item_log(settings), shared_logs(settings)
+    complete_days = CompleteDays(settings.landing)
 
     def goes_on() -> bool:
         return not (once or stopping.is_set()) and (parent is None or os.getppid() == parent)
 
-    landing, sweeping, folding, marking = tasks = tuple(
-        LastingTask(name, meanwhile, every_s=POLL_S, longest_wait_s=_LONGEST_WAIT_S, expected=(OSError, lmdb.Error))
+    expected = (OSError, lmdb.Error, StoreError)
+    landing, erasing, sweeping, folding, marking = tasks = tuple(
+        LastingTask(name, meanwhile, every_s=POLL_S, longest_wait_s=_LONGEST_WAIT_S, expected=expected)
         for name, meanwhile in _TASKS.items()
     )
     lander = _open_lander(settings, landing, goes_on)
@@ -76,6 +81,8 @@ def run(
         line_count = 0
         with landing.attempt():
             line_count = lander.step()
+        with erasing.attempt():
+            land_erasures(settings)
         if time.monotonic() - swept > SWEEP_S:
             swept = time.monotonic()
             with sweeping.attempt():
@@ -86,18 +93,37 @@ def run(
                 items.fold(lambda lines: compacted(lines, live_item_ids(settings.store), time.time()))
             with marking.attempt():
                 if settings.mark_events:
-                    mark_complete_days(settings.landing, time.time())
+                    complete_days.mark(time.time(), oldest_event_s(event_log(settings), lander.mark("events")))
         count_failures(tasks)
         if not line_count:
-            stopping.wait(landing.wait_s)
+            stopping.wait(max(landing.wait_s, erasing.wait_s))
+    with erasing.attempt():
+        land_erasures(settings)
     with landing.attempt():
-        while lander.step():
-            pass
+        lander.finish()
     count_failures(tasks)
     lander.close()
 
 
-def _open_lander(settings: EndpointSettings, landing: LastingTask, goes_on: Callable[[], bool]) -> Lander | None:
+class HostLander(Protocol):
+    """Lands the logs of a host; every method raises OSError, lmdb.Error or StoreError, and may be called again."""
+
+    def step(self) -> int:
+        """Land what is due; return the number of lines."""
+
+    def finish(self) -> None:
+        """Land all that is there."""
+
+    def mark(self, name: str) -> Mark:
+        """Up to where the log of this name is landed."""
+
+    def sweep(self, now_s: float) -> None:
+        """Remove what is landed and no longer read."""
+
+    def close(self) -> None: ...
+
+
+def _open_lander(settings: EndpointSettings, landing: LastingTask, goes_on: Callable[[], bool]) -> HostLander | None:
     """The lander of a state folder; None where it cannot be opened until this process is to end."""
     lander = None
     while lander is None:
@@ -110,10 +136,15 @@ def _open_lander(settings: EndpointSettings, landing: LastingTask, goes_on: Call
     return lander
 
 
-def _free_lander(settings: EndpointSettings) -> Lander | None:
+def _free_lander(settings: EndpointSettings) -> HostLander | None:
     """The lander of a state folder; None while another process holds it. Raises OSError or lmdb.Error."""
+    place, logs = place_of(settings.landing), (spool(settings), event_log(settings))
     try:
-        return Lander(settings.landing, spool(settings), event_log(settings), settings.state)
+        if isinstance(place, Path):
+            return Lander(place, *logs, settings.state)
+        from serving.logs.object_lander import ObjectLander  # boto3 is imported only where landing is on S3
+
+        return ObjectLander(settings, *logs)
     except LanderRunsError:
         return None
 
@@ -130,22 +161,6 @@ def live_item_ids(store_url: str) -> Strings | None:
     except StoreError as error:
         _LOG.warning("items that the catalogue lacks stay in the log of item changes: %s", error)
         return None
-
-
-def mark_complete_days(landing: Path, now_s: float) -> None:
-    """Write `_SUCCESS` for every day from the first day of events on that ended at least 15 minutes ago."""
-    end = datetime.fromtimestamp(now_s - _MARK_AFTER_S, UTC).date()
-    folder = landing / "events"
-    days = sorted(path.name.removeprefix("ds=") for path in folder.glob("ds=*"))
-    if not days:
-        return
-    day = datetime.strptime(days[0], "%Y-%m-%d").date()
-    while day < end:
-        mark = folder / f"ds={day}" / _SUCCESS
-        if not mark.exists():
-            mark.parent.mkdir(exist_ok=True)
-            mark.touch()
-        day += timedelta(days=1)
 
 
 class LanderProcess:

@@ -12,18 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.shelf.snapshot import Snapshot
+from serving.shelf.vocabulary import REASON, SOURCE
 from serving.snapshot.contents import NO_SEGMENT, Segment
-from serving.snapshot.record import REASON_CODES, SOURCES
 
 LEVELS = (
     *("user", "segment", "category", "price_band", "trending", "global", "postings"),  # in the order of filling
     *("recent", "explore", "similar"),  # inserted between them, or before all of them
+    *(
+        "own",
+        "related",
+        "listed",
+    ),  # of pages: the shopper's own lists, what goes with an item, and lists of the night
 )
-USER, SEGMENT, CATEGORY, PRICE_BAND, TRENDING, GLOBAL, POSTINGS, RECENT, EXPLORE, SIMILAR = range(len(LEVELS))
+USER, SEGMENT, CATEGORY, PRICE_BAND, TRENDING, GLOBAL, POSTINGS, RECENT, EXPLORE, SIMILAR = range(10)
+OWN, RELATED, LISTED = range(10, len(LEVELS))
 UNLIMITED = 1 << 30
 _FIRST_POSTINGS = 1_024  # length of the first piece of the postings; each further piece is four times as long
-SOURCE = {name: code for code, name in enumerate(SOURCES)}
-REASON = {name: code for code, name in enumerate(REASON_CODES)}
 
 Positions = NDArray[np.integer]
 
@@ -38,6 +42,7 @@ class Level(NamedTuple):
     scores: NDArray[np.floating] | None = None
     most: int = UNLIMITED
     chosen: NDArray[np.bool_] | None = None  # which items come from a category that the user chose
+    named: NDArray[np.integer] | None = None  # the position of the item that each item's reason names
 
 
 def fill_levels(

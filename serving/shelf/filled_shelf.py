@@ -6,20 +6,23 @@ rows = Filters(prices=(0, 1000)).eligible(snapshot, live, level.positions).nonze
 level_items(level, rows, len(rows)).move_to(filled, 20, taken)
 """
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.shelf.fill_levels import RECENT, SIMILAR, UNLIMITED, USER, Level
+from serving.shelf.fill_levels import OWN, RECENT, RELATED, SIMILAR, UNLIMITED, USER, Level
 from serving.snapshot.record import REASON_CODES
 
 SLOT_TYPES = ("ranked", "fill", "explore")
 RANKED, FILL, EXPLORED = range(len(SLOT_TYPES))
 _OF_CATEGORY = REASON_CODES.index("popular_in_category")
+_RANKED_LEVELS = frozenset((USER, RECENT, SIMILAR, OWN, RELATED))
 
 
 class FilledShelf(msgspec.Struct):
-    """The items of an answer, in order: each of the first nine lists has one entry an item.
+    """The items of an answer, in order: each of the first ten lists has one entry an item.
 
     `eligible` is the number of items that could have stood in the place: those of its level that pass the filters
     now, as far as the level was read. `laps` are `perf_counter_ns` readings: after the store was read, the filter
@@ -35,9 +38,21 @@ class FilledShelf(msgspec.Struct):
     slots: list[int] = []
     propensities: list[float] = []
     eligible: list[int] = []
+    teams: list[int] = []  # of interleaved shelves, -1 for a place of none; empty where nothing is interleaved
     degraded: list[str] = []
     short: bool = False
     laps: list[int] = []
+
+    def reorder(self, places: Sequence[int], order: Sequence[int]) -> None:
+        """Let the item of `places[order[n]]` stand at `places[n]`, with all that is its own; slots stay."""
+        of_items = (self.positions, self.sources, self.reasons, self.reason_positions, self.levels, self.eligible)
+        for column in of_items:
+            moved = [column[places[row]] for row in order]
+            for place, value in zip(places, moved, strict=True):
+                column[place] = value
+        scores = [self.scores[places[row]] for row in order]
+        for place, score in zip(places, scores, strict=True):
+            self.scores[place] = score
 
 
 class LevelItems(msgspec.Struct):
@@ -78,7 +93,7 @@ class LevelItems(msgspec.Struct):
         filled.reasons += self.reasons[rows]
         filled.reason_positions += self.reason_positions[rows]
         filled.levels += [self.level] * count
-        filled.slots += [RANKED if self.level in (USER, RECENT, SIMILAR) else FILL] * count
+        filled.slots += [RANKED if self.level in _RANKED_LEVELS else FILL] * count
         filled.propensities += [1.0] * count
         filled.eligible += [self.eligible] * count
         return count
@@ -98,6 +113,6 @@ def level_items(level: Level, rows: NDArray[np.integer], eligible: int) -> Level
         [0.0] * count if level.scores is None else level.scores[rows].tolist(),
         [level.source] * count,
         reasons,
-        [-1] * count,
+        [-1] * count if level.named is None else level.named[rows].tolist(),
         level.most,
     )

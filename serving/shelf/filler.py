@@ -3,21 +3,23 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.shelf.fill_levels import POSTINGS, REASON, RECENT, SOURCE, UNLIMITED, USER, Level, fill_levels
+from serving.shelf.fill_levels import POSTINGS, RECENT, UNLIMITED, USER, Level, fill_levels
 from serving.shelf.filled_shelf import FilledShelf, LevelItems, level_items
 from serving.shelf.filters import Filters, LiveColumns
+from serving.shelf.interleave import InterleavedShelf
 from serving.shelf.recent_actions import LastActions
 from serving.shelf.reorder import (
-    FIRST_NEIGHBOUR,
-    NEIGHBOUR_EVERY,
-    Neighbours,
+    BROUGHT_EVERY,
+    FIRST_BROUGHT,
+    BroughtItems,
+    brought_items,
     moved_back,
-    neighbours,
     steps_back,
     waiting_items,
 )
 from serving.shelf.request import ShelfRequest, request_segment
 from serving.shelf.snapshot import Snapshot
+from serving.shelf.vocabulary import REASON, SOURCE
 from serving.snapshot.contents import NO_SEGMENT
 from serving.snapshot.record import PackedShelf
 
@@ -30,7 +32,7 @@ class ShelfFiller:
         snapshot: Snapshot,
         live: LiveColumns,
         request: ShelfRequest,
-        stored: PackedShelf | None,
+        stored: PackedShelf | InterleavedShelf | None,
         *,
         filters: Filters,
         excluded: set[int],
@@ -49,19 +51,23 @@ class ShelfFiller:
             snapshot, limit=request.limit, category=request.category, prices=filters.prices, segment=segment
         )
         self._level: LevelItems | None = None
-        self._neighbours = self._eligible_neighbours(neighbours(snapshot, actions)) if actions is not None else None
+        self._brought = self._eligible_brought(brought_items(snapshot, actions)) if actions is not None else None
+        self._brought_come_first = stored is None or not stored.count
         self._ranked = 0
         self.taken = set(excluded)
 
     def fill_to(self, limit: int) -> None:
         """Take items until the shelf has `limit` of them, or until no eligible item is left."""
-        filled, near = self._filled, self._neighbours
+        filled, brought = self._filled, self._brought
+        if brought is not None and self._brought_come_first:
+            brought.move_to(filled, limit - len(filled.positions), self.taken)
+            brought = None
         while (missing := limit - len(filled.positions)) > 0:
-            if near is not None:
-                if self._ranked % NEIGHBOUR_EVERY == FIRST_NEIGHBOUR and near.move_to(filled, 1, self.taken):
+            if brought is not None:
+                if self._ranked % BROUGHT_EVERY == FIRST_BROUGHT and brought.move_to(filled, 1, self.taken):
                     self._ranked += 1
                     continue
-                missing = min(missing, (FIRST_NEIGHBOUR - self._ranked - 1) % NEIGHBOUR_EVERY + 1)
+                missing = min(missing, (FIRST_BROUGHT - self._ranked - 1) % BROUGHT_EVERY + 1)
             if self._level is None:
                 self._level = self._next_level()
                 if self._level is None:
@@ -71,19 +77,19 @@ class ShelfFiller:
             if moved < missing:
                 self._level = None
 
-    def _eligible_neighbours(self, near: Neighbours) -> LevelItems | None:
-        mask = self._filters.eligible(self._snapshot, self._live, near.positions)
-        rows = [row for row in mask.nonzero()[0].tolist() if int(near.positions[row]) not in self._skipped]
+    def _eligible_brought(self, brought: BroughtItems) -> LevelItems | None:
+        mask = self._filters.eligible(self._snapshot, self._live, brought.positions)
+        rows = [row for row in mask.nonzero()[0].tolist() if int(brought.positions[row]) not in self._skipped]
         if not rows:
             return None
         return LevelItems(
             RECENT,
             len(rows),
-            near.positions[rows].tolist(),
-            [near.scores[row] for row in rows],
+            brought.positions[rows].tolist(),
+            [brought.scores[row] for row in rows],
             [SOURCE["session"]] * len(rows),
-            [near.reasons[row] for row in rows],
-            [near.seeds[row] for row in rows],
+            [brought.reasons[row] for row in rows],
+            [brought.seeds[row] for row in rows],
         )
 
     def _next_level(self) -> LevelItems | None:
@@ -101,7 +107,7 @@ class ShelfFiller:
         rows = self._filters.eligible(self._snapshot, self._live, waiting).nonzero()[0]
         return level_items(Level(POSTINGS, SOURCE["popular"], REASON["popular"], waiting), rows, len(rows))
 
-    def _stored_items(self, stored: PackedShelf) -> LevelItems:
+    def _stored_items(self, stored: PackedShelf | InterleavedShelf) -> LevelItems:
         positions = stored.positions(stored.count)
         mask = self._filters.eligible(self._snapshot, self._live, positions)
         rows = self._ordered(positions, mask, UNLIMITED)

@@ -27,6 +27,7 @@ class Filters(msgspec.Struct, frozen=True, gc=False):
 
     prices: tuple[int, int] | None = None
     nodes: tuple[int, int] | None = None  # rows of the snapshot's `categories`
+    without_nodes: tuple[tuple[int, int], ...] = ()  # ranges of them that are left out
 
     def eligible(self, snapshot: Snapshot, live: LiveColumns, positions: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return which of these items may be shown now: [positions]. An unknown price passes no price filter."""
@@ -39,4 +40,7 @@ class Filters(msgspec.Struct, frozen=True, gc=False):
             node = snapshot.item_category[positions]
             mask &= node >= self.nodes[0]
             mask &= node < self.nodes[1]
+        for first, end in self.without_nodes:
+            node = snapshot.item_category[positions]
+            mask &= (node < first) | (node >= end)
         return mask

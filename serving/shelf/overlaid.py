@@ -41,6 +41,8 @@ def with_overlay(base: Snapshot, stored: StoredVersion) -> Snapshot:
     merged.item_ids = _extended(base.item_ids, [item.item_id for item in new_items])
     merged.titles = _extended(base.titles, [item.title for item in new_items])
     merged.item_category = _appended(base.item_category, [_known_node(base, item.category) for item in new_items])
+    _add_brands(merged, [item.brand for item in new_items])
+    _add_image_urls(merged, [item.image_url for item in new_items])
     merged.price_minor = _appended(base.price_minor, [item.price_minor for item in new_items])
     merged.stock = _appended(base.stock, [item.stock for item in new_items])
     merged.reset_caches()
@@ -62,6 +64,25 @@ def _appended(column: NDArray[Number], values: list[int]) -> NDArray[Number]:
     joined = np.concatenate([column, np.array(values, column.dtype)])
     joined.flags.writeable = False
     return joined
+
+
+def _add_brands(merged: Snapshot, of_new_items: list[str]) -> None:
+    """Add the brands of new items behind the base's, and the new items behind its items."""
+    base = merged.base
+    added = sorted({brand for brand in of_new_items if brand and base.brands.find(brand) < 0})
+    row = {brand: len(base.brands) + number for number, brand in enumerate(added)}
+    rows = [row[brand] if brand in row else base.brands.find(brand) if brand else -1 for brand in of_new_items]
+    merged.brands = _extended(base.brands, added)
+    merged.item_brand = _appended(base.item_brand, rows)
+
+
+def _add_image_urls(merged: Snapshot, of_new_items: list[str]) -> None:
+    """Add the pictures of new items behind the base's, which may have none at all."""
+    urls = merged.base.image_urls
+    if urls is not None or any(of_new_items):
+        if urls is None:
+            urls = Strings(np.empty(0, np.uint8), np.zeros(len(merged.base) + 1, np.int64))
+        merged.image_urls = _extended(urls, of_new_items)
 
 
 def _known_node(base: Snapshot, category: str) -> int:

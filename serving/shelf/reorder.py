@@ -5,8 +5,9 @@ Three rules, applied on every level of a shelf:
 - **Seen items move back.** Each action on an item lets STEPS of the other eligible items of its level pass it. The
   effect fades linearly to none over FADE_S. Ties keep the night's order.
 - **Bought items wait.** Items that were bought or added to the basket are shown only when nothing else is left.
-- **Neighbours come in.** The SEEDS items last viewed, clicked or added to the basket bring in their neighbours. These
-  take every third ranked place from the second on; the seeds take turns, the latest first.
+- **What goes with them comes in.** The items last viewed, clicked or added to the basket bring in what visits look at
+  next (`serving.shelf.session_items`), and behind that the neighbours of the latest SEEDS of them in turns. A visitor
+  without a stored shelf sees all of these first. For others they take every third ranked place from the second on.
 
 An item appears at most once, whichever rule brings it in.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
+from serving.shelf.session_items import session_items
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.record import REASON_CODES
 
@@ -25,7 +27,7 @@ STEPS = {"impression": 5.0, "click": 20.0, "view": 20.0, "rating": 20.0}
 FADE_S = 24 * 3600.0
 SEEDS = 3
 NEIGHBOURS = 20  # of each seed
-NEIGHBOUR_EVERY, FIRST_NEIGHBOUR = 3, 1  # neighbours take the ranked places 1, 4, 7, … counted from 0
+BROUGHT_EVERY, FIRST_BROUGHT = 3, 1  # brought items take the ranked places 1, 4, 7, … of a stored shelf, from 0
 
 _STEP = [STEPS.get(kind, 0.0) for kind in ACTION_KINDS]
 _WAITING_KINDS = frozenset(ACTION_KINDS.index(kind) for kind in ("add_to_cart", "purchase"))
@@ -35,13 +37,13 @@ _REASON_OF_SEED = {
 }
 
 
-class Neighbours(NamedTuple):
+class BroughtItems(NamedTuple):
     """The items that the last actions bring in, in order: one entry an item in each column."""
 
     positions: NDArray[np.int64]
     scores: list[float]
     reasons: list[int]
-    seeds: list[int]  # the position of the item that each is a neighbour of
+    seeds: list[int]  # the position of the item that brought each in
 
 
 def steps_back(actions: LastActions) -> dict[int, float]:
@@ -72,19 +74,23 @@ def moved_back(positions: list[int], steps: dict[int, float]) -> list[int]:
     return order
 
 
-def neighbours(snapshot: Snapshot, actions: LastActions) -> Neighbours:
-    """Return the neighbours of the seeds, each once, eligible or not; the seeds take turns."""
+def brought_items(snapshot: Snapshot, actions: LastActions) -> BroughtItems:
+    """Return the items that the last actions bring in, each once, eligible or not."""
     seeds: dict[int, int] = {}  # position: reason
     for position, kind in zip(actions.positions, actions.kinds, strict=True):
-        if kind in _REASON_OF_SEED and len(seeds) < SEEDS:
+        if kind in _REASON_OF_SEED:
             seeds.setdefault(position, _REASON_OF_SEED[kind])
-    acted_on, by_position = set(actions.positions), dict[int, tuple[float, int, int]]()
-    for position, score, seed in _in_turns(snapshot, list(seeds)):
+    newest_first = list(seeds)
+    found = session_items(snapshot, newest_first, actions.positions)
+    columns = zip(found.positions.tolist(), found.scores.tolist(), found.seeds.tolist(), strict=True)
+    by_position = {position: (score, seeds[seed], seed) for position, score, seed in columns}
+    acted_on = set(actions.positions)
+    for position, score, seed in _in_turns(snapshot, newest_first[:SEEDS]):
         if position not in acted_on:
             by_position.setdefault(position, (score, seeds[seed], seed))
     rows = list(by_position.values())
     positions = np.fromiter(by_position, np.int64, len(by_position))
-    return Neighbours(positions, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+    return BroughtItems(positions, [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
 
 def _in_turns(snapshot: Snapshot, seeds: list[int]) -> Iterator[tuple[int, float, int]]:

@@ -25,13 +25,19 @@ class ShelfRequest(msgspec.Struct, frozen=True, gc=False):
     exclude: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()  # those that the user chose
     actions: tuple[tuple[str, str], ...] = ()  # kind and item of the user's latest actions, newest first
-    details: bool = False  # whether the answer tells each item's source, reason code and fill level
+    details: bool = False  # whether the answer tells each item's source, reason code and fill level, and its arms
+    fields: tuple[str, ...] = ()  # some of `serving.shelf.item_fields.FIELDS`, in their order
+    arms: tuple[tuple[str, str], ...] = ()  # experiment and arm that a tester wants
+    session_id: str | None = None  # the visit, whose last actions count beside the user's
+    item_id: str | None = None  # that the page is about
+    basket: tuple[str, ...] = ()  # items in the shopper's basket
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The exploration policy: the share of places that explore, and the secret that orderings are drawn with."""
+    """What is drawn for an answer: shares, and the secret that everything is drawn with."""
 
-    explore_share: float = 0.1
+    explore_share: float = 0.1  # of places
+    perturb_share: float = 0.0  # of answers whose ranked places are reordered
     secret: bytes = b"topshelf"
 
 

@@ -4,14 +4,15 @@ from serving.shelf.similar import similar_items
 filled = similar_items(snapshot, live, snapshot.position("mug-1"), limit=10)
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
-from serving.shelf.fill_levels import CATEGORY, REASON, SIMILAR, SOURCE, Level, postings_levels
+from serving.shelf.fill_levels import CATEGORY, SIMILAR, Level, postings_levels
 from serving.shelf.filled_shelf import FilledShelf, level_items
 from serving.shelf.filters import Filters, LiveColumns
 from serving.shelf.snapshot import Snapshot
+from serving.shelf.vocabulary import REASON, SOURCE
 
 NO_FILTERS = Filters()
 
@@ -29,23 +30,36 @@ def similar_items(
 
     The item itself is never among them. `short` is set when the catalogue has no more eligible items.
     """
-    filled, taken = FilledShelf(), {position, *exclude}
-    for level in _levels(snapshot, position):
-        mask = filters.eligible(snapshot, live, level.positions)
-        eligible_count = int(np.count_nonzero(mask))
-        items = level_items(level, mask.nonzero()[0][: limit + len(taken)], eligible_count)
-        if level.level == SIMILAR:
-            items.reason_positions = [position] * len(items.positions)
-        items.move_to(filled, limit - len(filled.positions), taken)
-        if len(filled.positions) >= limit:
-            return filled
-    filled.short = True
+    filled = FilledShelf()
+    fill_from(similar_levels(snapshot, position), snapshot, live, filters, filled, limit, {position, *exclude})
+    filled.short = len(filled.positions) < limit
     return filled
 
 
-def _levels(snapshot: Snapshot, position: int) -> Iterator[Level]:
+def fill_from(
+    levels: Iterable[Level],
+    snapshot: Snapshot,
+    live: LiveColumns,
+    filters: Filters,
+    filled: FilledShelf,
+    limit: int,
+    taken: set[int],
+) -> None:
+    """Append eligible items of the levels, each once, until there are `limit`; add them to `taken`."""
+    for level in levels:
+        missing = limit - len(filled.positions)
+        if missing <= 0:
+            return
+        mask = filters.eligible(snapshot, live, level.positions)
+        rows = mask.nonzero()[0]
+        level_items(level, rows[: missing + len(taken)], len(rows)).move_to(filled, missing, taken)
+
+
+def similar_levels(snapshot: Snapshot, position: int) -> Iterator[Level]:
+    """Yield the item's neighbours, then popular items of its category and those above, then of the catalogue."""
     neighbours, scores = snapshot.similar(position)
-    yield Level(SIMILAR, SOURCE["item_item"], REASON["viewed"], neighbours, scores)
+    named = np.full(len(neighbours), position)
+    yield Level(SIMILAR, SOURCE["item_item"], REASON["viewed"], neighbours, scores, named=named)
     path = snapshot.category(position)
     while path:
         fallback = snapshot.fallback("category", path)

@@ -12,13 +12,17 @@ from functools import lru_cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.shelf.basket import ItemLists
 from serving.shelf.bounded_table import BoundedTable
 from serving.shelf.explore import ExplorePool
+from serving.shelf.languages import built_in_languages, category_name
 from serving.shelf.published_blobs import PublishedBlobs
-from serving.shelf.reason_texts import NAME_CATEGORY, category_name, reason_text
-from serving.snapshot.contents import PRICE_BANDS, PoolHead, Segment, read_pools, read_segments
-from serving.snapshot.manifest import SnapshotManifest
-from serving.snapshot.record import REASON_CODES, PackedShelf, RecordError, Shelf, decode, record_key, record_size
+from serving.shelf.vocabulary import ANSWER_REASONS
+from serving.snapshot.contents import ITEM_LISTS, PRICE_BANDS, PoolHead, Segment, read_pools, read_segments
+from serving.snapshot.experiments import BASE, Experiments, ExperimentsError, Layer, read_experiments
+from serving.snapshot.manifest import SnapshotManifest, StoreError
+from serving.snapshot.own_lists import NO_OWN_LISTS, OWN_LISTS, OwnLists, own_lists_of
+from serving.snapshot.record import PackedShelf, RecordError, Shelf, decode, record_key, record_size
 from serving.snapshot.record import unpack as unpack_record
 from serving.stores.protocols import StoredVersion
 
@@ -33,6 +37,8 @@ _MOST_POOL_MASKS = 1 << 12  # of at most 1 KB each
 _MOST_BAND_SHELVES = 1 << 10  # of at most 7 KB each
 _SEGMENT_SHELVES_BYTES, _SEGMENT_ENTRY_BYTES = 16 << 20, 600
 
+_NO_ITEMS: ScoredPositions = (np.empty(0, np.uint32), np.empty(0, np.float32))
+
 
 class Snapshot:
     """One version: its catalogue, fallback shelves, postings, neighbours, and any user's stored shelf."""
@@ -46,6 +52,8 @@ class Snapshot:
         self.item_ids.find("")  # prepares it for searches here, on the thread that loads
         self.categories = self._blobs.strings("categories")
         self.item_category = self._blobs.array("item_category", np.int32)
+        self.brands, self.item_brand = self._blobs.strings("brands"), self._blobs.array("item_brand", np.int32)
+        self.image_urls = self._blobs.strings("image_urls") if self._blobs.has("image_urls.data") else None
         self.price_minor = self._blobs.array("price_minor", np.int64)
         self.stock = self._blobs.array("stock", np.int32)
         self.popularity = self._blobs.array("popularity", np.uint32)
@@ -62,11 +70,16 @@ class Snapshot:
         self._neighbours_indptr = self._blobs.array("neighbours_indptr", np.int64)
         self._neighbours = self._blobs.array("neighbours", np.uint32)
         self._neighbour_scores = self._blobs.array("neighbour_scores", np.float32)
+        has_usual = self._blobs.has("usual_price_minor")
+        self.usual_price_minor = self._blobs.array("usual_price_minor", np.int64) if has_usual else None
+        self._item_lists = {name: self._read_item_list(name) for name in ITEM_LISTS if self._blobs.has(name)}
         self.segments = self._read_segments()
         self._category_row = {category: row for row, category in enumerate(self.categories)}
         self.pools = self._read_pools()
         self._bands = self._read_bands()
-        most_records = _RECORDS_BYTES // (record_size(self.manifest.top_n) + _RECORD_ENTRY_BYTES)
+        self.experiments = self._read_experiments()
+        largest = max([record_size(self.manifest.top_n), *(of.max_record_bytes for of in self.manifest.shards)])
+        most_records = _RECORDS_BYTES // (largest + _RECORD_ENTRY_BYTES)
         self.packed = lru_cache(min(_MOST_RECORDS, most_records))(partial(type(self)._packed, weakref.proxy(self)))
         # The fields that `serving.shelf.overlaid` sets on its copy of a base; a base has no overlay.
         self.overlay: str | None = None
@@ -103,6 +116,13 @@ class Snapshot:
             blobs[name] == others[name] for name in ("item_ids.data", "item_ids.offsets")
         )
 
+    def _read_item_list(self, name: str) -> ItemLists:
+        return ItemLists(
+            self._blobs.array(f"{name}_indptr", np.int64),
+            self._blobs.array(name, np.uint32),
+            self._blobs.array(f"{name}_scores", np.float32),
+        )
+
     def _read_segments(self) -> list[Segment]:
         chosen = (
             self._blobs.json("segment_categories", list[list[str]]) if self._blobs.has("segment_categories") else None
@@ -121,6 +141,20 @@ class Snapshot:
             draws=self._blobs.array("pool_draws", np.float32),
         )
         return {pool.category: ExplorePool(pool) for pool in pools}
+
+    def _read_experiments(self) -> Experiments | None:
+        """Read the experiments that run, None for none. Raises StoreError where they cannot be meant."""
+        if not self._blobs.has("experiments"):
+            return None
+        layers = self._blobs.json("experiments", list[Layer])
+        try:
+            return read_experiments(layers, self._blobs.array("experiment_buckets", np.uint8))
+        except ExperimentsError as error:
+            raise StoreError(f"{self.version}: {error}") from error
+
+    def usual_variant(self, user_id: str) -> str:
+        """Return the variant of a user's shelf that an answer reads, the control's where it reads several."""
+        return self.experiments.assigned(user_id, b"").variants[0] if self.experiments is not None else BASE
 
     def _read_bands(
         self,
@@ -142,17 +176,27 @@ class Snapshot:
         if record is None:
             return None
         packed = unpack_record(record)
-        highest = int(packed.positions(packed.count).max()) if packed.count else 0
+        highest = int(packed.positions(packed.count).max()) if packed.count else -1
         if highest >= len(self) or packed.segment >= len(self.segments):
             raise RecordError(
                 f"a record names an item or a segment that {self.version} lacks; publish the night again"
             )
         return packed
 
-    def shelf(self, user_id: str, variant: str = "base") -> Shelf | None:
-        """Return a user's stored shelf decoded, or None where the night has none. Raises RecordError, StoreError."""
-        packed = self.packed(user_id, variant)
+    def shelf(self, user_id: str, variant: str | None = None) -> Shelf | None:
+        """Return a user's stored shelf decoded, or None where the night has none. Raises RecordError, StoreError.
+
+        Without a variant, it is the one that answers read.
+        """
+        packed = self.packed(user_id, variant or self.usual_variant(user_id))
+        if packed is None and variant is None:
+            packed = self.packed(user_id)
         return None if packed is None else decode(packed.record)
+
+    def own_lists(self, user_id: str) -> OwnLists:
+        """Return a user's own lists, empty where the night has none. Raises RecordError, StoreError."""
+        packed = self.packed(user_id, OWN_LISTS)
+        return NO_OWN_LISTS if packed is None else own_lists_of(packed)
 
     def fallback(self, shelf: str, key: str = "") -> ScoredPositions | None:
         """Return a fallback shelf, or None; `shelf` is global, trending, new, region, age_band or category."""
@@ -263,6 +307,22 @@ class Snapshot:
         rows = slice(self._neighbours_indptr[position], self._neighbours_indptr[position + 1])
         return self._neighbours[rows], self._neighbour_scores[rows]
 
+    def item_list(self, name: str, position: int) -> ScoredPositions:
+        """Return one of ITEM_LISTS of an item: positions and scores, best first.
+
+        Both are empty where the snapshot has no such list, and for an item that an overlay added.
+        """
+        columns = self._item_lists.get(name)
+        if columns is None or position >= len(self.base):
+            return _NO_ITEMS
+        indptr, positions, scores = columns
+        rows = slice(indptr[position], indptr[position + 1])
+        return positions[rows], scores[rows]
+
+    def item_lists(self, name: str) -> ItemLists | None:
+        """Return one of ITEM_LISTS of all items of the base; None where the snapshot has no such list."""
+        return self._item_lists.get(name)
+
     def item_id(self, position: int) -> str:
         """Return the item's id."""
         return self.item_ids[position]
@@ -272,12 +332,21 @@ class Snapshot:
         row = int(self.item_category[position])
         return "" if row < 0 else str(self.categories[row])
 
+    def brand(self, position: int) -> str:
+        """Return the item's brand; empty for none."""
+        row = int(self.item_brand[position])
+        return "" if row < 0 else self.brands[row]
+
+    def image_url(self, position: int) -> str:
+        """Return the address of the item's picture; empty for none."""
+        return "" if self.image_urls is None else self.image_urls[position]
+
     def reason(self, code: int, position: int, reason_position: int) -> str:
-        """Return the text of an item's reason, with the title or category that it names where that is known."""
-        name = REASON_CODES[code]
-        if name in NAME_CATEGORY:
-            return reason_text(name, category_name(self.category(position)))
-        return reason_text(name, str(self.titles[reason_position]) if 0 <= reason_position < len(self) else "")
+        """Return a reason in English, with the title or category that it names where that is known."""
+        message = built_in_languages().english.reasons[ANSWER_REASONS[code]]
+        if message.names == "category":
+            return message.text(category_name(self.category(position)))
+        return message.text(self.titles[reason_position] if 0 <= reason_position < len(self) else "")
 
     def close(self) -> None:
         """Release what the store holds for this version. Its arrays stay readable."""

@@ -16,6 +16,7 @@ from serving.shelf.reorder import steps_back, waiting_items
 from serving.shelf.request import POLICY, Policy, ShelfRequest, excluded_positions, request_filters, request_segment
 from serving.shelf.snapshot import Snapshot
 from serving.snapshot.contents import NO_SEGMENT
+from serving.snapshot.experiments import BASE
 from serving.snapshot.record import SOURCES, decode
 
 
@@ -80,20 +81,23 @@ def trace(
     snapshot: Snapshot,
     live: LiveColumns,
     request: ShelfRequest,
-    variant: str = "base",
+    variants: tuple[str, ...] = (BASE,),
     *,
     actions: LastActions | None = None,
     request_key: bytes = b"",
     personal: bool = True,
     policy: Policy = POLICY,
 ) -> ShelfTrace:
-    """Return what `fill_shelf` answers to the same arguments, with the reasons."""
+    """Return what `fill_shelf` answers to the same arguments, with the reasons.
+
+    Candidates are those of the stored shelf of the first variant.
+    """
     filled = fill_shelf(
-        snapshot, live, request, variant, actions=actions, request_key=request_key, personal=personal, policy=policy
+        snapshot, live, request, variants, actions=actions, request_key=request_key, personal=personal, policy=policy
     )
     packed = None
     if personal and request.user_id is not None:
-        packed = read_stored_shelf(snapshot, request.user_id, variant, [])
+        packed = read_stored_shelf(snapshot, request.user_id, variants[0], [])
     stored = None if packed is None else decode(packed.record)
     region, age_band, categories = request_segment(
         request, snapshot.segments[stored.segment] if stored is not None else NO_SEGMENT

@@ -7,16 +7,20 @@ Positions are rows of the catalogue, which is sorted by the bytes of `item_id`. 
 | blobs | what |
 | --- | --- |
 | `item_ids`, `titles` (each `.data`, `.offsets`) | strings, one an item |
-| `item_brand`, `item_seller` int32 [items] with `brands`, `sellers` (strings) | -1 for none; not read yet |
+| `item_brand`, `item_seller` int32 [items] with `brands`, `sellers` (strings) | -1 for none; sellers are not read |
+| `image_urls` (`.data`, `.offsets`), if any | addresses of pictures, one an item, empty for none |
 | `categories` (strings), `category_end` int32 | every path and each above it; the subtree of `i` is `i:end[i]` |
 | `item_category` int32 [items] | the item's node, -1 for none |
 | `price_minor` int64, `stock` int32 [items] | as of the night, -1 for unknown |
+| `usual_price_minor` int64 [items], if any | what the item usually cost lately, -1 for unknown |
 | `popularity` uint32 [listed] | every position that is not withheld, most popular first |
 | `withheld` uint32, if any | positions that rules withhold from users not known to be of age |
 | `postings_indptr` int64 [nodes + 1], `postings` uint32 | for each node, its subtree's items, most popular first |
 | `shelves` (JSON: pairs of shelf and key), with | the fallback shelves, in the order of rank |
 | `shelf_indptr`, `shelf_positions`, `shelf_scores` | |
 | `neighbours_indptr`, `neighbours`, `neighbour_scores` | similar items, nearest first |
+| `<list>_indptr` int64 [items + 1], `<list>` uint32, `<list>_scores` float32 | if any: |
+| | each of ITEM_LISTS, the items that go with each item, best first |
 | `segments` (JSON: pairs of region and age band) | the segments that records index; the first is that of none |
 | `segment_categories` (JSON: lists of paths) | the categories that the users of each segment chose |
 | `band_edges` int64 [nodes + 1, PRICE_BANDS - 1] | where a node's price bands end; the last row is for all items |
@@ -40,7 +44,9 @@ UNKNOWN = -1  # of a price or a stock
 PRICE_BANDS = 8
 BAND_LENGTH = 100
 ORDERINGS = 256
+SALE_SHARE = 0.95  # of its usual price, at most what an item on sale costs
 MAX_POOL_ITEMS = 256  # rows of a pool are one byte each
+ITEM_LISTS = ("bought_together", "substitutes", "looked_next")  # each optional
 Segment = tuple[str, str, tuple[str, ...]]  # region, age band, chosen category paths; each empty for none
 PoolHead = tuple[str, int, tuple[float, float]]  # of a pool: category path, count of items, prior
 NO_SEGMENT: Segment = ("", "", ())
@@ -59,9 +65,11 @@ class SnapshotCatalogue:
     categories: Sequence[str]  # a path, empty for none
     brands: Sequence[str]
     sellers: Sequence[str]
+    image_urls: Sequence[str]  # empty for none
     price_minor: NDArray[np.int64]  # UNKNOWN for none
     stock: NDArray[np.int32]  # UNKNOWN for none
     popularity: NDArray[np.uint32]  # positions, most popular first; an item that is not among them is withheld
+    usual_price_minor: NDArray[np.int64] | None = None  # UNKNOWN for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,11 @@ def catalogue_blobs(catalogue: SnapshotCatalogue) -> Iterator[tuple[str, bytes]]
         distinct = sorted({value for value in values if value})
         yield from _strings(f"{name}s", distinct)
         yield f"item_{name}", pack(_row_numbers(values, distinct))
+    if any(catalogue.image_urls):
+        yield from _strings("image_urls", catalogue.image_urls)
     yield "price_minor", pack(np.asarray(catalogue.price_minor, np.int64))
+    if catalogue.usual_price_minor is not None:
+        yield "usual_price_minor", pack(np.asarray(catalogue.usual_price_minor, np.int64))
     yield "stock", pack(np.asarray(catalogue.stock, np.int32))
     yield "popularity", pack(np.asarray(catalogue.popularity, np.uint32))
     withheld = np.setdiff1d(np.arange(len(catalogue.item_ids), dtype=np.uint32), catalogue.popularity)
@@ -109,7 +121,7 @@ def _check(catalogue: SnapshotCatalogue) -> None:
         if previous is not None and encoded <= previous:
             raise ContentsError(f"item_id {item_id!r} is out of order; a catalogue is sorted by the bytes of its ids")
         previous = encoded
-    for name in ("titles", "categories", "brands", "sellers", "price_minor", "stock"):
+    for name in ("titles", "categories", "brands", "sellers", "image_urls", "price_minor", "stock"):
         if len(getattr(catalogue, name)) != n:
             raise ContentsError(f"{name} has {len(getattr(catalogue, name))} rows, the catalogue {n}")
     listed = np.sort(catalogue.popularity)
@@ -213,14 +225,51 @@ def neighbour_blobs(
     indptr: NDArray[np.int64], positions: NDArray[np.integer], scores: NDArray[np.floating], n_items: int
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the blobs of the item neighbours (CSR over the catalogue). Raises ContentsError for another shape."""
-    if len(indptr) != n_items + 1 or (positions.size and not 0 <= positions.min() <= positions.max() < n_items):
-        raise ContentsError(
-            f"neighbours are of {len(indptr) - 1} items, the catalogue has {n_items}; "
-            "run topshelf stage train_cf again"
-        )
+    _check_lists("neighbours", indptr, positions, scores, n_items)
     yield "neighbours_indptr", pack(indptr.astype(np.int64))
     yield "neighbours", pack(positions.astype(np.uint32))
     yield "neighbour_scores", pack(scores.astype(np.float32))
+
+
+def item_list_blobs(
+    name: str,
+    indptr: NDArray[np.integer],
+    positions: NDArray[np.integer],
+    scores: NDArray[np.floating],
+    n_items: int,
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the blobs of one of ITEM_LISTS (CSR over the catalogue; each item's list is best first).
+
+    Raises ContentsError for another name or shape, and for a score that is not finite.
+    """
+    if name not in ITEM_LISTS:
+        raise ContentsError(f"{name!r} is no list of items; a snapshot has {', '.join(ITEM_LISTS)}")
+    _check_lists(name, indptr, positions, scores, n_items)
+    if not np.isfinite(scores).all():
+        raise ContentsError(f"{name} has a score that is no number; run the stage that builds it again")
+    yield f"{name}_indptr", pack(indptr.astype(np.int64))
+    yield name, pack(positions.astype(np.uint32))
+    yield f"{name}_scores", pack(scores.astype(np.float32))
+
+
+def _check_lists(
+    name: str,
+    indptr: NDArray[np.integer],
+    positions: NDArray[np.integer],
+    scores: NDArray[np.floating],
+    n_items: int,
+) -> None:
+    """Raise ContentsError unless the three columns are lists of items of the catalogue, one list an item."""
+    if len(indptr) != n_items + 1:
+        raise ContentsError(
+            f"{name} are of {len(indptr) - 1} items, the catalogue has {n_items}; "
+            "run the stage that builds them again for the same day"
+        )
+    is_whole = indptr[0] == 0 and indptr[-1] == len(positions) == len(scores) and (indptr[1:] >= indptr[:-1]).all()
+    if not is_whole or (positions.size and not 0 <= positions.min() <= positions.max() < n_items):
+        raise ContentsError(
+            f"{name} are no lists of the catalogue's {n_items} items; run the stage that builds them again"
+        )
 
 
 def segment_blobs(segments: Sequence[Segment]) -> Iterator[tuple[str, bytes]]:

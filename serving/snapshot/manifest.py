@@ -92,6 +92,16 @@ class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, Any] = {}
 
     @property
+    def failed_gates(self) -> list[GateResult]:
+        """The gates that it did not pass, overruled or not."""
+        return [gate for gate in self.gates if gate.outcome == "failed"]
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether a gate failed and nobody overruled it."""
+        return bool(self.failed_gates) and not self.forced
+
+    @property
     def record_bytes(self) -> int:
         """The bytes of all records, without their keys."""
         return sum(shard.bytes for shard in self.shards)

@@ -34,6 +34,8 @@ class OverlayItem(msgspec.Struct, frozen=True, kw_only=True):
     item_id: str
     title: str = ""
     category: str = ""
+    brand: str = ""
+    image_url: str = ""
     price_minor: Annotated[int, Meta(ge=-1, le=MAX_MINOR)] = -1  # -1 for unknown
     stock: Annotated[int, Meta(ge=-1, le=2**31 - 1)] = -1  # -1 for unknown
     neighbours: list[ScoredId] = []

@@ -26,7 +26,7 @@ class UnknownErasuresError(StoreError):
 
     def __init__(self, landing: str | Path) -> None:
         super().__init__(
-            f"{landing} is not there, so it is not known who was erased; name the folder that the endpoint lands in: "
+            f"{landing} is not there, so it is not known who was erased; name the place that the endpoint lands in: "
             "--landing or TOPSHELF_LANDING"
         )
 
@@ -107,17 +107,3 @@ class Tombstones:
             return not isinstance(until, str) or datetime.fromisoformat(until).timestamp() < erased_at
         except (ValueError, OverflowError):  # not known, so nothing stored is shown
             return True
-
-
-def landed_tombstones(landing: str | Path) -> Tombstones:
-    """Return the erasures under a landing folder. Raises UnknownErasuresError where the folder is not there."""
-    if not Path(landing).is_dir():
-        raise UnknownErasuresError(landing)
-    tombstones = Tombstones()
-    tombstones.take(landed_lines(Path(landing)))
-    return tombstones
-
-
-def landed_lines(landing: Path) -> list[bytes]:
-    """Return every tombstone line under a landing folder. Raises OSError."""
-    return [line for path in sorted((landing / FOLDER).glob("*.jsonl")) for line in path.read_bytes().splitlines()]

@@ -10,25 +10,22 @@ once it is sealed, and goes live when the pointer moves. A URL names the store:
 Writes the format of `serving.snapshot`. Next: `serving.shelf` reads a version.
 """
 
-from urllib.parse import urlsplit
-
-from serving.snapshot.manifest import StoreError
+from serving.stores.places import check_store, scheme_of
 from serving.stores.protocols import Store
 
 
 def open_store(url: str) -> Store:
     """Return the store that a URL names; it connects when first used. Raises StoreError for an unknown URL."""
-    scheme = urlsplit(url).scheme  # each store is imported only when used: their drivers are separate
+    check_store(url)
+    scheme = scheme_of(url)  # each store is imported only when used: their drivers are separate
     if scheme == "lmdb":
         from serving.stores.lmdb.store import LmdbStore
 
         return LmdbStore(url)
-    if scheme in {"redis", "rediss", "redis+cluster", "rediss+cluster"}:
+    if scheme != "dynamodb":
         from serving.stores.key_value.redis import RedisStore
 
         return RedisStore(url)
-    if scheme == "dynamodb":
-        from serving.stores.key_value.dynamodb import DynamoDbStore
+    from serving.stores.key_value.dynamodb import DynamoDbStore
 
-        return DynamoDbStore(url)
-    raise StoreError(f"store URL {url!r} is not known; give lmdb://FOLDER, redis://HOST:PORT/DB or dynamodb://TABLE")
+    return DynamoDbStore(url)

@@ -15,16 +15,11 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import TYPE_CHECKING
 
-import boto3
 import msgspec
-from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from serving.snapshot import pointer as steps
 from serving.snapshot.digest import RecordDigest
@@ -32,75 +27,28 @@ from serving.snapshot.manifest import ShardReport, SnapshotManifest, StoreError,
 from serving.snapshot.pointer import Pointer
 from serving.snapshot.record_stream import pack_stream, unpack_stream
 from serving.stores.protocols import Store, StoredVersion
+from serving.stores.s3 import ABSENT, PATIENT, S3Prefix
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 PART_BYTES = 16 << 20
 AT_ONCE = 4  # parts uploaded, and shards downloaded, side by side
-_CONDITION_FAILED = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409"}
-_ABSENT = {"NoSuchKey", "404", "NotFound"}
 
 
-class Archive:
+class Archive(S3Prefix):
     """`s3://BUCKET/PREFIX`, with `endpoint` and `region` in the query. Every method raises StoreError where S3 fails.
 
     Requests time out after 5 s (connect) or 30 s (read) and are tried 4 times.
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "s3" or not parts.netloc:
-            raise StoreError(f"archive {url!r} is no S3 URL; give s3://BUCKET/PREFIX")
-        query = dict(parse_qsl(parts.query))
-        self.bucket, self.prefix = parts.netloc, parts.path.strip("/")
-        self.url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-        config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=30)
-        self.endpoint = query.get("endpoint")
-        self._options = {"endpoint_url": self.endpoint, "region_name": query.get("region"), "config": config}
+        super().__init__(url, PATIENT, "mend that and run it again: it continues")
         self._transfer = TransferConfig(
             multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=AT_ONCE
         )
-        self._connected: Any = None
-
-    def key(self, *parts: str) -> str:
-        """Return the key of an object below the prefix."""
-        return "/".join([self.prefix, *parts] if self.prefix else parts)
-
-    @contextmanager
-    def client(self) -> Iterator[Any]:
-        """Connect where there is no connection yet. The block's errors of the driver are raised as StoreError."""
-        try:
-            if self._connected is None:
-                self._connected = boto3.session.Session().client("s3", **self._options)
-            yield self._connected
-        except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
-            raise StoreError(f"{self.url} failed: {error}; mend that and run it again: it continues") from error
 
     # Objects -----------------------------------------------------------------------------------------------
-
-    def read(self, key: str) -> tuple[bytes, str] | None:
-        """Return a whole object and its ETag, or None."""
-        with self.client() as client:
-            try:
-                answer = client.get_object(Bucket=self.bucket, Key=key)
-                return answer["Body"].read(), answer["ETag"]
-            except ClientError as error:
-                if error.response["Error"]["Code"] in _ABSENT:
-                    return None
-                raise
-
-    def write_if(self, key: str, data: bytes, etag: str | None) -> bool:
-        """Write a small object if it still has this ETag (None: if it is absent). Return whether it was written."""
-        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-        with self.client() as client:
-            try:
-                client.put_object(Bucket=self.bucket, Key=key, Body=data, ChecksumAlgorithm="SHA256", **condition)
-            except ClientError as error:
-                if error.response["Error"]["Code"] in _CONDITION_FAILED:
-                    return False
-                raise
-        return True
 
     def send(self, key: str, digest: str, parts: Callable[[], Iterable[bytes]]) -> int:
         """Upload an object in parts, unless it is there already with this digest. Return the bytes sent."""
@@ -110,7 +58,7 @@ class Archive:
                 if head["Metadata"].get("digest") == digest:
                     return 0
             except ClientError as error:
-                if error.response["Error"]["Code"] not in _ABSENT:
+                if error.response["Error"]["Code"] not in ABSENT:
                     raise
             source = _PartsFile(parts())
             extra = {"ChecksumAlgorithm": "SHA256", "Metadata": {"digest": digest}}
@@ -129,12 +77,8 @@ class Archive:
 
     def versions(self) -> list[SnapshotManifest]:
         """Return the manifests of all complete versions, by day and version."""
-        base, manifests = self.key("versions", ""), []
-        with self.client() as client:
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=base, Delimiter="/")
-            folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", [])]
-            names = [folder[len(base) : -1] for folder in folders]
-        for name in names:
+        manifests = []
+        for name in self.folders("versions"):
             data = self.read(self.key("versions", name, "manifest.json"))
             if data is not None:
                 manifests.append(SnapshotManifest.from_json(data[0], f"{name} in {self.url}"))
@@ -241,12 +185,6 @@ class Archive:
                 return
             if self.write_if(self.key("pointer.json"), msgspec.json.encode(pointer), etag):
                 return
-
-    def close(self) -> None:
-        """Close the connection; it is made again when needed."""
-        if self._connected is not None:
-            self._connected.close()
-            self._connected = None
 
 
 class _PartsFile(io.RawIOBase):

@@ -50,7 +50,7 @@ class RedisAddress:
 def redis_address(url: str) -> RedisAddress:
     """Parse a URL. Raises ValueError where it names no Redis, or seconds are no number."""
     parts = urlsplit(url)
-    if parts.scheme not in SCHEMES or not parts.hostname:
+    if url.partition("://")[0] not in SCHEMES or not parts.hostname:
         raise ValueError(f"it is no URL of a Redis; give {SCHEMES[0]}://HOST:PORT/DB")
     query = dict(parse_qsl(parts.query))
     own_options = {name: query.pop(name) for name in _OWN_OPTIONS if name in query}

@@ -9,19 +9,19 @@ user_regions AS (
   SELECT
     user_id,
     region,
-    COUNT_IF(days_ago < 7)                              AS event_count_7d,
-    COUNT_IF(days_ago < 30)                             AS event_count_30d,
-    COUNT_IF(days_ago < 90)                             AS event_count_90d,
-    COUNT(*)                                            AS event_count_total,
-    COUNT_IF(is_view AND days_ago < 30)                 AS view_count_30d,
-    COUNT_IF(is_cart AND days_ago < 30)                 AS cart_count_30d,
-    COUNT_IF(is_purchase AND days_ago < 30)             AS purchase_count_30d,
-    COUNT_IF(is_purchase AND days_ago < 90)             AS purchase_count_90d,
-    COUNT_IF(is_purchase)                               AS purchase_count_total,
-    TRY_SUM(TRY_MULTIPLY(quantity, unit_price_minor))   AS spend_minor,
-    SUM(IF(unit_price_minor IS NOT NULL, quantity, 0L)) AS priced_quantity,
-    MIN(days_ago)                                       AS days_since_last_event,
-    MAX(days_ago)                                       AS days_since_first_event
+    COUNT_IF(days_ago < 7)                                    AS event_count_7d,
+    COUNT_IF(days_ago < 30)                                   AS event_count_30d,
+    COUNT_IF(days_ago < 90)                                   AS event_count_90d,
+    COUNT(*)                                                  AS event_count_total,
+    COUNT_IF(is_view AND days_ago < 30)                       AS view_count_30d,
+    COUNT_IF(is_cart AND days_ago < 30)                       AS cart_count_30d,
+    COUNT_IF(is_purchase AND days_ago < 30)                   AS purchase_count_30d,
+    COUNT_IF(is_purchase AND days_ago < 90)                   AS purchase_count_90d,
+    COUNT_IF(is_purchase)                                     AS purchase_count_total,
+    TRY_SUM(TRY_MULTIPLY(quantity_milli, unit_price_minor))   AS spend_minor_milli,
+    SUM(IF(unit_price_minor IS NOT NULL, quantity_milli, 0L)) AS priced_quantity_milli,
+    MIN(days_ago)                                             AS days_since_last_event,
+    MAX(days_ago)                                             AS days_since_first_event
   FROM events
   WHERE user_id IS NOT NULL AND is_event
   GROUP BY user_id, region
@@ -40,8 +40,8 @@ sums AS (
     SUM(purchase_count_30d)                                                 AS purchase_count_30d,
     SUM(purchase_count_90d)                                                 AS purchase_count_90d,
     SUM(purchase_count_total)                                               AS purchase_count_total,
-    TRY_SUM(spend_minor)                                                    AS spend_minor,
-    SUM(priced_quantity)                                                    AS priced_quantity,
+    TRY_SUM(spend_minor_milli)                                              AS spend_minor_milli,
+    SUM(priced_quantity_milli)                                              AS priced_quantity_milli,
     MIN(days_since_last_event)                                              AS days_since_last_event,
     MAX(days_since_first_event)                                             AS days_since_first_event
   FROM user_regions
@@ -74,10 +74,10 @@ breadth AS (
 )
 SELECT
   t.user_id,
-  COALESCE(k.region, t.usual_region)                                            AS region,
+  COALESCE(k.region, t.usual_region)                                                     AS region,
   k.age_band,
   k.preferred_categories,
-  CONCAT(COALESCE(k.region, t.usual_region, ''), '|', COALESCE(k.age_band, '')) AS segment,
+  CONCAT(COALESCE(k.region, t.usual_region, ''), '|', COALESCE(k.age_band, ''))          AS segment,
   t.event_count_7d,
   t.event_count_30d,
   t.event_count_90d,
@@ -87,25 +87,25 @@ SELECT
   t.purchase_count_30d,
   t.purchase_count_90d,
   t.purchase_count_total,
-  COALESCE(r.purchase_day_count_90d, 0L)                                        AS purchase_day_count_90d,
-  COALESCE(r.purchase_day_count_total, 0L)                                      AS purchase_day_count_total,
+  COALESCE(r.purchase_day_count_90d, 0L)                                                 AS purchase_day_count_90d,
+  COALESCE(r.purchase_day_count_total, 0L)                                               AS purchase_day_count_total,
   b.item_count_total,
   b.purchased_item_count,
   b.repeat_item_count,
   t.days_since_last_event,
   t.days_since_first_event,
   r.days_since_last_purchase,
-  IF(t.priced_quantity > 0, t.spend_minor DIV t.priced_quantity, NULL)          AS mean_price_minor,
+  IF(t.priced_quantity_milli > 0, t.spend_minor_milli DIV t.priced_quantity_milli, NULL) AS mean_price_minor,
   IF(
     r.purchase_day_count_total > 0,
     CAST(b.basket_items AS DOUBLE) / r.purchase_day_count_total,
     NULL
-  )                                                                             AS mean_basket_items,
+  )                                                                                      AS mean_basket_items,
   IF(
     r.purchase_day_count_total >= 2,
     CAST(r.days_since_first_purchase - r.days_since_last_purchase AS DOUBLE) / (r.purchase_day_count_total - 1),
     NULL
-  )                                                                             AS mean_gap_days
+  )                                                                                      AS mean_gap_days
 FROM sums AS t
 JOIN breadth AS b ON b.user_id = t.user_id
 LEFT JOIN rhythm AS r ON r.user_id = t.user_id

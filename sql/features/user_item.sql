@@ -24,17 +24,18 @@ SELECT
   p.days_since_first_event,
   p.days_since_last_purchase,
   p.days_since_first_purchase,
-  IF(p.gap_count > 0, CAST(p.gap_days AS DOUBLE) / p.gap_count, NULL) AS mean_gap_days,
+  IF(p.gap_count > 0, CAST(p.gap_days AS DOUBLE) / p.gap_count, NULL)      AS mean_gap_days,
   IF(
     p.gap_count > 1,
     SQRT(CAST(p.gap_count * p.squared_gap_days - p.gap_days * p.gap_days AS DOUBLE)) / p.gap_count,
     NULL
-  )                                                                   AS gap_sd_days,
-  PMOD(p.last_rating_key, 1000000L) / 1000.0D                         AS rating_last,
+  )                                                                        AS gap_sd_days,
+  PMOD(p.last_rating_key, 1000000L) / 1000.0D                              AS rating_last,
   ELEMENT_AT(
     ARRAY('click', 'view', 'rating', 'add_to_cart', 'purchase'),
     CAST(PMOD(p.last_event_key, 8L) AS INT)
-  )                                                                   AS last_event_type,
+  )                                                                        AS last_event_type,
+  TIMESTAMP_MICROS((p.last_event_key - PMOD(p.last_event_key, 8L)) DIV 8L) AS last_event_ts,
   p.dwell_seconds_total
 FROM user_item_history AS p
 JOIN item ON item.item_id = p.item_id

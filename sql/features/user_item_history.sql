@@ -42,7 +42,7 @@ FROM (
     COUNT_IF(is_purchase)                                        AS purchase_count,
     COUNT_IF(is_purchase AND days_ago < 30)                      AS purchase_count_30d,
     COUNT_IF(is_purchase AND days_ago < 90)                      AS purchase_count_90d,
-    SUM(quantity)                                                AS quantity_total,
+    SUM(quantity_milli) / 1000.0D                                AS quantity_total,
     SUM(weight_milli)                                            AS weight_milli,
     SUM(IF(days_ago < 30, weight_milli, 0L))                     AS weight_30d_milli,
     COALESCE(SUM(dwell_seconds), 0L)                             AS dwell_seconds_total,

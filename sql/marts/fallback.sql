@@ -3,13 +3,18 @@
 -- trending: the day and the week against the rate of the 83 days before them (or since the item came), in standard
 -- deviations of a count. new: on sale for :new_item_days or less, most weight in 7 days first.
 -- region, age_band: most weight in 30 days among their shoppers. category: as global, for each path and its ancestors.
+-- best_sellers and most_viewed (_7d, _30d): most purchases, or views and clicks, in the last 7 or 30 days, of the shop
+-- (no key) and of each path; best_sellers_30d_region: of the shoppers of a region. on_sale: what costs at most
+-- :sale_share of its usual price, as global, of the shop and of each path.
 -- Only items in stock, or of unknown stock. An item with a minimum age (least_ages) stands only on shelves of age bands
 -- that begin at that age or above (band_ages). Remaining ties go by item_id.
 --
 -- Params: :ds             DATE  the day
 --         :shelf_length   INT   most items of a shelf
+--         :page_length    INT   most items of best_sellers, most_viewed and on_sale
+--         :sale_share     DOUBLE  of the usual price, at most what an item on sale costs
 --         :new_item_days  INT   age in days up to which an item is new
--- Reads:  item, user, user_item, least_ages, band_ages
+-- Reads:  item, user, user_item, usual_price, least_ages, band_ages
 WITH
 sold AS (
   SELECT
@@ -21,6 +26,11 @@ sold AS (
     weight_7d,
     weight_30d,
     weight_total,
+    price_minor,
+    purchase_count_7d,
+    purchase_count_30d,
+    view_count_7d,
+    view_count_30d,
     weight_1d / 1000.0D                                                             AS day_weight,
     weight_7d / 1000.0D                                                             AS week_weight,
     (weight_90d - weight_7d) * 7 / (1000.0D * LEAST(83, GREATEST(7, age_days - 6))) AS usual_week_weight
@@ -36,7 +46,12 @@ surges AS (
   FROM sold
 ),
 segment_items AS (
-  SELECT shopper.region, shopper.age_band, user_item.item_id, SUM(user_item.weight_30d_milli) AS weight_30d
+  SELECT
+    shopper.region,
+    shopper.age_band,
+    user_item.item_id,
+    SUM(user_item.weight_30d_milli)   AS weight_30d,
+    SUM(user_item.purchase_count_30d) AS purchase_count_30d
   FROM user_item
   JOIN `user` AS shopper ON shopper.user_id = user_item.user_id
   WHERE user_item.ds = :ds AND shopper.ds = :ds AND user_item.weight_30d_milli > 0
@@ -50,6 +65,23 @@ category_items AS (
     )) AS path
   FROM sold
   WHERE category IS NOT NULL AND category <> ''
+),
+counted AS (
+  SELECT sold.item_id, listed.shelf, listed.score, sold.weight_total
+  FROM sold
+    LATERAL VIEW STACK(
+      4,
+      'best_sellers_7d', sold.purchase_count_7d,
+      'best_sellers_30d', sold.purchase_count_30d,
+      'most_viewed_7d', sold.view_count_7d,
+      'most_viewed_30d', sold.view_count_30d
+    ) listed AS shelf, score
+  WHERE listed.score > 0
+  UNION ALL
+  SELECT sold.item_id, 'on_sale', sold.weight_30d, sold.weight_total
+  FROM sold
+  JOIN usual_price ON usual_price.item_id = sold.item_id
+  WHERE sold.price_minor <= usual_price.usual_price_minor * :sale_share
 ),
 places AS (
   SELECT
@@ -92,6 +124,19 @@ places AS (
     sold.untouched_age_days
   FROM category_items AS c
   JOIN sold ON sold.item_id = c.item_id
+  UNION ALL
+  SELECT shelf, '', item_id, CAST(score AS DOUBLE), weight_total, FALSE, 0
+  FROM counted
+  UNION ALL
+  SELECT counted.shelf, c.path, c.item_id, CAST(counted.score AS DOUBLE), counted.weight_total, FALSE, 0
+  FROM category_items AS c
+  JOIN counted ON counted.item_id = c.item_id
+  UNION ALL
+  SELECT 'best_sellers_30d_region', s.region, s.item_id, CAST(SUM(s.purchase_count_30d) AS DOUBLE), 0L, FALSE, 0
+  FROM segment_items AS s
+  JOIN sold ON sold.item_id = s.item_id
+  WHERE s.region <> '' AND s.purchase_count_30d > 0
+  GROUP BY s.region, s.item_id
 ),
 shown AS (
   SELECT p.shelf, p.shelf_key, p.item_id, p.score, p.weight_total, p.untouched, p.untouched_age_days
@@ -114,4 +159,4 @@ ranked AS (
 )
 SELECT shelf, shelf_key, rank, item_id, score
 FROM ranked
-WHERE rank <= :shelf_length
+WHERE rank <= IF(shelf IN ('global', 'trending', 'new', 'region', 'age_band', 'category'), :shelf_length, :page_length)

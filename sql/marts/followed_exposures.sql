@@ -1,5 +1,7 @@
 -- What was shown where it could be seen, and whether something followed; grain: (request_id, item_id).
 -- A view of a run, never written: exploration and the labels of what was shown are made of it.
+-- Places of a page's further rows are places of their own: position is the column plus :places for each row above, of
+-- five rows at most.
 -- An exposure counts in the first :places places of a shelf, in the :window_days days up to :ds. A click, view, cart or
 -- purchase of the same item follows it if the event names its request. An event that names none follows the latest
 -- exposure to the same shopper, if that was less than :follow_minutes minutes before.
@@ -11,7 +13,9 @@
 -- Reads:  exposures, interactions
 WITH
 shown AS (
-  SELECT request_id, user_id, item_id, MIN(ts) AS ts, MIN(position) AS position
+  SELECT
+    request_id, user_id, item_id, MIN(ts)                AS ts,
+    MIN(position + :places * LEAST(COALESCE(row, 0), 4)) AS position
   FROM exposures
   WHERE ds <= :ds
     AND CAST(ts AS DATE) > DATE_SUB(:ds, :window_days) AND CAST(ts AS DATE) <= :ds

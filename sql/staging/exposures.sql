@@ -11,25 +11,23 @@ WITH judged AS (
     path,
     raw,
     raw_sha256,
+    unread,
     row_order,
     STRUCT(
       request_id, ts, user_id, item_id, position, slot_type, fill_level, snapshot, overlay, model_version,
-      policy_version, source, arms, propensity, eligible_count, score, price_minor, page, device, location,
-      `limit`, filters
+      policy_version, source, arms, team, propensity, eligible_count, score, price_minor, page, device, location,
+      shelf, row, `limit`, filters
     )    AS exposure,
     COALESCE(fault, CASE
-      WHEN ts >= DATE_ADD(ds, 1) THEN NAMED_STRUCT('reason', 'future_timestamp', 'column_name', 'ts')
-      WHEN position < 0 THEN NAMED_STRUCT('reason', 'negative_position', 'column_name', 'position')
       WHEN propensity < 0 OR propensity > 1
         THEN NAMED_STRUCT('reason', 'no_probability', 'column_name', 'propensity')
-      WHEN price_minor < 0 THEN NAMED_STRUCT('reason', 'negative_price', 'column_name', 'price_minor')
     END) AS fault
   FROM landed
   WHERE ds <= :ds
 ),
 hashed AS (
   SELECT
-    ds, path, raw, row_order, exposure, fault,
+    ds, path, raw, unread, row_order, exposure, fault,
     COALESCE(
       raw_sha256,
       SHA2(TO_JSON(exposure, MAP('timestampFormat', "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")), 256)
@@ -38,7 +36,7 @@ hashed AS (
 ),
 compared AS (
   SELECT
-    ds, path, raw, exposure, fault, row_sha256,
+    ds, path, raw, unread, exposure, fault, row_sha256,
     ROW_NUMBER() OVER last_first            AS place,
     FIRST_VALUE(row_sha256) OVER last_first AS last_sha256
   FROM hashed
@@ -50,7 +48,7 @@ compared AS (
 ),
 decided AS (
   SELECT
-    ds, path, raw, exposure, row_sha256,
+    ds, path, raw, unread, exposure, row_sha256,
     CASE
       WHEN fault IS NOT NULL OR place = 1 THEN fault
       WHEN row_sha256 = last_sha256 THEN NAMED_STRUCT('reason', 'exact_duplicate', 'column_name', NULL)
@@ -73,6 +71,7 @@ SELECT
   exposure.policy_version,
   exposure.source,
   exposure.arms,
+  exposure.team,
   exposure.propensity,
   exposure.eligible_count,
   exposure.score,
@@ -80,9 +79,12 @@ SELECT
   exposure.page,
   exposure.device,
   exposure.location,
+  exposure.shelf,
+  exposure.row,
   exposure.`limit`,
   exposure.filters,
   path,
+  unread,
   fault.reason,
   fault.column_name,
   IF(fault IS NULL, NULL, COALESCE(raw, TO_JSON(exposure))) AS raw,

@@ -3,6 +3,9 @@
 -- An event_id counts once per event_date, in the folder that brought it first. Events without an id all count, as a
 -- shop may sell the same line twice. Their id is a hash of the row and its ordinal among equal rows.
 --
+-- A purchase of a quantity of zero or below is a return of so many pieces: it takes them back, and none if it is zero.
+-- Put into the cart in such a quantity, an item is taken out of it. Other events keep the size of their quantity.
+--
 -- Params: :ds  DATE  last landing folder, inclusive
 -- Reads:  landed, earlier
 WITH judged AS (
@@ -11,27 +14,25 @@ WITH judged AS (
     path,
     raw,
     raw_sha256,
+    unread,
     STRUCT(
-      event_id, user_id, session_id, item_id, event_type, ts, CAST(ts AS DATE) AS event_date,
-      value, quantity, CAST(unit_price * 100 AS BIGINT) AS unit_price_minor,
+      event_id, user_id, session_id, item_id,
+      CASE
+        WHEN quantity <= 0 AND event_type = 'purchase' THEN 'return'
+        WHEN quantity <= 0 AND event_type = 'add_to_cart' THEN 'remove_from_cart'
+        ELSE event_type
+      END AS event_type,
+      ts, local_day AS event_date,
+      value, ABS(quantity) AS quantity, CAST(unit_price * 100 AS BIGINT) AS unit_price_minor,
       request_id, position, page, device, location, region
-    )    AS event,
-    COALESCE(fault, CASE
-      WHEN event_type NOT IN ('impression', 'click', 'view', 'add_to_cart', 'purchase', 'rating')
-        THEN NAMED_STRUCT('reason', 'unknown_event_type', 'column_name', 'event_type')
-      WHEN ts >= DATE_ADD(ds, 1) THEN NAMED_STRUCT('reason', 'future_timestamp', 'column_name', 'ts')
-      WHEN user_id IS NULL AND session_id IS NULL
-        THEN NAMED_STRUCT('reason', 'no_user_or_session', 'column_name', 'user_id')
-      WHEN unit_price < 0 THEN NAMED_STRUCT('reason', 'negative_price', 'column_name', 'unit_price')
-      WHEN quantity < 1 THEN NAMED_STRUCT('reason', 'quantity_below_one', 'column_name', 'quantity')
-      WHEN position < 0 THEN NAMED_STRUCT('reason', 'negative_position', 'column_name', 'position')
-    END) AS fault
+    ) AS event,
+    fault
   FROM landed
   WHERE ds <= :ds
 ),
 hashed AS (
   SELECT
-    ds, path, raw, raw_sha256, event, fault,
+    ds, path, raw, raw_sha256, unread, event, fault,
     fault IS NULL AND event.event_id IS NOT NULL AS has_id,
     COALESCE(
       raw_sha256,
@@ -41,7 +42,7 @@ hashed AS (
 ),
 numbered AS (
   SELECT
-    ds, path, raw, event, fault, has_id, row_sha256,
+    ds, path, raw, unread, event, fault, has_id, row_sha256,
     ROW_NUMBER() OVER (
       -- Rows without an id are spread by their hash; otherwise they would all meet in one task.
       PARTITION BY
@@ -60,7 +61,7 @@ first_landed AS (
 ),
 decided AS (
   SELECT
-    numbered.ds, path, raw, event, row_sha256, ordinal,
+    numbered.ds, path, raw, unread, event, row_sha256, ordinal,
     CASE
       WHEN fault IS NULL AND has_id AND (ordinal > 1 OR COALESCE(first_landed.ds < numbered.ds, FALSE))
         THEN NAMED_STRUCT('reason', 'duplicate_event_id', 'column_name', 'event_id')
@@ -95,6 +96,7 @@ SELECT
   event.location,
   event.region,
   path,
+  unread,
   fault.reason,
   fault.column_name,
   IF(fault IS NULL, NULL, COALESCE(raw, TO_JSON(event))) AS raw,

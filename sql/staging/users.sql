@@ -11,6 +11,7 @@ WITH judged AS (
     path,
     raw,
     raw_sha256,
+    unread,
     row_order,
     fault,
     STRUCT(
@@ -32,7 +33,7 @@ WITH judged AS (
 ),
 hashed AS (
   SELECT
-    ds, path, raw, row_order, shopper, fault,
+    ds, path, raw, unread, row_order, shopper, fault,
     COALESCE(
       raw_sha256,
       SHA2(TO_JSON(shopper, MAP('timestampFormat', "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")), 256)
@@ -41,7 +42,7 @@ hashed AS (
 ),
 compared AS (
   SELECT
-    ds, path, raw, shopper, fault, row_sha256,
+    ds, path, raw, unread, shopper, fault, row_sha256,
     ROW_NUMBER() OVER last_first            AS place,
     FIRST_VALUE(row_sha256) OVER last_first AS last_sha256
   FROM hashed
@@ -52,7 +53,7 @@ compared AS (
 ),
 decided AS (
   SELECT
-    ds, path, raw, shopper, row_sha256,
+    ds, path, raw, unread, shopper, row_sha256,
     CASE
       WHEN fault IS NOT NULL OR place = 1 THEN fault
       WHEN row_sha256 = last_sha256 THEN NAMED_STRUCT('reason', 'exact_duplicate', 'column_name', NULL)
@@ -69,6 +70,7 @@ SELECT
   shopper.preferred_categories,
   shopper.deleted,
   path,
+  unread,
   fault.reason,
   fault.column_name,
   IF(fault IS NULL, NULL, COALESCE(raw, TO_JSON(shopper))) AS raw,

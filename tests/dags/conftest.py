@@ -23,7 +23,8 @@ def seconds(delta):
 
 def task(t):
     return {
-        "owner": t.owner, "retries": t.retries, "backoff": bool(t.retry_exponential_backoff),
+        "kind": type(t).__name__, "owner": t.owner,
+        "retries": t.retries, "backoff": bool(t.retry_exponential_backoff),
         "timeout_s": seconds(t.execution_timeout), "pool": t.pool, "doc": t.doc_md or "",
         "command": getattr(t, "bash_command", None), "env": getattr(t, "env", None),
         "after": sorted(t.upstream_task_ids),
@@ -35,14 +36,15 @@ def task(t):
 
 def dag(d):
     return {
-        "doc": d.doc_md or "", "catchup": d.catchup, "max_active_runs": d.max_active_runs,
+        "doc": d.doc_md or "", "description": d.description or "",
+        "catchup": d.catchup, "max_active_runs": d.max_active_runs,
         "timetable": type(d.timetable).__name__, "schedule": d.timetable.summary, "params": sorted(d.params),
-        "deadline": bool(d.deadline), "start": str(d.start_date.date()),
+        "deadlines_s": [seconds(alert.interval) for alert in d.deadline or []], "start": str(d.start_date.date()),
         "order": [t.task_id for t in d.topological_sort()], "tasks": {t.task_id: task(t) for t in d.tasks},
     }
 
 print("FOUND " + json.dumps({
-    "statuses": {name: getattr(sys.modules["topshelf_job"], name) for name in ("REFUSED_STATUS", "NOT_YET_STATUS")},
+    "statuses": {name: vars(sys.modules["topshelf_outcome"])[name] for name in ("REFUSED_STATUS", "NOT_YET_STATUS")},
     "notices": sorted(sys.modules["topshelf_alerts"].EVENTS),
     "errors": {str(k): str(v) for k, v in bag.import_errors.items()},
     "dags": {name: dag(d) for name, d in bag.dags.items()},
@@ -55,6 +57,9 @@ def load(home: Path, **variables: str) -> dict[str, Any]:
     """Return what Airflow's loader finds in dags/ with these variables set."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("TOPSHELF_")} | variables
     env |= {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    # As infra/airflow/start.sh has them.
+    path = os.pathsep.join([str(ROOT / "dags/plugins"), variables.get("PYTHONPATH", "")])
+    env |= {"PYTHONPATH": path, "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "dags/plugins")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(ROOT / "dags")], capture_output=True, text=True, env=env, check=False
     )

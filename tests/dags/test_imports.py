@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-DAGS = sorted((Path(__file__).resolve().parents[2] / "dags").glob("*.py"))
+DAGS = sorted((Path(__file__).resolve().parents[2] / "dags").rglob("*.py"))
 OURS = {path.stem for path in DAGS}
 
 

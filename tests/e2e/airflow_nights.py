@@ -64,7 +64,7 @@ def variables(folder: Path, settings: Settings) -> dict[str, str]:
         "TOPSHELF_CONFIG": str(folder / "topshelf.toml"),
         "TOPSHELF_RETRY_DELAY_S": "5",
         # Most of these nights is Java starting: compile quickly rather than well.
-        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",
+        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
     }
 
 

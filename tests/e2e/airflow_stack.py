@@ -131,6 +131,7 @@ class Stack:
             "TOPSHELF_AIRFLOW_ADMIN_PASSWORD": self.password,
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
             "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",  # a test turns on what it is about
             "AIRFLOW__TRIGGERER__DEFAULT_CAPACITY": "50",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "600",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",

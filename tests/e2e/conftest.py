@@ -1,5 +1,6 @@
 """A small synthetic shop and its night, made once for the tests that look at a whole run."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -42,3 +43,9 @@ def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     settings = Settings.below(folder)
     synthetic_shop(spark, Path(settings.landing), folder / "truth", 300, 200, 12_000, FIRST_DAY, LAST_DAY, 7)
     return Shop(settings, Lake(settings.lake), nightly(settings, PARAMETERS, DAY))
+
+
+def elsewhere(shop: Shop, folder: Path) -> Settings:
+    """The same landing, copied, with a lake and a store of its own."""
+    shutil.copytree(shop.settings.landing, folder / "landing")
+    return Settings.below(folder)

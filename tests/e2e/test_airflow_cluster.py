@@ -121,7 +121,7 @@ def test_a_cluster_makes_the_same_night_though_a_worker_is_killed(
     reader.start()
     try:
         wait_until(
-            lambda: night.poll() is not None or any(line.startswith("ingest ") for line in told), "ingest", 600
+            lambda: night.poll() is not None or any(line.startswith("ingest: ended") for line in told), "ingest", 600
         )
         assert night.poll() is None, "".join(told)[-3000:]
         assert len(cluster.kill("worker-2")) > 1, "the worker had no executor to lose"

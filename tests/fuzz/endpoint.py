@@ -18,6 +18,8 @@ SEEDS = tuple(
     for parts in (
         (b"GET", b"/recommendations", b"user_id=user-1&limit=5&category=home&price_max=2.5", b"", b"", b"r-1", b""),
         (b"POST", b"/recommendations", b"", b"application/json", b"", b"", b'{"user_id":"user-2","limit":500}'),
+        (b"POST", b"/recommendations/batch", b"", b"application/json", b"", b"m-1",
+         b'{"user_ids":["user-1",""],"limit":2}'),
         (b"POST", b"/items", b"", b"application/json", b"", b"", b'[{"item_id":"item-00001","stock":0}]'),
         (b"POST", b"/events", b"", b"text/plain", b"", b"",
          b'{"event_id":"e","user_id":"user-1","item_id":"item-00002","event_type":"view"}'),
@@ -45,7 +47,9 @@ class _Application:
         keys = folder / "state" / "keys.json"
         _, key = create(keys, SCOPES, "fuzz", "1000000000/second")
         self._authorization = b"Bearer " + key.encode()
-        self._app: Any = build(EndpointSettings(f"lmdb://{folder}/store", folder / "landing", folder / "state", keys))
+        self._app: Any = build(
+            EndpointSettings(f"lmdb://{folder}/store", f"{folder}/landing", folder / "state", keys)
+        )
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         started = self._loop.create_future()

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.serving.running import Server
 
 ROUTES = {  # by scope
-    "read": "^/(recommendations|items/.*|healthz|readyz)$",
+    "read": "^/(recommendations(/batch)?|items/.*|healthz|readyz)$",
     "feed": "^/(items|events)$",
     "admin": "^/(users/.*|metrics)$",
 }

@@ -7,7 +7,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["serving"]):
+with atheris.instrument_imports(include=["serving", "jobs.landing"]):
     from tests.fuzz.targets import TARGETS
 
 target = TARGETS[sys.argv[1]]

@@ -36,7 +36,7 @@ from serving.snapshot.record_stream import pack_stream, unpack_stream
 from serving.snapshot.tombstones import Tombstones, tombstone_line
 from serving.stores.key_value.store import _pointer as key_value_pointer
 from serving.stores.lmdb.store import LmdbStore
-from tests.fuzz import endpoint, heads, overlays
+from tests.fuzz import endpoint, heads, landings, overlays
 
 NOW_S = 1_767_225_600.0  # 2026-01-01
 TYPES = (b"application/json", b"text/plain", b"application/x-ndjson; charset=utf-8", b"", b"multipart/form-data")
@@ -130,7 +130,7 @@ def item_log(data: bytes) -> None:
 def event_log(data: bytes) -> None:
     actions = RecentActions(lambda _: None)
     actions.take(data.splitlines())
-    actions.last_actions("u", (), lambda _: 0, NOW_S)
+    actions.last_actions("u", (), lambda _: 0, NOW_S, "s")
 
 
 def tombstones(data: bytes) -> None:
@@ -272,7 +272,10 @@ _SHOWN = (
 TARGETS: dict[str, Target] = {
     "query": Target(
         query, (ProblemError,),
-        (b"user_id=u1&limit=5&price_min=1.5&price_max=20&category=a%2Fb", b"exclude=a,b&actions=view:a,click:b"),
+        (
+            b"user_id=u1&session_id=s1&limit=5&price_min=1.5&price_max=20&category=a%2Fb",
+            b"exclude=a,b&actions=view:a,click:b",
+        ),
         _QUERY_WORDS,
     ),
     "body": Target(
@@ -324,4 +327,7 @@ TARGETS: dict[str, Target] = {
     "overlay": Target(overlays.read, (StoreError,), overlays.SEEDS, _NUMBERS),
     "head": Target(heads.read, (), heads.SEEDS, heads.WORDS),
     "endpoint": Target(endpoint.answer, (), endpoint.SEEDS, (*_QUERY_WORDS, *_NUMBERS)),
+    "landed_csv": Target(landings.csv_file, (), landings.CSV_SEEDS, landings.WORDS),
+    "landed_jsonl": Target(landings.jsonl_file, (), landings.JSONL_SEEDS, landings.WORDS),
+    "landed_parquet": Target(landings.parquet_file, (), landings.PARQUET_SEEDS),
 }  # fmt: skip

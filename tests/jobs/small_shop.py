@@ -33,8 +33,11 @@ CATEGORIES = ("home", "home/mugs", "toys", "toys/trains")
 COLOURS, THINGS = ("red", "blue", "green", "white", "black"), ("mug", "pan", "lamp", "chair", "train", "bear")
 
 
-def touch(item: int, *, bought: int = 0, viewed: int = 0, carted: int = 0, days_ago: int = 1) -> dict[str, float]:
-    """A shopper's history with an item: on how many days bought, how often viewed and put into the basket."""
+def touch(
+    item: int, *, bought: int = 0, viewed: int = 0, carted: int = 0, rated: int = 0, days_ago: int = 1
+) -> dict[str, float]:
+    """A shopper's history with an item: on how many days bought, how often viewed, put into the basket and liked."""
+    weight = 5000 * bought + 1000 * (viewed + rated) + 3000 * carted
     bare = dict.fromkeys((*PAIR_FEATURES, "impression_count"), 0.0)
     gone = {name: float(days_ago) if bought else np.nan for name in PAIR_FEATURES if "_purchase" in name}
     return (
@@ -43,7 +46,7 @@ def touch(item: int, *, bought: int = 0, viewed: int = 0, carted: int = 0, days_
         | {"mean_gap_days": np.nan, "gap_sd_days": np.nan, "item_pos": item}
         | {"days_since_last_event": days_ago, "days_since_first_event": days_ago}
         | {"purchase_count": bought, "purchase_day_count": bought, "view_count": viewed, "cart_count": carted}
-        | {"event_count": bought + viewed + carted, "weight_milli": 5000 * bought + 1000 * viewed + 3000 * carted}
+        | {"event_count": bought + viewed + carted + rated, "weight_milli": weight}
     )
 
 
@@ -71,7 +74,7 @@ def catalogue(n_items: int, category: Sequence[str | None] = (), **columns: Sequ
     defaults = {"stock": np.full(n_items, np.nan), "age_days": np.full(n_items, 200.0)}
     given = {name: np.array(values, np.float64) for name, values in columns.items()}
     return Catalogue(
-        item_id=pa.array([f"item-{number:04d}" for number in range(n_items)]),
+        item_id=pa.array([f"item-{number:04d}" for number in range(n_items)], pa.string()),
         columns=bare | defaults | given,
         category_code=np.array(codes, np.int32),
         category_names=names,

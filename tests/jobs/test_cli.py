@@ -27,6 +27,15 @@ def test_a_place_that_is_no_folder_is_told_in_a_line(tmp_path: Path, words: tupl
     assert done.stderr.endswith("; name another folder\n")
 
 
+def test_what_the_terminal_s_encoding_lacks_is_printed_as_an_escape(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs", "snapshots", "--store", f"lmdb://{tmp_path}/Möbel-店"]
+    done = subprocess.run(
+        command, capture_output=True, timeout=120, check=True, cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "COLUMNS": "300"},
+    )  # fmt: skip
+    assert "Möbel-\\u5e97 holds no snapshot".encode("latin-1") in done.stdout
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EISDIR])
 def test_an_error_of_the_disk_is_told_in_a_line_with_a_remedy(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -54,3 +63,26 @@ def _raise(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(cli, "app", app)
     monkeypatch.setattr(sys, "argv", ["topshelf"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("demo", "--folder", "gs://shop/demo"),
+        ("export", "hdfs://host/shelves.jsonl"),
+        ("land", "online-retail", "s3://shop/published"),
+        ("land", "retailrocket", "published", "--landing", "s3://shop/landing"),
+        ("synthetic-shop", "--landing", "s3://shop/landing"),
+        ("synthetic-shop", "--truth", "gs://shop/truth"),
+    ],
+    ids=lambda words: "-".join(words[:3]).replace("/", ""),
+)
+def test_a_url_where_a_folder_of_this_machine_is_written_makes_no_folder_of_its_name(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["topshelf", *words])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert capsys.readouterr().err.endswith("is no folder of this host; give a path\n")
+    assert not list(tmp_path.iterdir())

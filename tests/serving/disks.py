@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+ROOMY_MB = 64  # more than the exposures of a few seconds of load take, so that what `fill` wrote is what fills it
+
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.publishing.publish import publish
@@ -50,11 +51,11 @@ class Server:
 
     def workers(self) -> list[int]:
         """The process ids of the workers, if there are several."""
-        return [pid for pid, command in self._children() if b"spawn_main" in command]
+        return [pid for pid, command in self._children() if any("spawn_main" in word for word in command)]
 
     def lander(self) -> int | None:
         """The process id of the lander, None while there is none."""
-        return next((pid for pid, command in self._children() if b"\0land\0" in command), None)
+        return next((pid for pid, command in self._children() if "land" in command), None)
 
     def kill(self) -> None:
         """Kill the parent with -9, and wait until its workers and its lander have ended too."""
@@ -74,7 +75,7 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a sample of `/metrics`, as any worker answers it."""
-        with self.client("read") as client:
+        with self.client("metrics") as client:
             text = client.get("/metrics").text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         (value,) = [sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)]
@@ -88,11 +89,10 @@ class Server:
         except httpx.TransportError:
             return False
 
-    def _children(self) -> Iterator[tuple[int, bytes]]:
-        for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):  # a file per thread
-            for pid in children.read_text().split():
-                with suppress(FileNotFoundError):
-                    yield int(pid), Path(f"/proc/{pid}/cmdline").read_bytes()
+    def _children(self) -> Iterator[tuple[int, list[str]]]:
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # ended since
+                yield child.pid, child.cmdline()
 
     def landed(self, table: str) -> list[dict[str, Any]]:
         """Every row of a table that is landed now."""

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.publishing.night_contents import NightContents
+from jobs.publishing.own_list_columns import LIST_COLUMNS, NO_LISTS
 from serving.snapshot.record import REASON_CODES, SOURCES, shard_of
 
 Newcomer = tuple[str, str | None, str | None, list[str] | None]  # id, region, age band, chosen categories
@@ -38,6 +39,7 @@ def items_table(n_items: int) -> pa.Table:
             "price_minor": pa.array([None if number % 11 == 10 else 100 + number for number in numbers], pa.int64()),
             "stock": pa.array([None if number % 2 else number % 6 for number in numbers], pa.int32()),
             "purchaser_count_30d": pa.array([number % 17 for number in numbers], pa.int64()),
+            "image_url": [None if number % 4 == 3 else f"https://shop.example/{number}.jpg" for number in numbers],
         }
     )
 
@@ -63,6 +65,21 @@ def shelves_table(users: list[str], n_items: int, top_n: int, seed: int = 0, var
             ),
         }
     )
+
+
+def lists_table(users: Sequence[str], n_items: int, seed: int = 0) -> pa.Table:
+    """Return up to four items to buy again and up to six that were viewed of every user but each third."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in [user for number, user in enumerate(users) if number % 3]:
+        items = rng.permutation(n_items)[:10].tolist()
+        lists = {"buy_again": items[: rng.integers(0, 5)], "recently_viewed": items[4 : rng.integers(5, 11)]}
+        rows += [
+            {"list": name, "user_id": user, "rank": rank, "item_id": item_ids(n_items)[item], "score": 2.0 / rank}
+            for name, of in lists.items()
+            for rank, item in enumerate(of, 1)
+        ]
+    return pa.Table.from_pylist(rows, NO_LISTS.schema).sort_by([(key, "ascending") for key in LIST_COLUMNS[:3]])
 
 
 def fallback_table(n_items: int) -> pa.Table:
@@ -117,8 +134,9 @@ def night(
     metrics: dict[str, object] | None = None,
     explores: bool = False,
     newcomers: Sequence[Newcomer] = (),
+    lists: bool = False,
 ) -> NightContents:
-    """Return the contents of one night. `newcomers` signed up and have no shelf."""
+    """Return the contents of one night. `newcomers` have signed up only. With `lists`, most have own lists."""
     users = [f"user {number} ✓" if number % 9 == 0 else f"user-{number}" for number in range(n_users)]
     by_shard = [
         sorted((user for user in users if shard_of(user, n_shards) == shard), key=str.encode)
@@ -149,6 +167,7 @@ def night(
         policy_version="ranked-fill-1",
         expected_users=n_users,
         metrics=metrics or {},
+        own_lists=lambda shard: lists_table(users_of(shard)["user_id"].to_pylist() if lists else [], n_items, seed),
         exploration=exploration_table(n_items, seed) if explores else None,
     )
 

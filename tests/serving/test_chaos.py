@@ -15,7 +15,7 @@ from serving.snapshot import pointer
 from serving.stores import open_store
 from tests.serving.asking import answers_during, report
 from tests.serving.attacks import open_idle, send_bombs, stepped_clock
-from tests.serving.disks import fill, small_disk
+from tests.serving.disks import ROOMY_MB, fill, small_disk
 from tests.serving.running import STALE_OK_S, publish_night, serving, within
 from tests.serving.servers import redis_server
 from tests.serving.small_shop import night
@@ -117,7 +117,7 @@ def test_a_full_disk_under_the_exposure_log(tmp_path: Path) -> None:
 
 def test_a_full_disk_under_the_whole_state(tmp_path: Path) -> None:
     publish_night(tmp_path, "2026-01-01")
-    with small_disk(tmp_path / "state", 4) as state, serving(tmp_path, keyed=True, workers=2) as server:
+    with small_disk(tmp_path / "state", ROOMY_MB) as state, serving(tmp_path, keyed=True, workers=2) as server:
         workers, lander = set(server.workers()), server.lander()
         assert server.feed.post("/items", content=b'{"item_id":"item-00001","stock":5}').status_code == 202
         filler = state / "filler"
@@ -145,7 +145,7 @@ def test_a_full_disk_under_the_whole_state(tmp_path: Path) -> None:
 
 def test_a_worker_that_is_killed_on_a_full_disk_is_replaced(tmp_path: Path) -> None:
     publish_night(tmp_path, "2026-01-01")
-    with small_disk(tmp_path / "state", 4) as state, serving(tmp_path, keyed=True, workers=2) as server:
+    with small_disk(tmp_path / "state", ROOMY_MB) as state, serving(tmp_path, keyed=True, workers=2) as server:
         killed = set(server.workers())
 
         def strike() -> None:

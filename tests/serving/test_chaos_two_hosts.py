@@ -12,7 +12,7 @@ from serving.snapshot import pointer
 from serving.stores import open_store
 from tests.serving.asking import answers_during, report
 from tests.serving.attacks import open_idle, send_bombs, stepped_clock
-from tests.serving.disks import fill, small_disk
+from tests.serving.disks import ROOMY_MB, fill, small_disk
 from tests.serving.running import STALE_OK_S, Server, serving, within
 from tests.serving.servers import redis_server
 from tests.serving.small_shop import night
@@ -91,7 +91,7 @@ def test_one_host_is_killed_and_starts_again(tmp_path: Path) -> None:
 
 def test_a_full_disk_under_the_state_of_one_host(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
-    with small_disk(tmp_path / "first/state", 4) as state, hosts(tmp_path) as two:
+    with small_disk(tmp_path / "first/state", ROOMY_MB) as state, hosts(tmp_path) as two:
         first, second = two.start("first", workers=2), two.start("second")
 
         def strike() -> None:

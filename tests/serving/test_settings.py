@@ -9,10 +9,11 @@ from serving.__main__ import main
 from serving.settings import EndpointSettings, default_state
 
 EVERYTHING = EndpointSettings(
-    "redis://127.0.0.1/0", Path("landing"), Path("state"), Path("keys.json"), "redis://127.0.0.1/1",
-    open=True, max_state_age_s=900.5, explore_share=0.25, mark_events=True,
+    "redis://127.0.0.1/0", "s3://shop/landing", Path("state"), Path("keys.json"), "redis://127.0.0.1/1",
+    open=True, max_state_age_s=900.5, explore_share=0.25,
+    cors_origins=("https://a", "https://b"), messages=Path("messages"), mark_events=True,
 )  # fmt: skip
-LEAST = EndpointSettings("lmdb://store", Path("landing"), Path("state"), Path("keys.json"))
+LEAST = EndpointSettings("lmdb://store", "landing", Path("state"), Path("keys.json"))
 
 
 @pytest.mark.parametrize("settings", [EVERYTHING, LEAST])

@@ -18,32 +18,45 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from jobs.config.parameters import Parameters
-from jobs.features.catalogue import NEW_ITEM_DAYS
+from jobs.features.counting import BEFORE_ALL, ITEM_LIMIT, SHOPPER_LIMIT
 from jobs.lake.code_version import SQL_ROOT
 from jobs.lake.contracts import check_columns, contract, spark_schema, spark_type, tables
-from jobs.shelves.fallback import SHELF_LENGTH
+from jobs.shelves.fallback import LENGTHS, PRICE_WINDOW_DAYS
 from jobs.spark.queries import QueryBindingError, QueryError, query, read_query
 
 STAGED = {
     "interactions": "staging/interactions",
-    "acts": "staging/interactions",
     "items": "staging/items",
     "users": "staging/users",
     "exposures": "staging/exposures",
 }
-BUILT = {"followed_exposures": "marts/followed_exposures"}
-"""Views that a query of another layer than features builds."""
+BUILT = {
+    "followed_exposures": "marts/followed_exposures",
+    "acts": "features/counted_events",
+    "usual_price": "marts/usual_price",
+}
+"""Views that a query of another layer, or of another name, builds."""
 PLAIN_VIEWS = {
     "least_ages": "item_id string, least_age int",
     "band_ages": "age_band string, age int",
+    "withheld": "user_id string, item_id string",
     "earlier": "event_id string, event_date date, ds date",
+    "declared": "experiment string, unit string, kind string",
+    "known_units": "experiment string, arm string, unit_id string",
+    "shelves": "user_id string, item_id string, rank int",
+    "logged_shelves": "snapshot string, user_id string, item_id string, rank int",
 }
 """Views that come from neither a table nor a query."""
 WEIGHTS = Parameters().features.event_weight_milli.by_event_type()
 DEFAULTS: dict[str, Any] = {
     **{f"weight_{event_type}_milli": weight for event_type, weight in WEIGHTS.items()},
-    "shelf_length": SHELF_LENGTH,
-    "new_item_days": NEW_ITEM_DAYS,
+    **LENGTHS,
+    "window_days": PRICE_WINDOW_DAYS,
+    "list_length": Parameters().shelves.own_list_length,
+    "after": BEFORE_ALL,
+    "item_limit": ITEM_LIMIT,
+    "shopper_limit": SHOPPER_LIMIT,
+    "partial": True,
 }
 FAULT = T.StructType([T.StructField("reason", T.StringType()), T.StructField("column_name", T.StringType())])
 CASE_FILES = sorted(Path(__file__).parent.glob("*.*.yml"))
@@ -76,7 +89,7 @@ def rows_of(spark: SparkSession, schema: T.StructType, rows: list[dict[str, Any]
 
 
 def typed(value: Any, of_type: T.DataType) -> Any:
-    """Return a value of a case as createDataFrame takes it: times are UTC, money is exact."""
+    """Return a value of a case as createDataFrame takes it: times are UTC, money and quantities are exact."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)
     return Decimal(str(value)) if isinstance(of_type, T.DecimalType) and value is not None else value
@@ -91,9 +104,13 @@ def landed_schema(table: str) -> T.StructType:
     landing = [T.StructField(column.name, spark_type(column.type)) for column in contract(table).landing]
     return (
         T.StructType([T.StructField("ds", T.DateType()), T.StructField("path", T.StringType()), *landing])
+        .add("local_day", T.DateType())
         .add("fault", FAULT)
         .add("raw", T.StringType())
         .add("raw_sha256", T.StringType())
+        .add("unread", T.StructType().add("columns", T.StringType()).add("example", T.StringType()))
+        .add("absent", T.ArrayType(T.StringType()))
+        .add("line", T.LongType())
         .add("row_order", T.LongType())
     )
 
@@ -115,6 +132,7 @@ def frame_of(
     given = case["given"].get(view)
     if view == "landed":
         rows = [{"ds": case["params"]["ds"], "path": "a.csv", "row_order": n, **row} for n, row in enumerate(given)]
+        rows = [{"local_day": row["ts"].date(), **row} if "ts" in row else row for row in rows]
         return rows_of(spark, landed_schema(query_name), rows)
     if view in PLAIN_VIEWS:
         return spark.createDataFrame([tuple(row.values()) for row in given or []], PLAIN_VIEWS[view])
@@ -156,7 +174,8 @@ def test_case(small: SparkSession, name: str, case: dict[str, Any]) -> None:
         key = [column for column in contract(name).grain if column != "ds"]
     else:
         key = sorted(set.intersection(*map(set, expected))) if expected else []
-    kept = [row for row in found if all(row[column] == value for column, value in case.get("where", {}).items())]
+    where = {column: value if isinstance(value, list) else [value] for column, value in case.get("where", {}).items()}
+    kept = [row for row in found if all(row[column] in values for column, values in where.items())]
     kept.sort(key=lambda row: sort_key(row, key))
     expected = sorted(expected, key=lambda row: sort_key(row, key))
     assert [sort_key(row, key) for row in kept] == [sort_key(row, key) for row in expected]

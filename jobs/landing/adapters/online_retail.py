@@ -12,18 +12,22 @@ of Online Retail II (`Invoice`, `Price`, `Customer ID`) are read as well.
   (`85123a`). They are changed to the code of customers' lines, or one product would become two.
 - An item's price is the one on most of the day's lines with a customer. Lines without a customer mostly come from
   another channel at about twice the price. They set a price only for an item that has none yet.
-- Prices are in whole pence: the four lines at 0.001 land as 0.00.
+- Prices are in whole pence: the four lines at 0.001 land as 0.01.
 - There is no category, stock or sign-up date.
+- Dates are ISO 8601, or month and day as in Kaggle's copy (`12/1/2010 8:26`), or day and month where the file's dates
+  show it.
 """
 
 import re
-from decimal import ROUND_HALF_UP, Decimal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from jobs.landing.adapters.published import SourceError, read_published, rows_to_keep
 from jobs.landing.adapters.writer import EVENTS, ITEMS, USERS, LandingSummary, RowsByDay, write_days
+from jobs.landing.adapters.written_dates import DateOrderError, times_of
+from serving import money
 
 COLUMNS = [
     "InvoiceNo",
@@ -36,8 +40,9 @@ COLUMNS = [
     "Country",
 ]
 RENAMED = {"Invoice": "InvoiceNo", "Price": "UnitPrice", "Customer ID": "CustomerID"}
-DATE_FORMATS = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M")  # the by-day files and UCI's copy; Kaggle's copy
 FILE_NAME = "online_retail.parquet"
+UNREADABLE = {"InvoiceDate": "unreadable date", "Quantity": "unreadable quantity", "UnitPrice": "unreadable price"}
+"""Reasons to leave a line out for a column that cannot be read."""
 WITHOUT = [
     "item categories, brands, sellers and stock",
     "views, carts and ratings: every event is a purchase",
@@ -50,9 +55,10 @@ def online_retail(src: Path, landing: Path) -> LandingSummary:
     Raises:
         SourceError: there is no sale to land, or a file is not the published one.
     """
-    lines, left_out = sale_lines(read_lines(src))
+    published = read_lines(src)
+    lines, left_out = sale_lines(published)
     if lines.empty:
-        raise SourceError(f"{src} holds no sale (quantity and price above zero, no cancellation); check the files")
+        raise SourceError(f"{src} holds no sale: {_why_none(published, left_out)}")
     summary = LandingSummary(
         "online-retail",
         lines["day"].iloc[0].date(),
@@ -96,22 +102,26 @@ def _refuse_repeated(paths: list[Path]) -> list[Path]:
 
 
 def read_lines(src: Path) -> pd.DataFrame:
-    """Return every published line at `src` as text, with its time in `ts`, ordered by `ts` and all fields."""
+    """Return every published line at `src` as text, with its time in `ts`, ordered by `ts` and all fields.
+
+    Raises:
+        SourceError: a file is not the published one, or its dates may be read in two ways.
+    """
     files = published_files(src)
     frame = pd.concat([read_published(path, COLUMNS, RENAMED) for path in files], ignore_index=True)
-    ts = pd.Series(pd.NaT, index=frame.index, dtype="datetime64[ns]")
-    for date_format in DATE_FORMATS:
-        ts = ts.fillna(pd.to_datetime(frame["InvoiceDate"], format=date_format, errors="coerce"))
+    try:
+        ts = times_of(frame["InvoiceDate"])
+    except DateOrderError as error:
+        raise SourceError(f"{src}, InvoiceDate: {error}; write dates as 2010-12-01 08:26:00") from error
     # A total order: the same lines land the same bytes, in one file or in many.
     return frame.assign(ts=ts).sort_values(["ts", *COLUMNS], kind="stable", ignore_index=True)
 
 
 def sale_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return the lines that are sales, in landing's columns, and how many others there are by reason."""
-    quantity = pd.to_numeric(frame["Quantity"], errors="coerce")
-    price = pd.to_numeric(frame["UnitPrice"], errors="coerce")
+    quantity, price = _quantity(frame), _price_minor(frame)
     faults = {
-        "unreadable date, quantity or price": frame["ts"].isna() | quantity.isna() | price.isna(),
+        **{UNREADABLE[column]: is_unreadable for column, is_unreadable in _unreadable(frame).items()},
         "no stock code": frame["StockCode"] == "",
         "cancellation": frame["InvoiceNo"].str.startswith("C"),
         "bad debt adjustment": frame["InvoiceNo"].str.startswith("A"),
@@ -132,7 +142,7 @@ def sale_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
             "event_type": "purchase",
             "ts": sales["ts"].dt.tz_localize("UTC"),
             "quantity": quantity[kept].astype("int32"),
-            "unit_price": _decimals(price[kept]),
+            "unit_price": price[kept].map({minor: money.to_decimal(int(minor)) for minor in price[kept].unique()}),
             "region": sales["Country"].where(sales["Country"] != "", None),
             "title": sales["Description"].str.split().str.join(" "),
             "day": sales["ts"].dt.normalize(),
@@ -141,12 +151,29 @@ def sale_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     return lines.reset_index(drop=True), left_out
 
 
-def _decimals(prices: pd.Series) -> pd.Series:
-    """Return prices as decimals of two places, rounded half up; only the few distinct values are converted."""
-    penny = Decimal("0.01")
-    return prices.map(
-        {price: Decimal(repr(float(price))).quantize(penny, ROUND_HALF_UP) for price in prices.unique()}
-    )
+def _quantity(frame: pd.DataFrame) -> pd.Series:
+    return pd.to_numeric(frame["Quantity"], errors="coerce")
+
+
+def _price_minor(frame: pd.DataFrame) -> pd.Series:
+    return frame["UnitPrice"].map({text: money.minor_units(text) for text in frame["UnitPrice"].unique()})
+
+
+def _unreadable(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return, for each column of UNREADABLE, which lines cannot be read for it."""
+    read = {"InvoiceDate": frame["ts"], "Quantity": _quantity(frame), "UnitPrice": _price_minor(frame)}
+    return {column: values.isna() for column, values in read.items()}
+
+
+def _why_none(published: pd.DataFrame, left_out: Mapping[str, int]) -> str:
+    """Return in words why not one of the published lines is a sale."""
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items() if count)
+    for column, is_unreadable in _unreadable(published).items():
+        if left_out[UNREADABLE[column]]:
+            example = published.loc[is_unreadable, column].iloc[0]
+            remedy = "write dates as 2010-12-01 08:26:00, and numbers as 1234.50"
+            return f"of {len(published):,} lines, {counts}, such as {column} {example!r}; {remedy}"
+    return f"of {len(published):,} lines, {counts or 'none'}; check the files"
 
 
 def item_changes(lines: pd.DataFrame) -> pd.DataFrame:

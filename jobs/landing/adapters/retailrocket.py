@@ -18,7 +18,6 @@ missing. `retailrocket-buyers` reads one `events.csv` with `user,item,event,ts`,
 """
 
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +26,7 @@ import pyarrow.compute as pc
 
 from jobs.landing.adapters.published import SourceError, published_file, read_published, rows_to_keep
 from jobs.landing.adapters.writer import EVENTS, ITEMS, LandingSummary, RowsByDay, write_days
+from serving import money
 
 BUYERS_EVENT_TYPES = {"view": "view", "cart": "add_to_cart", "buy": "purchase"}
 RAW_EVENT_TYPES = {"view": "view", "addtocart": "add_to_cart", "transaction": "purchase"}
@@ -172,8 +172,9 @@ def _property_values(name: str, published: pd.Series, paths: Mapping[str, str]) 
     elif name == "stock":
         values = {"0": 0, "1": 1}
     else:
-        prices = distinct[distinct.str.fullmatch(r"n\d{1,15}(\.\d+)?")]
-        values = {value: Decimal(value[1:]).quantize(Decimal("0.01"), ROUND_HALF_UP) for value in prices}
+        prices = distinct[distinct.str.fullmatch(r"n\d+(\.\d+)?")]
+        minor = {value: money.minor_units(value[1:]) for value in prices}
+        values = {value: money.to_decimal(amount) for value, amount in minor.items() if amount is not None}
     return published.map(values).astype(object)
 
 

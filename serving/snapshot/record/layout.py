@@ -38,6 +38,7 @@ REASON_CODES = (
     "carted",
     "similar_taste",
     "explore",
+    "rated",
 )
 
 

@@ -61,7 +61,10 @@ class LmdbStore:
 
     def versions(self) -> list[SnapshotManifest]:
         paths = sorted((self.folder / "versions").glob("*/manifest.json"))
-        manifests = [SnapshotManifest.from_json(path.read_bytes(), str(path)) for path in paths]
+        manifests = []
+        for path in paths:
+            with suppress(FileNotFoundError):  # removed since, by a publisher that sweeps
+                manifests.append(SnapshotManifest.from_json(path.read_bytes(), str(path)))
         return sorted(manifests, key=lambda manifest: (manifest.day, manifest.version))
 
     def open(self, version: str) -> "LmdbVersion":

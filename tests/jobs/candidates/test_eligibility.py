@@ -15,11 +15,10 @@ from jobs.candidates.eligibility import UNREACHABLE_AGE, Eligibility, eligibilit
 from jobs.candidates.generate import candidates
 from jobs.config.rules import Rules, checked_rules
 from jobs.features.shoppers import ShopperHistories
-from jobs.lake.lake import Lake
 from jobs.ranking.ranker import Ranker
-from jobs.shelves import exploration
+from jobs.shelves import exploration, top_n
 from jobs.shelves.dormant import Dormancy
-from jobs.shelves.top_n import NO_BOOST, RankShard, ShelfPolicy, shelf_rows
+from jobs.shelves.top_n import NO_BOOST, ShelfPolicy
 from tests.jobs.small_shop import CATEGORIES, drawn_shop, shoppers, touch
 
 DS = date(2026, 1, 31)
@@ -185,12 +184,12 @@ def test_no_list_breaks_a_rule_and_shelves_stay_full(
     rows, strangers = table.to_pylist(), [least_age(row, None, rules) > 0 for row in table.to_pylist()]
     assert eligibility.restricted.tolist() == strangers
 
-    shard = RankShard(Lake("unused"), DS, ShelfPolicy(length, dormancy=Dormancy(dormant_days, "fused")), 60.0)
+    policy = ShelfPolicy(length, dormancy=Dormancy(dormant_days, "fused"))
     listed = drawn.without(eligibility.blocked)
     # Ranking holds the rules by itself too: candidates may have been drawn under others.
     found = candidates(shop, listed, 40, eligibility=eligibility if candidates_know else None)
-    on = shard.shelves(shop, found, listed, Ranker({}, {}), eligibility)
-    shelves = shelf_rows(shop, on, listed, eligibility).to_pylist()
+    on = top_n.shelves(shop, found, listed, Ranker({}, {}), eligibility, policy)
+    shelves = top_n.shelf_rows(shop, on, listed, eligibility).to_pylist()
     user_of, item_of = (
         {name: row for row, name in enumerate(ids.to_pylist())} for ids in (shop.user_id, table["item_id"])
     )
@@ -221,16 +220,15 @@ def test_no_list_breaks_a_rule_and_shelves_stay_full(
     assert not any(strangers[position] for pool in pools for position in pool.position.tolist())
 
 
-def test_without_rules_tiers_and_boost_shelves_are_what_the_ranker_makes_of_the_candidates(lake: Lake) -> None:
+def test_without_rules_tiers_and_boost_shelves_are_what_the_ranker_makes_of_the_candidates() -> None:
     shop, drawn = drawn_shop()
     found = candidates(shop, drawn, 40)
-    plain = RankShard(lake, DS, ShelfPolicy(12), 60.0).shelves(shop, found, drawn, Ranker({}, {}), None)
+    plain = top_n.shelves(shop, found, drawn, Ranker({}, {}), None, ShelfPolicy(12))
     disabled = ShelfPolicy(12, boost=replace(NO_BOOST, new_item_boost_days=1), dormancy=Dormancy(10_000, "fused"))
-    off = RankShard(lake, DS, disabled, 60.0)
     no_rules = eligible_by(len(drawn.catalogue), {})
     ruled = candidates(shop, drawn.without(no_rules.blocked), 40, eligibility=no_rules)
-    same = off.shelves(shop, ruled, drawn, Ranker({}, {}), no_rules)
+    same = top_n.shelves(shop, ruled, drawn, Ranker({}, {}), no_rules, disabled)
     for name in ("user", "item", "rank", "value", "source"):
         np.testing.assert_array_equal(getattr(same, name), getattr(plain, name))
-    assert shelf_rows(shop, same, drawn, no_rules).equals(shelf_rows(shop, plain, drawn, None))
+    assert top_n.shelf_rows(shop, same, drawn, no_rules).equals(top_n.shelf_rows(shop, plain, drawn, None))
     assert len(plain.user) == 12 * len(shop)

@@ -245,3 +245,8 @@ def test_als_lists_nothing_for_a_shopper_without_history() -> None:
     of_nobody = [code for user, code in zip(found.user, found.source, strict=True) if user in nobody]
     assert len(nobody) > 2
     assert SOURCE_CODE["als"] not in of_nobody
+
+
+def test_shoppers_of_a_shop_without_products_have_no_candidates() -> None:
+    found = candidates(shoppers(0, [], []), sources(catalogue(0)), 10)
+    assert found.indptr(2).tolist() == [0, 0, 0]

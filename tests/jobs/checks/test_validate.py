@@ -12,11 +12,10 @@ import pytest
 
 from jobs.checks import validate as validation
 from jobs.checks.kinds import KINDS, UnknownCheckError, expectation_of, single_checks
+from jobs.checks.report import page_path, report_path
 from jobs.checks.validate import (
     ValidationFailedError,
     check_table,
-    page_path,
-    report_path,
     table_remedy,
     validate,
 )
@@ -52,8 +51,9 @@ def checked(request, frame):
 
 
 def items(spark, *rows):
-    full = [(name, None, None, None, None, price, 1, None, None, False) for name, price in rows]
-    return spark.createDataFrame(full, spark_schema(contract(ITEMS)))
+    schema = spark_schema(contract(ITEMS))
+    given = ({"item_id": name, "price_minor": price, "stock": 1, "deleted": False} for name, price in rows)
+    return spark.createDataFrame([tuple(row.get(name) for name in schema.names) for row in given], schema)
 
 
 def users(spark):
@@ -149,7 +149,7 @@ def test_every_contract_has_only_checks_that_exist(table):
 
 @pytest.mark.parametrize("table", tables())
 def test_the_remedy_for_a_table_names_the_stage_that_builds_it(table):
-    assert table_remedy(table, DAY).endswith(f"then run topshelf stage {BUILT_BY[table].stage} --ds 2026-01-01")
+    assert table_remedy(table, DAY).endswith(f" run topshelf stage {BUILT_BY[table].stage} --ds 2026-01-01")
 
 
 def test_the_remedy_for_a_feature_names_its_query_and_for_a_mart_its_module():

@@ -13,6 +13,7 @@ from jobs.config.configuration import FLAGS, KNOWN, Configuration, Configuration
 from jobs.config.console import as_toml
 from jobs.config.fields import settings_of
 from jobs.config.parameters import EventWeights, Parameters
+from jobs.config.retention import Retention
 from jobs.config.rules import checked_rules
 from jobs.config.settings import Settings
 
@@ -42,7 +43,7 @@ def faults(
 
 
 def test_without_any_source_everything_has_its_default() -> None:
-    assert read() == Configuration(Settings(), Parameters(), {})
+    assert read() == Configuration(Settings(), Parameters())
 
 
 def test_flags_win_over_the_environment_and_the_environment_over_the_file() -> None:
@@ -150,8 +151,8 @@ def test_an_unknown_name_is_reported_with_the_nearest_one(assignment: str, neare
         ("[[parameters.models]]\na = 3", "parameters.models = [{'a': 3}] is not allowed; it is a table of als"),
         ("parameters.features.event_weight_milli.wish = 2", "parameters.features.event_weight_milli.wish = 2 is not"),
         ("parameters.rules.blocked.items = []", "parameters.rules.blocked.items = [] is not known; "),
-        ("places.lake = 3", "places.lake = 3 is not allowed; give text in quotes, not empty"),
-        ("places.lake = ''", "places.lake = '' is not allowed; give text in quotes, not empty"),
+        ("places.lake = 3", "places.lake = 3 is not allowed; give text in quotes: a folder, or s3://"),
+        ("places.lake = ''", "places.lake = '' is not allowed; give text in quotes: a folder, or s3://"),
         ("place.lake = 'x'", "place.lake = 'x' is not known; the nearest name is places.lake, text in quotes"),
         ("zzz = 'red'", "zzz = 'red' is not known; `topshelf config` lists all names"),
     ],
@@ -248,11 +249,13 @@ def test_other_values_leave_all_others_as_they_are() -> None:
     changed = Parameters(rules={"just_bought": {"days": 7}}).with_values({"ranking.trees": 9})
     assert changed.rules == {"just_bought": {"days": 7}}
     assert changed.with_values({"ranking.trees": Parameters().ranking.trees, "rules": {}}) == Parameters()
+    assert changed.with_values({"report.currency": "EUR"}).digest() == changed.digest()  # it shapes no snapshot
     assert changed.digest() != Parameters(rules={"just_bought": {"days": 7}}).digest()
 
 
 def test_every_setting_is_described_with_what_is_allowed_and_its_default_is_allowed() -> None:
-    leaves = {*settings_of(Parameters, "parameters"), *settings_of(Settings, "places")}
+    tables = {"parameters": Parameters, "places": Settings, "retention": Retention}
+    leaves = {key for name, table in tables.items() for key in settings_of(table, name)}
     assert leaves == set(KNOWN)
     assert set(FLAGS.values()) <= set(KNOWN)
     for setting in KNOWN.values():
@@ -330,3 +333,31 @@ def test_a_rollback_finds_its_store_though_parameters_and_rules_are_invalid() ->
     assert (places.store, places.archive, places.lake) == ("lmdb://from-file", "s3://bucket/shop", "from-flag")
     with pytest.raises(ConfigurationError, match=r"--store = .. is not allowed"):
         read_places({"--store": ""}, {})
+
+
+@pytest.mark.parametrize("scheme", ["gs://", "s3a://", "abfss://", "hdfs://", "S3://", "file:///"])
+@pytest.mark.parametrize("place", ["landing", "lake", "store", "archive"])
+def test_a_place_of_an_unknown_scheme_is_refused_with_what_is_known(place: str, scheme: str) -> None:
+    variable = f"TOPSHELF_{place.upper()}"
+    with pytest.raises(ConfigurationError) as raised:
+        read_places(environment={variable: f"{scheme}shop/x"})
+    assert str(raised.value).startswith(f"{variable} = '{scheme}shop/x' is not allowed; give text in quotes: ")
+    assert "://" in str(raised.value).partition("give ")[2]
+
+
+def test_a_lake_on_s3_gets_its_server_from_the_environment_as_spark_does() -> None:
+    fault = faults("places.lake = 's3://shop/lake?endpoint=http://127.0.0.1:7070'")
+    assert fault[0].endswith("its server in AWS_ENDPOINT_URL")
+
+
+def test_gauges_go_to_a_folder_of_this_machine() -> None:
+    with pytest.raises(ConfigurationError, match="TOPSHELF_METRICS_DIR: 'gs://shop' is no folder"):
+        read(environment={"TOPSHELF_METRICS_DIR": "gs://shop"})
+
+
+def test_retention_has_bounds_and_leaves_a_night_s_identity_alone() -> None:
+    kept = read("retention.exposures_days = 90", environment={"TOPSHELF_RETENTION__REPORTS_DAYS": "7"})
+    assert (kept.retention.exposures_days, kept.retention.reports_days) == (90, 7)
+    assert kept.parameters.digest() == Parameters().digest()
+    fault = faults("", environment={"TOPSHELF_RETENTION__REPORTS_DAYS": "29"})
+    assert fault == ["TOPSHELF_RETENTION__REPORTS_DAYS = '29' is not allowed; give a whole number from 1 to 28"]

@@ -265,7 +265,7 @@ def online_retail(tmp_path_factory: pytest.TempPathFactory, shop_data: Path) -> 
     lines["event_date"] = lines["day"].dt.date
     lake = Lake(str(tmp_path_factory.mktemp("online-retail")))
     for day, rows in lines.groupby("event_date"):
-        columns = rows[["user_id", "item_id", "event_type", "event_date"]]
+        columns = rows[["user_id", "item_id", "event_type", "event_date"]].assign(value=np.nan)
         put(lake, "staging/interactions", day, pa.Table.from_pandas(columns, preserve_index=False))
     return lake
 

@@ -38,6 +38,17 @@ def test_an_item_that_was_only_viewed_before_is_new_to_its_buyer(lake):
     assert asked_for_any.item_ids.take(pa.array(asked_for_any.seen[0].indices)).to_pylist() == ["jug", "mug", "tea"]
 
 
+def test_a_rating_below_the_middle_of_the_scale_is_no_positive_event(lake):
+    rated = [("ann", "mug", -3), ("ann", "pan", -2), ("bob", "mug", -3), ("bob", "pan", 2), ("ann", "tea", 2)]
+    values = {("ann", "mug"): 5.0, ("ann", "pan"): 0.5, ("bob", "mug"): 3.0, ("bob", "pan"): 4.0, ("ann", "tea"): 1.0}
+    events = [(user, item, "rating", day) for user, item, day in rated]
+    stage(lake, [*events, ("bob", "pan", "view", -9), ("bob", "tea", "return", -9)], ratings=values)
+    found = read_events(lake, UNTIL)
+    ids = (found.user_ids.to_pylist(), found.item_ids.to_pylist())
+    pairs = {(ids[0][user], ids[1][item]) for user, item in zip(found.user, found.item, strict=True)}
+    assert pairs == {("ann", "mug"), ("bob", "mug"), ("bob", "pan")}
+
+
 def test_lists_of_another_catalogue_are_aligned_by_id(shop):
     split = time_split(read_events(shop, UNTIL), DAY, UNTIL, catalogue=pa.array(["extra"]))
     assert split.item_ids.to_pylist() == ["extra", "jug", "mug", "pan", "tea"]

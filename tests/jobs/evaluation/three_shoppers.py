@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,14 +45,25 @@ def put(lake: Lake, table: str, ds: date, rows: pa.Table, parameters: Mapping[st
     (folder / MANIFEST_NAME).write_text(manifest.to_json())
 
 
-def stage(lake: Lake, events: Iterable[tuple], until: date = UNTIL, first: date = DAY - timedelta(days=60)) -> None:
-    """Stage events (user, item, kind, days after DAY it happened[, and it landed]) on every day up to `until`."""
-    schema = {"user_id": pa.string(), "item_id": pa.string(), "event_type": pa.string(), "event_date": pa.date32()}
+def stage(
+    lake: Lake,
+    events: Iterable[tuple],
+    until: date = UNTIL,
+    first: date = DAY - timedelta(days=60),
+    ratings: Mapping[tuple[str, str], float] = MappingProxyType({}),
+) -> None:
+    """Stage events (user, item, kind, days after DAY it happened[, and it landed]) on every day up to `until`.
+
+    `ratings` are values of ratings by (user, item).
+    """
+    texts = dict.fromkeys(("user_id", "item_id", "event_type"), pa.string())
+    schema = texts | {"event_date": pa.date32(), "value": pa.float64()}
     events = list(events)
     for ds in (first + timedelta(days=n) for n in range((until - first).days + 1)):
         landed = [event for event in events if DAY + timedelta(days=event[-1]) == ds]
         values = [[event[column] for event in landed] for column in range(3)]
         values.append([DAY + timedelta(days=event[3]) for event in landed])
+        values.append([ratings.get(event[:2]) if event[2] == "rating" else None for event in landed])
         put(lake, "staging/interactions", ds, pa.table(values, schema=pa.schema(schema)))
 
 

@@ -1,8 +1,8 @@
 """The features of a day, in a lake: as things stood then, the same from the same, and built only when stale."""
 
 import random
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -22,18 +22,7 @@ FIRST, DS, LAST = date(2026, 1, 1), date(2026, 1, 10), date(2026, 1, 14)
 DAYS = [FIRST + timedelta(days=n) for n in range((LAST - FIRST).days + 1)]
 KINDS = ("impression", "click", "view", "add_to_cart", "purchase", "rating")
 Row = dict[str, Any]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _nothing_compiled(spark: SparkSession) -> Iterator[None]:
-    """Compiling a night's queries takes longer than running them on a handful of rows."""
-    chosen = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-    before = {name: spark.conf.get(name) for name in chosen}
-    for name, value in chosen.items():
-        spark.conf.set(name, value)
-    yield
-    for name, old in before.items():
-        spark.conf.set(name, old or "")
+pytestmark = pytest.mark.usefixtures("nothing_compiled")
 
 
 def events(seed: int, count: int, days: list[date], landed: list[date] | None = None) -> list[Row]:
@@ -55,12 +44,23 @@ def events(seed: int, count: int, days: list[date], landed: list[date] | None = 
                 "ts": datetime(day.year, day.month, day.day, draw.randrange(24), draw.randrange(60)),
                 "event_date": day,
                 "value": draw.choice([None, 1.5, 4.0]) if kind in ("rating", "view") else None,
-                "quantity": draw.choice([None, 1, 3]) if kind == "purchase" else None,
+                "quantity": draw.choice([None, Decimal(1), Decimal(3)]) if kind == "purchase" else None,
                 "unit_price_minor": draw.choice([None, 199, 2500]) if kind == "purchase" else None,
                 "region": draw.choice([None, "UK", "FR"]),
             }
         )
     return rows
+
+
+def returns(purchases: list[Row], days: list[date]) -> list[Row]:
+    """Return rows that take one piece of each of the purchases back, on one of `days` after the other."""
+    bought = [row for row in purchases if row["event_type"] == "purchase"]
+    told = {"event_type": "return", "quantity": Decimal(1)}
+    return [
+        row | told | {"interaction_id": f"back-{day}-{n}", "ds": day, "event_date": day}
+        for n, row in enumerate(bought)
+        for day in [days[n % len(days)]]
+    ]
 
 
 def items(days: list[date], deleted: bool = False) -> list[Row]:
@@ -107,9 +107,10 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
 
 
 def test_nothing_that_lands_or_happens_after_the_day_changes_a_byte_of_it(spark: SparkSession, lake: Lake) -> None:
-    past = events(1, 300, [day for day in DAYS if day <= DS])
     before = [day for day in DAYS if day <= DS]
     after = [day for day in DAYS if day > DS]
+    drawn = events(1, 300, before)
+    past = [*drawn, *returns(drawn[:150], before[-3:])]
     stage(spark, lake, before, past, items([FIRST]), users([FIRST]))
     told = build(spark, lake, DS, Parameters())
     assert all(len(table) > 0 for table in told.values())
@@ -117,7 +118,7 @@ def test_nothing_that_lands_or_happens_after_the_day_changes_a_byte_of_it(spark:
     future = events(2, 200, after)
     late = events(3, 100, before, landed=after)
     early_stamped = events(4, 50, after, landed=[DS])
-    everything = [*past, *future, *late, *early_stamped]
+    everything = [*past, *future, *late, *early_stamped, *returns(drawn, after)]
     random.Random(5).shuffle(everything)
     full = Lake(f"{lake.root}-full")
     changed_later = (items([FIRST]) + items(after, deleted=True), users([FIRST]) + users(after, deleted=True))

@@ -15,6 +15,8 @@ HOLDOUT = """{
  "alone": {"als": {"all": {"ndcg@20": 0.396724}, "new": {"ndcg@20": 0.128904}},
            "shelf": {"all": {"ndcg@20": 0.545529}, "new": {"ndcg@20": 0.158453}}},
  "baselines": {"popular": {"all": {"ndcg@20": 0.07376}, "new": {"ndcg@20": 0.050596}}},
+ "intervals": {"all": {"ndcg@20": [0.5295, 0.6076]}},
+ "margins": {"popular": {"all": {"ndcg@20": [0.4865, 0.4483, 0.5287]}}},
  "diversity": {"curve": [{"diversity": 0.9131, "mmr_lambda": 1.0, "ndcg": 0.5455, "recall": 0.6219}],
                "mmr_lambda": 1.0},
  "heads": {
@@ -90,6 +92,14 @@ def test_a_record_is_written_back_as_it_was_read(record: type[EvaluationRecord],
     found.rounded().write(lake, DAY)
     stored = (Path(lake.root) / "marts/evaluation/ds=2026-02-14" / record.FILE).read_text()
     assert stored == json.dumps(json.loads(text), indent=1, sort_keys=True)
+
+
+def test_a_holdout_of_before_intervals_is_read_without_them(lake: Lake) -> None:
+    earlier = {name: value for name, value in json.loads(HOLDOUT).items() if name not in ("intervals", "margins")}
+    lake.put_json(Holdout.path(DAY), earlier)
+    found = Holdout.read(lake, DAY)
+    assert found is not None
+    assert (found.intervals, found.margins) == ({}, {})
 
 
 def test_a_day_without_a_record_and_one_with_other_fields_have_none(lake: Lake) -> None:

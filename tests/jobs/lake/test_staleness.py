@@ -100,3 +100,16 @@ def test_days_that_share_their_reasons_share_a_line_and_days_that_never_stood_ha
         "staging/ds=2026-01-01 and 1 more days are built again: jobs.staging.ingest changed",
         "staging/ds=2026-01-03 is built again: input a changed",
     ]
+
+
+def test_a_changed_table_of_parameters_is_told_by_its_values_and_never_as_a_raw_dict() -> None:
+    was = {"rules": {"age": {"limit": 16}, "gone": True, "same": 1}, "lists": [{"a": 1}], "names": ["a"]}
+    now = {"rules": {"age": {"limit": 18}, "fresh": 1, "same": 1}, "lists": [{"a": 2}], "names": ["b"]}
+    told = Manifest("t", str(DS), 0, {}, parameters=was).differences({}, now)
+    assert told == [
+        "parameter rules.fresh is new",
+        "parameter rules.gone is gone",
+        "parameter rules.age.limit was 16 and is 18",
+        "parameter lists changed",
+        "parameter names was ['a'] and is ['b']",
+    ]

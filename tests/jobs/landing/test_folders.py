@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from jobs.landing.folders import Landing, UnmarkedDayError, UnreadableFileError
-from tests.jobs.landing.looking import D1, D2, EVENTS, look
+from tests.jobs.landing.looking import D1, D2, EVENTS, look, read
 
 
 def test_a_day_without_its_mark_is_refused_with_the_folder_and_the_remedy(land, landing):
@@ -41,11 +41,11 @@ def test_a_landing_folder_that_does_not_exist_is_refused_with_the_day_it_lacks(l
 def test_days_after_the_night_are_not_looked_at_even_if_unfinished(land, landing):
     land("events", D1, "a.csv", EVENTS)
     land("events", D2, "half.csv", "item_", mark=False)
-    assert look(landing, ds=D1).file_count == 1
+    assert len(look(landing, ds=D1).plans) == 1
 
 
 def test_an_item_day_may_be_missing_but_must_be_marked_when_it_is_there(land, landing):
-    assert look(landing, "items").file_count == 0
+    assert look(landing, "items").plans == []
     land("items", D1, "a.csv", "item_id\ni1\n", mark=False)
     with pytest.raises(UnmarkedDayError, match="items/ds=2026-01-01 is not marked"):
         look(landing, "items")
@@ -64,10 +64,15 @@ def test_a_file_of_an_unknown_kind_is_refused_rather_than_passed_over(land, land
         look(landing)
 
 
-def test_a_file_name_that_spark_cannot_read_is_refused_at_once(land, landing):
-    land("events", D1, "till 10:30.csv", EVENTS)
-    with pytest.raises(UnreadableFileError, match=r"till 10:30.csv has a colon in its name.*rename it"):
-        look(landing)
+def test_folders_within_a_day_are_read_too_and_endings_in_any_case(land, landing):
+    land("events", D1, "till 10:30.CSV", EVENTS)
+    for name in ("hour=00/part-0.csv", "events.parquet/part-0.jsonl"):
+        path = land("events", D1) / name
+        path.parent.mkdir()
+        path.write_text(EVENTS if name.endswith("csv") else "")
+        (path.parent / "_SUCCESS").touch()
+    rows = read(landing)
+    assert [(row["path"], row["item_id"]) for row in rows] == [("hour=00/part-0.csv", "i1"), ("till 10:30.CSV", "i1")]
 
 
 def test_hidden_files_are_not_part_of_a_day(land, landing):

@@ -22,14 +22,15 @@ def test_rows_of_every_format_come_as_text_in_order_of_day_and_file(land: Land, 
     rows, passed_over = recent_rows(str(landing), "items", [NEXT, DAY], ("item_id", "price", "stock"))
     assert passed_over == []
     assert rows["item_id"].to_pylist() == ["007", "b", "c", "d", "e", "f"]
-    assert rows["price"].to_pylist() == [None, "0012.00", "9", "12.50", "1.5", "8"]
+    assert rows["price"].to_pylist() == [None, "12.00", "9.00", "12.50", "1.50", "8.00"]
     assert rows["stock"].null_count == 6
 
 
 def test_a_line_or_a_file_that_is_still_being_written_is_left_for_the_next_run(land: Land, landing: Path) -> None:
-    land("events", "2026-02-01", "10-host.jsonl", b'{"item_id":"a"}\n{"item_id":"b')
+    whole = b'{"item_id":"a","user_id":"u","event_type":"view","ts":"2026-02-01"}\n'
+    land("events", "2026-02-01", "10-host.jsonl", whole + b'{"item_id":"b')
     land("events", "2026-02-01", "11-host.parquet", b"PAR1 and not yet the rest")
-    land("events", "2026-02-01", "12-host.jsonl.gz", gzip.compress(b'{"item_id":"c"}\n')[:-20] + b"\xff" * 20)
+    land("events", "2026-02-01", "12-host.jsonl.gz", gzip.compress(whole)[:-20] + b"\xff" * 20)
     rows, passed_over = recent_rows(str(landing), "events", [DAY, NEXT], ("item_id",))
     assert rows["item_id"].to_pylist() == ["a"]
     assert [told.split(": ")[0] for told in passed_over] == [

@@ -1,6 +1,7 @@
 """ALS's values by the shop's own data: the calendar, what is held out, and that the choice beats bad values."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 
@@ -22,8 +23,8 @@ WEIGHTS = Parameters().features.event_weight_milli.by_event_type()
 FIGURES = ["alpha", "factors", "iterations", "ndcg@20", "recall@20", "regularization"]
 
 
-def events(*rows: tuple[str, str, str, date]) -> pa.Table:
-    columns = list(zip(*rows, strict=True))
+def events(*rows: tuple[str, str, str, date], value: Sequence[float | None] | None = None) -> pa.Table:
+    columns = [*zip(*rows, strict=True), pa.array(value or [None] * len(rows), pa.float64())]
     return pa.table(dict(zip(als_choice.COLUMNS, columns, strict=True)))
 
 
@@ -92,6 +93,21 @@ def test_without_purchases_any_positive_event_is_held_out() -> None:
     ]
     found = hold_out(events(*rows), day, WEIGHTS)
     assert (found.users.tolist(), found.truth.toarray().tolist()) == ([0], [[0, 1]])
+
+
+def test_a_low_rating_is_no_choice_and_nothing_known() -> None:
+    day = date(2026, 3, 1)
+    after = day + timedelta(days=1)
+    rows = [
+        ("a", "x", "rating", day),
+        ("a", "y", "rating", day),
+        ("b", "z", "rating", day),
+        ("a", "z", "rating", after),
+        ("b", "x", "rating", after),
+    ]
+    found = hold_out(events(*rows, value=[5.0, 1.0, 5.0, 2.0, 4.0]), day, WEIGHTS)
+    assert found.known.toarray().astype(bool).tolist() == [[True, False], [False, True]]  # x and z; y was disliked
+    assert (found.users.tolist(), found.truth.toarray().tolist()) == ([1], [[1, 0]])
 
 
 def test_the_chosen_values_beat_bad_ones_on_later_days(monkeypatch: pytest.MonkeyPatch) -> None:

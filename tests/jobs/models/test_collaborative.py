@@ -16,8 +16,9 @@ from jobs.config.parameters import Parameters
 from jobs.features.strength import faded
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
+from jobs.lake.tables import CF as CF_ARTIFACT
 from jobs.models.als import CfParameters, Pairs, matrix_of
-from jobs.models.collaborative import INPUTS, TooFewInteractionsError, build, train_cf
+from jobs.models.collaborative import INPUTS, build, train_cf
 from tests.jobs.small_shop import CF, csr, drawn_history, lay, pairs_of
 
 DS = date(2026, 1, 31)
@@ -152,8 +153,8 @@ def test_a_matrix_has_one_row_a_shopper_in_byte_order_and_no_entry_for_mere_impr
     assert strength.nnz == since.nnz == 3
 
 
-def laid(lake: Lake, users: pa.Table) -> None:
-    lay(lake, "features/item", DS, pa.table({"item_pos": [0, 1, 2]}))
+def laid(lake: Lake, users: pa.Table, n_items: int = 3) -> None:
+    lay(lake, "features/item", DS, pa.table({"item_pos": range(n_items)}))
     lay(lake, "features/user_item", DS, users)
     lay(lake, "features/session_item", DS, rows(("s", 0, 1000, 1), ("s", 2, 1000, 1), key="session_id"))
 
@@ -180,10 +181,32 @@ def test_what_does_not_shape_the_fit_does_not_make_it_run_again(lake: Lake) -> N
     )
 
 
-def test_a_shop_without_positive_events_gets_an_error_with_the_remedy(lake: Lake) -> None:
-    laid(lake, rows(("a", 0, 0, 1)))
-    with pytest.raises(TooFewInteractionsError, match="no positive event of a known shopper; land events"):
-        build(lake, DS, Parameters())
+def test_a_shop_of_guests_alone_has_the_neighbours_of_their_visits(lake: Lake) -> None:
+    laid(lake, rows(("a", 0, 0, 1)), n_items=5)
+    built = build(lake, DS, Parameters())
+    assert not lake.array(CF_ARTIFACT, DS, "item_factors").any()
+    indptr, near = (lake.array(CF_ARTIFACT, DS, f"item_item_{part}") for part in ("indptr", "indices"))
+    assert (indptr.tolist(), near.tolist()) == ([0, 1, 1, 2, 2, 2], [2, 0])
+    assert built.metrics["als"] == "left out: no pair of a known shopper and a product"
+    assert built.metrics["ease"] == "fitted"
+
+
+@pytest.mark.parametrize("n_items", [0, 3])
+def test_a_shop_without_events_or_without_products_has_an_artifact_without_pairs(lake: Lake, n_items: int) -> None:
+    lay(lake, "features/item", DS, pa.table({"item_pos": pa.array(range(n_items), pa.int32())}))
+    lay(lake, "features/user_item", DS, rows(("a", 0, 1000, 1)).slice(1))
+    lay(lake, "features/session_item", DS, rows(("s", 0, 1000, 1), key="session_id").slice(1))
+    built = build(lake, DS, Parameters())
+    assert lake.array(CF_ARTIFACT, DS, "item_factors").shape == (n_items, 64)
+    for name in ("item_item", "recent", "ease", "ease_whole"):
+        assert lake.array(CF_ARTIFACT, DS, f"{name}_indptr").tolist() == [0] * (n_items + 1)
+    assert built.metrics["ease"] == "left out: no pair of a shopper and a product"
+
+
+def test_a_catalogue_beyond_the_limit_of_ease_says_so(lake: Lake) -> None:
+    laid(lake, rows(("a", 0, 1000, 1), ("a", 1, 1000, 1)))
+    built = build(lake, DS, Parameters().with_values({"models.als.factors": 4, "models.ease.max_items": 2}))
+    assert built.metrics["ease"] == "left out: over 2 items"
 
 
 def test_without_features_the_error_says_what_to_run(lake: Lake) -> None:

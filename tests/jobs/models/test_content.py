@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.models.content import ContentParameters, tf_idf, train_content, words_of
+from jobs.models.content import ContentParameters, text_width, tf_idf, train_content, words_of
+from jobs.models.embedding_space import text_part
+from jobs.models.embedding_weight import UNJUDGED
 
 ITEMS = [
     ("red spotted mug", "home/mugs", "Acme", 450),
@@ -68,3 +70,37 @@ def test_a_catalogue_without_any_word_has_zero_vectors_and_no_neighbours() -> No
     arrays, _ = train_content(items([ITEMS[5]] * 4), ContentParameters(3, 7))
     assert not arrays["item_vectors"].any()
     assert arrays["content_indptr"].tolist() == [0] * 5
+
+
+def test_products_that_all_have_the_same_words_have_zero_vectors_and_no_neighbours() -> None:
+    arrays, _ = train_content(items([ITEMS[0]] * 4), ContentParameters(3, 7))
+    assert not arrays["item_vectors"].any()
+    assert arrays["content_indptr"].tolist() == [0] * 5
+
+
+def test_a_shop_without_products_has_an_artifact_without_vectors() -> None:
+    bare = items([("mug", "", "", 1)]).slice(1)
+    arrays, _ = train_content(bare, ContentParameters(3, 7))
+    assert (len(arrays["item_vectors"]), arrays["content_indptr"].tolist()) == (0, [0])
+
+
+def test_products_that_words_cannot_tell_apart_are_near_by_the_shop_s_own_vectors() -> None:
+    alike = items([("mug", "home/mugs", "Acme", 450)] * 6)
+    looks = np.array([[1, 0], [-1, 0], [1, 0.1], [-1, 0.1], [0, 0], [0, -0.1]], np.float32)
+    arrays, _ = train_content(alike, ContentParameters(5, 7), looks)
+    first = arrays["content_indptr"][:4]
+    assert arrays["content_indices"][first].tolist() == [2, 3, 0, 1]
+    assert arrays["content_indptr"][4] == arrays["content_indptr"][5]  # nothing is known of it
+    assert arrays["embedding_mean"].shape == (2,)
+
+
+def test_with_vectors_of_the_shop_words_weigh_as_much_as_the_truncation_leaves_of_them() -> None:
+    looks = np.random.default_rng(1).normal(size=(len(ITEMS), 8)).astype(np.float32)
+    looks[3] = 0
+    arrays, _ = train_content(items(ITEMS), ContentParameters(3, 7), looks)
+    width, matrix = text_width(len(ITEMS)), tf_idf([words_of(*row) for row in ITEMS])
+    assert arrays["embedding_weight"].tolist() == [UNJUDGED, 0]
+    text = text_part(arrays["item_vectors"], width, UNJUDGED)
+    assert text @ text.T == pytest.approx((matrix @ matrix.T).toarray(), abs=1e-5)
+    assert not arrays["item_vectors"][3, width:].any()
+    assert arrays["item_vectors"][5, width:].any()  # it has no words

@@ -72,6 +72,10 @@ def test_more_items_than_there_are_give_all_and_no_query_gives_no_row() -> None:
     assert nearest(ITEMS, QUERIES[:0], 10).position.shape == (0, 10)
 
 
+def test_of_no_items_none_is_nearest() -> None:
+    assert nearest(np.zeros((0, 4), np.float32), np.ones((3, 4), np.float32), 5).position.shape == (3, 0)
+
+
 def test_every_blas_of_a_night_runs_on_one_thread_and_implicit_has_nothing_to_warn_of() -> None:
     code = """
 import warnings

@@ -77,7 +77,7 @@ print(hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run Python where JAX can be imported; skip, or in CI fail, where it is nowhere."""
     if not importlib.util.find_spec("jax") and not (BESIDE / "jax").is_dir():
-        give_up = pytest.fail if os.environ.get("TOPSHELF_REQUIRE_TOWERS") else pytest.skip
+        give_up = pytest.fail if os.environ.get("TOPSHELF_REQUIRE_GROUPS") else pytest.skip
         give_up(f"JAX is missing: run uv pip install --no-deps --target {BESIDE} -r requirements-towers.lock")
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{BESIDE}"}
     return subprocess.run(

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from jobs.numeric.list_metrics import (
     RepeatedItemError,
+    bounds_and_margins,
     coverage,
     gini,
     hits,
@@ -186,6 +187,23 @@ def test_intervals_hold_the_mean_narrow_with_users_and_repeat_for_a_seed():
     assert np.diff(many["recall@20"]) == pytest.approx(2 * 1.96 * math.sqrt(1 / 12 / 4000), rel=0.15)
     assert intervals({"recall@20": values}) == many
     assert intervals({"recall@20": values}, seed=2) != many
+
+
+def test_a_margin_is_the_paired_difference_with_its_interval_and_repeats_for_a_seed():
+    truth, seen = rows(*[[user % 5] for user in range(60)]), rows(*[[] for _ in range(60)])
+    audience = np.ones(N_ITEMS, dtype=np.int64)
+    shelf = score_lists(np.tile([0, 1, 2], (60, 1)), truth, seen, audience, 60, k=3)
+    other = score_lists(np.tile([5, 6, 0], (60, 1)), truth, seen, audience, 60, k=3)
+
+    bounds, margins = bounds_and_margins(shelf, {"other": other, "itself": shelf}, seed=7)
+
+    difference, low, high = margins["other"]["all"]["recall@3"]
+    assert difference == pytest.approx(2 / 5)
+    assert low < difference < high
+    assert margins["itself"]["all"]["recall@3"] == [0.0, 0.0, 0.0]
+    assert bounds["new"]["recall@3"][0] < 3 / 5 < bounds["new"]["recall@3"][1]
+    assert bounds_and_margins(shelf, {"other": other, "itself": shelf}, seed=7) == (bounds, margins)
+    assert bounds_and_margins(shelf, {"other": other, "itself": shelf}, seed=8)[0] != bounds
 
 
 def test_rounding_reaches_into_a_report_and_leaves_the_rest():

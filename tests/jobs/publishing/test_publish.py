@@ -63,6 +63,7 @@ def test_a_newcomer_has_a_record_of_no_items_that_tells_the_segment(store: Store
     done = publish(night(D1, newcomers=newcomers), store)
     snapshot = Snapshot(store.open(version(D1)))
     assert done.manifest.users == 60 + len(newcomers)
+    assert done.manifest.metrics["users_with_shelf"] == 60
     shelves = {user: snapshot.shelf(user) for user, *_ in newcomers}
     assert [len(shelf) for shelf in shelves.values() if shelf is not None] == [0, 0, 0]
     segments = {user: snapshot.segments[shelf.segment] for user, shelf in shelves.items() if shelf is not None}
@@ -151,6 +152,27 @@ def test_a_shop_without_purchases_is_ordered_by_what_is_looked_at() -> None:
         items = items.append_column(name, pa.array(weights, pa.int64()))
     assert catalogue_of(items).popularity.tolist() == [2, 0, 3, 1]
     assert set(POPULARITY) <= {column.name for column in contract("features/item").columns}
+
+
+def test_pictures_are_in_the_snapshot_but_not_what_a_page_might_run(store: Store) -> None:
+    tonight = night(D1)
+    urls = tonight.items["image_url"].to_pylist()
+    given = [urls[0], "javascript:alert(1)", *urls[2:]]  # staged before addresses were checked
+    at = tonight.items.column_names.index("image_url")
+    publish(replace(tonight, items=tonight.items.set_column(at, "image_url", pa.array(given))), store)
+    snapshot = Snapshot(store.open(tonight.version))
+    assert [snapshot.image_url(position) for position in range(8)] == [
+        "https://shop.example/0.jpg", "", "https://shop.example/2.jpg", "",
+        *(f"https://shop.example/{number}.jpg" for number in (4, 5, 6)), "",
+    ]  # fmt: skip
+
+
+def test_a_night_of_before_there_were_pictures_has_none(store: Store) -> None:
+    tonight = night(D1)
+    done = publish(replace(tonight, items=tonight.items.drop_columns(["image_url"])), store)
+    assert not any(name.startswith("image_urls") for name in done.manifest.blobs)
+    snapshot = Snapshot(store.open(tonight.version))
+    assert (snapshot.image_url(0), snapshot.brand(1)) == ("", "brand-1")
 
 
 def test_several_variants_of_a_user_are_stored_side_by_side(store: Store) -> None:

@@ -33,9 +33,9 @@ def test_a_night_loaded_by_executors_is_the_one_loaded_in_one_process(
     spark: SparkSession, url: str, tmp_path: Path
 ) -> None:
     with closing(open_store(f"lmdb://{tmp_path}/alone")) as alone:
-        wanted = publish(night(), alone).manifest
+        wanted = publish(night(lists=True), alone).manifest
     with closing(open_store(url)) as store:
-        done = publish(night(), store, load=OnSpark(spark, url))
+        done = publish(night(lists=True), store, load=OnSpark(spark, url))
         assert done.live
         assert (done.manifest.hash, done.manifest.metrics) == (wanted.hash, wanted.metrics)
         assert whole(store, done.manifest.version)

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.night.gauges import write_refused
 from jobs.publishing.publish import publish
 from serving.snapshot.tombstones import tombstone_line
 from serving.stores import open_store
@@ -55,6 +58,18 @@ def test_snapshots_lists_each_version_with_its_state_size_metrics_and_failed_gat
     assert "gates passed" in second
     assert " stored " in third
     assert "gates failed (users: 60 in" in third
+
+
+def test_show_prints_titles_and_ids_as_they_are(topshelf: Command, tmp_path: Path) -> None:
+    contents = night(D1, n_users=3, n_items=8, top_n=8)
+    titles = ["Mug [/sale]", "Hub [usb-c]", "[b]Pan[/b]", ":coffee: cup", "\x1b[2Jgone", "[bold", "\\[x]", "]"]
+    contents = replace(contents, items=contents.items.set_column(2, "title", pa.array(titles)))
+    url = f"lmdb://{tmp_path}/titles"
+    with closing(open_store(url)) as store:
+        publish(contents, store)
+    shown = topshelf("show", "user-1", "--store", url).output
+    for title in (*titles[:4], r"\x1b[2Jgone", *titles[5:]):
+        assert f" {title} " in shown
 
 
 def test_an_empty_store_says_how_to_fill_it(topshelf: Command, tmp_path: Path) -> None:
@@ -111,3 +126,22 @@ def test_export_and_show_give_no_shelf_of_an_erased_user(topshelf: Command, land
 def test_without_an_archive_the_archive_commands_say_how_to_name_one(topshelf: Command) -> None:
     for words in (("archive",), ("archive", "--list"), ("restore", version(D1))):
         assert "TOPSHELF_ARCHIVE" in str(topshelf(*words).exception)
+
+
+def test_the_gauge_of_a_refusal_follows_whoever_moves_the_pointer_and_no_older_day(
+    topshelf: Command, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOPSHELF_METRICS_DIR", str(tmp_path / "metrics"))
+
+    def refused() -> float:
+        text = (tmp_path / "metrics/topshelf_night_snapshots.prom").read_text()
+        return float(text.splitlines()[-1].removeprefix("topshelf_night_refused "))
+
+    write_refused(url)  # as a night does, also one of an older day
+    assert refused() == 1
+    topshelf("promote", version(D1))
+    assert refused() == 1  # the newest night is still held back
+    topshelf("promote", version(D3))
+    assert refused() == 0
+    topshelf("rollback")
+    assert refused() == 1

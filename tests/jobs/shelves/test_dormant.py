@@ -1,6 +1,5 @@
 """Dormant shoppers get the shelf that the shop chose for them, and nobody else's shelf changes."""
 
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,10 @@ import pytest
 
 from jobs.candidates.fusion import SOURCE_CODE
 from jobs.candidates.generate import candidates
-from jobs.lake.lake import Lake
 from jobs.ranking.ranker import Ranker
+from jobs.shelves import top_n
 from jobs.shelves.dormant import Dormancy, ShelfPlaces, fused_shelves
-from jobs.shelves.top_n import RankShard, ShelfPolicy
+from jobs.shelves.top_n import ShelfPolicy
 from tests.jobs.small_shop import catalogue, drawn_shop, shoppers, sources, touch
 
 AWAY_DAYS = 25
@@ -20,8 +19,8 @@ NO_HEADS = Ranker({}, {})
 
 def shelves(dormancy: Dormancy) -> ShelfPlaces:
     shop, drawn = drawn_shop()
-    shard = RankShard(Lake("unused"), date(2026, 1, 31), ShelfPolicy(10, dormancy=dormancy), 60.0)
-    return shard.shelves(shop, candidates(shop, drawn, 40), drawn, NO_HEADS, None)
+    policy = ShelfPolicy(10, dormancy=dormancy)
+    return top_n.shelves(shop, candidates(shop, drawn, 40), drawn, NO_HEADS, None, policy)
 
 
 def places_of(places: ShelfPlaces, users: np.ndarray) -> list[tuple[Any, ...]]:

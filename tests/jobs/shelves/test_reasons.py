@@ -17,7 +17,7 @@ from tests.bench.bench_reasons import LEARNED, Places, copies
 from tests.jobs.small_shop import catalogue, drawn_shop, shoppers, sources, touch
 
 OF_EVERYBODY = ("popular", "trending", "popular_in_category", "new_item")
-DONE = {"bought": {"bought": 1}, "carted": {"carted": 1}, "viewed": {"viewed": 1}}
+DONE = {"bought": {"bought": 1}, "carted": {"carted": 1}, "viewed": {"viewed": 1}, "rated": {"rated": 1}}
 
 
 def told(
@@ -65,6 +65,8 @@ def test_a_purchase_says_more_than_a_basket_and_a_basket_more_than_a_look() -> N
     near = alike(3, {(1, 2): 0.5})
     both = shoppers(3, [touch(2, bought=1, carted=1, viewed=5)], [touch(2, carted=1, viewed=5)])
     assert told(both, near, [0, 1], [1, 1], ["ease", "ease"]) == [("bought", 2), ("carted", 2)]
+    rated = shoppers(3, [touch(2, carted=1, rated=1)], [touch(2, viewed=1, rated=1)])
+    assert told(rated, near, [0, 1], [1, 1], ["ease", "ease"]) == [("carted", 2), ("viewed", 2)]
 
 
 def test_the_item_named_is_the_one_that_speaks_most_by_likeness_and_by_what_was_done() -> None:

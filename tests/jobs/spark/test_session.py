@@ -1,6 +1,7 @@
 """A session starts on the machine's Java and on the wheel's, and says nothing that its reader cannot act on."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.spark.session import JAVA_MAJOR_MIN, REAL_JAVA, SPARK_JAVA_HOME, java_home
+from jobs.spark.session import (
+    JAVA_MAJOR_MIN,
+    REAL_JAVA,
+    SPARK_JAVA_HOME,
+    SparkOptionError,
+    given_options,
+    java_home,
+)
 
 START = "from jobs.spark.session import session; print(session('quiet').range(3).count())"
 SPARK_VARIABLES = ("JAVA_HOME", "SPARK_CONF_DIR", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", REAL_JAVA)
@@ -99,3 +107,27 @@ def test_the_options_that_only_bring_warnings_are_dropped(tmp_path: Path, packag
         check=True,
     )
     assert run.stdout.splitlines() == expected
+
+
+def test_options_of_a_deployment_reach_spark_and_none_that_decides_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOPSHELF_SPARK_CONF", "spark.executor.instances=2\n spark.app='two words=2'")
+    assert given_options({"spark.ui.enabled"}) == {"spark.executor.instances": "2", "spark.app": "two words=2"}
+    monkeypatch.setenv("TOPSHELF_SPARK_CONF", "")
+    assert given_options(()) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("spark.executor.cores 2", "'spark.executor.cores'; give spark.NAME=VALUE"),
+        ("cores=5", "'cores=5'; give"),
+        ("spark.sql.ansi.enabled=false", "sets spark.sql.ansi.enabled, which is Topshelf's own; leave it out"),
+        ("spark.ui.enabled=true", "sets spark.ui.enabled, which is Topshelf's own"),
+    ],
+)
+def test_an_option_that_is_none_or_not_a_deployments_is_refused(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOPSHELF_SPARK_CONF", words)
+    with pytest.raises(SparkOptionError, match=re.escape(said)):
+        given_options({"spark.ui.enabled"})

@@ -27,30 +27,35 @@ EVENTS_AT_FAULT = {
     ("ts", "2026-01-01T23:30:00-01:00"): ("future_timestamp", "ts"),
     ("item_id", "x" * 257): ("id_too_long", "item_id"),
     ("item_id", "☕" * 86): ("id_too_long", "item_id"),  # 86 characters, 258 bytes
-    ("device", "x" * 257): ("field_too_long", "device"),
     ("item_id", "caf\ufffd"): ("invalid_text", "item_id"),
     ("event_type", "stare"): ("unknown_event_type", "event_type"),
-    ("event_type", "View"): ("unknown_event_type", "event_type"),
-    ("unit_price", "-0.01"): ("negative_price", "unit_price"),
-    ("unit_price", "cheap"): ("wrong_type", "unit_price"),
-    ("unit_price", "NaN"): ("not_finite", "unit_price"),
-    ("value", "NaN"): ("not_finite", "value"),
-    ("value", "-Infinity"): ("not_finite", "value"),
-    ("value", "1e999"): ("wrong_type", "value"),
-    ("quantity", "0"): ("quantity_below_one", "quantity"),
-    ("quantity", "1.5"): ("wrong_type", "quantity"),
-    ("quantity", "3000000000"): ("wrong_type", "quantity"),
-    ("position", "-1"): ("negative_position", "position"),
     ("user_id", ""): ("no_user_or_session", "user_id"),
+    ("user_id", "\\N"): ("no_user_or_session", "user_id"),
 }
+UNREAD_IN_EVENTS = [
+    ("device", "x" * 257),
+    ("unit_price", "-0.01"),
+    ("unit_price", "cheap"),
+    ("value", "-Infinity"),
+    ("value", "1e999"),
+    ("quantity", "some"),
+    ("quantity", "1e16"),
+    ("position", "-1"),
+]
 EVENTS_AT_THE_EDGE = [
     ("ts", "2026-01-01T23:59:59.999999Z"),
     ("ts", "1999-12-31"),
     ("item_id", "x" * 256),
     ("item_id", "☕" * 85),
     ("unit_price", "0"),
-    ("quantity", "1"),
+    ("quantity", "0.35"),
+    ("quantity", "0"),
+    ("quantity", "-1"),
+    ("quantity", "3000000000"),
     ("value", "-3"),
+    ("event_type", "View"),
+    ("unit_price", "NaN"),
+    ("value", "nan"),
 ]
 
 
@@ -79,7 +84,26 @@ def test_every_fault_of_an_event_sets_its_row_aside_with_reason_and_column(land,
     assert len(rows(lake, "interactions")) == len(edge)
     assert summary.counts["events"].set_aside["future_timestamp"] == 2
     assert any("set aside 2 rows: future_timestamp" in line for line in summary.lines())
-    assert lake.manifest("staging/interactions", DAY).metrics["set_aside"]["wrong_type"] == 8
+    assert lake.manifest("staging/interactions", DAY).metrics["set_aside"]["wrong_type"] == 4
+
+
+def test_an_optional_cell_that_cannot_be_read_costs_no_row_and_is_told_by_column(land, lake, run):
+    land("events", f"{DAY}", "a.jsonl", [GOOD | {column: value} for column, value in UNREAD_IN_EVENTS])
+    land(
+        "items",
+        f"{DAY}",
+        "a.csv",
+        "item_id,title,price,created_at\ni1,Mug,cheap,0000-00-00\ni2,Pan,dear,2026-01-01\n",
+    )
+    summary = run()
+    staged = rows(lake, "interactions")
+    assert len(staged) == len(UNREAD_IN_EVENTS)
+    assert all(row[name] is None for row in staged for name in ("device", "unit_price_minor", "value", "quantity"))
+    assert [(row["title"], row["price_minor"]) for row in rows(lake, "items")] == [("Mug", None), ("Pan", None)]
+    assert summary.counts["items"].unread == {"price": 2, "created_at": 1}
+    assert "items: price could not be read in 2 rows, such as 'dear'" in summary.lines()
+    assert lake.manifest("staging/interactions", DAY).metrics["unread"]["unit_price"] == 2
+    assert not rows(lake, "quarantine")
 
 
 def test_rows_of_a_torn_csv_and_lines_that_are_no_json_are_set_aside(land, lake, run):
@@ -98,13 +122,18 @@ def test_rows_of_a_torn_csv_and_lines_that_are_no_json_are_set_aside(land, lake,
 
 
 def test_parquet_values_at_fault_are_set_aside_like_text(land, lake, run):
-    table = {"user_id": ["u"] * 4, "item_id": ["ok", "nan", "half", None], "event_type": ["view"] * 4}
-    numbers = {"value": [1.0, float("nan"), 1.0, 1.0], "quantity": [1.0, 1.0, 1.5, 1.0], "ts": ["2026-01-01"] * 4}
+    table = {"user_id": ["u"] * 4, "item_id": ["ok", "none", "endless", None], "event_type": ["view"] * 4}
+    numbers = {
+        "value": [1.0, float("nan"), 1.0, 1.0],
+        "quantity": [1.0, 1.0, float("inf"), 1.0],
+        "ts": ["2026-01-01"] * 4,
+    }
     land("events", f"{DAY}", "a.parquet", pa.table(table | numbers))
     run()
     aside = sorted((row["reason"], row["column_name"]) for row in rows(lake, "quarantine"))
-    assert aside == [("missing_value", "item_id"), ("not_finite", "value"), ("wrong_type", "quantity")]
-    assert [row["item_id"] for row in rows(lake, "interactions")] == ["ok"]
+    assert aside == [("missing_value", "item_id")]
+    staged = {row["item_id"]: (row["value"], row["quantity"]) for row in rows(lake, "interactions")}
+    assert staged == {"ok": (1.0, 1), "none": (None, 1), "endless": (1.0, None)}
 
 
 def test_items_users_and_exposures_at_fault_are_set_aside(land, lake, run):
@@ -113,7 +142,7 @@ def test_items_users_and_exposures_at_fault_are_set_aside(land, lake, run):
         "items",
         f"{DAY}",
         "a.csv",
-        "item_id,price,stock,deleted\ni1,-1,1,\ni2,1,-1,\ni3,1,1,maybe\n,1,1,\ni5,1,1,no\n",
+        "item_id,price,stock,deleted\ni1,-1,1,\ni3,1,1,maybe\n,1,1,\ni5,1,1,no\n",
     )
     land("users", f"{DAY}", "a.csv", f"user_id,region\n{'u' * 300},x\nu2,{'r' * 300}\nu3,x\n")
     shown = {"request_id": "r", "ts": "2026-01-01", "item_id": "i", "position": 0}
@@ -129,14 +158,10 @@ def test_items_users_and_exposures_at_fault_are_set_aside(land, lake, run):
         ("exposures", "future_timestamp", "ts"),
         ("exposures", "no_probability", "propensity"),
         ("items", "missing_value", "item_id"),
-        ("items", "negative_price", "price"),
-        ("items", "negative_stock", "stock"),
-        ("items", "wrong_type", "deleted"),
-        ("users", "field_too_long", "region"),
         ("users", "id_too_long", "user_id"),
     ]
-    assert [row["item_id"] for row in rows(lake, "items")] == ["i5"]
-    assert [row["user_id"] for row in rows(lake, "users")] == ["u3"]
+    assert [row["item_id"] for row in rows(lake, "items")] == ["i1", "i3", "i5"]
+    assert [row["user_id"] for row in rows(lake, "users")] == ["u2", "u3"]
     assert [row["item_id"] for row in rows(lake, "exposures")] == ["other"]
 
 
@@ -155,7 +180,8 @@ def test_ten_megabytes_in_one_field_are_set_aside_and_cut_at_whole_characters(la
 
 
 def test_equal_bad_rows_are_each_kept_in_quarantine(land, lake, run):
-    land("events", f"{DAY}", "a.csv", "user_id,item_id,event_type,ts\n" + "u1,,view,2026-01-01\n" * 3)
+    good = "u1,i1,view,2026-01-01\n"
+    land("events", f"{DAY}", "a.csv", "user_id,item_id,event_type,ts\n" + good + "u1,,view,2026-01-01\n" * 3)
     run()
     assert sorted(row["ordinal"] for row in rows(lake, "quarantine")) == [1, 2, 3]
 
@@ -182,5 +208,13 @@ def test_a_day_with_too_many_bad_rows_stops_the_run_and_shows_them(land, landing
 
 
 def test_a_few_bad_rows_never_stop_a_small_day(land, lake, run):
-    land("events", f"{DAY}", "a.jsonl", [GOOD | {"ts": "yesterday"}] * 20)
+    land("events", f"{DAY}", "a.jsonl", [GOOD, *[GOOD | {"ts": "yesterday"}] * 20])
     assert run().counts["events"].set_aside == {"wrong_type": 20}
+
+
+def test_a_file_of_which_nothing_is_kept_stops_a_day_of_any_size(land, lake, run):
+    land("events", f"{DAY}", "a.jsonl", [GOOD])
+    land("items", f"{DAY}", "a.csv", "item_id,title\ni1,Mug,more\n")
+    with pytest.raises(TooManyBadRowsError, match=r"items/ds=2026-01-01: nothing could be kept of a\.csv"):
+        run()
+    assert [row["path"] for row in rows(lake, "quarantine")] == ["a.csv"]

@@ -20,7 +20,7 @@ from tests.serving.logs.row_an_item import rows_of_items
 
 DAY = date(2026, 1, 1)
 NOON_MS = 1_767_268_800_123
-ODD_ITEMS = ['say "hi"', "[a,b]", "mug☕", " lead ", "\\", "null", "17850"]
+ODD_ITEMS = ['say "hi"', "[a,b]", "mug☕", "lead", "\\", "nil", "17850"]
 
 
 def answer(number: int, items: list[str], **changed) -> Shown:

@@ -1,5 +1,6 @@
 """The synthetic shop is repeatable, coherent, worth learning and impossible to please with popularity alone."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -124,6 +125,19 @@ def test_how_the_work_is_cut_changes_no_row(table: str) -> None:
     pd.testing.assert_frame_equal(
         whole.sort_values(keys, ignore_index=True), cut.sort_values(keys, ignore_index=True), check_exact=True
     )
+
+
+def test_an_embedding_shows_an_item_s_style_and_noise_hides_it() -> None:
+    seen = []
+    for noise in (0.0, 1.0, 1000.0):
+        shop = replace(SHOP, items=200, embedding_noise=noise)
+        landed = direct(shop, synthetic_rows.item_rows, 200, 37).drop_duplicates("item_id")
+        likeness = np.corrcoef(np.stack(landed["embedding"]) - np.mean(landed["embedding"], axis=0))
+        true = np.corrcoef(items_of(shop).style[numbers(landed["item_id"].tolist())])
+        pairs = np.triu_indices(len(landed), 1)
+        seen.append(np.corrcoef(likeness[pairs], true[pairs])[0, 1])
+    assert seen[0] > 0.8 and 0.3 < seen[1] < 0.8 and abs(seen[2]) < 0.1
+    assert "embedding" not in direct(replace(SHOP, items=50), synthetic_rows.item_rows, 50, 50)
 
 
 def test_another_seed_makes_another_shop() -> None:

@@ -1,6 +1,7 @@
 """Labels: what happened to a pair in the horizon and nothing else, joined to the candidates of its shopper."""
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,15 @@ def test_labels_count_the_horizon_s_acts_and_its_money(spark: SparkSession) -> N
         act("a", "view", value=45.5, ts=last),
         act("a", "click"),
         act("a", "add_to_cart"),
-        act("a", "purchase", quantity=3),  # at the item's price
-        act("a", "purchase", quantity=2, unit_price_minor=200),
+        act("a", "purchase", quantity=Decimal(3)),  # at the item's price
+        act("a", "purchase", quantity=Decimal(2), unit_price_minor=200),
         act("a", "view", value=900.0, ts=last + timedelta(minutes=1)),  # the horizon is over
         act("a", "view", value=900.0, ts=first - timedelta(minutes=1)),  # it has not begun
         act("b", "purchase"),
         act("c", "rating", value=5.0),
+        act("c", "rating", value=0.5, user_id="hater"),
+        act("b", "purchase", user_id="regrets"),
+        act("b", "return", quantity=Decimal(1), user_id="regrets", ts=last),
         act("c", "impression"),
         act("b", "impression", user_id="shown"),
         act("a", "view", user_id=None, session_id="s"),

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
@@ -13,8 +14,16 @@ from jobs.lake.tables import HELD_OUT, INTERACTIONS, TOWERS
 from jobs.ranking.pair_features import FEATURES
 from jobs.training.examples import Window
 from jobs.training.head_outcomes import HeadOutcomes
-from jobs.training.holdout import Outcome, available_scores, heads_reliability, label_days, single_score_shelves
+from jobs.training.holdout import (
+    Outcome,
+    available_scores,
+    heads_reliability,
+    label_days,
+    lists_by,
+    single_score_shelves,
+)
 from jobs.training.holdout_lists import HeldOutCandidates
+from tests.jobs.small_shop import lay
 
 DAY = date(2026, 1, 25)
 
@@ -24,10 +33,11 @@ def test_the_labels_of_a_window_are_those_of_the_horizon_after_its_day(lake: Lak
     assert label_days(Window(lake, DAY), horizon_days=1) == DayRange(date(2026, 1, 26), date(2026, 1, 26))
 
 
-def test_the_labels_of_held_out_pairs_are_those_of_all_days_up_to_the_window_s(lake: Lake) -> None:
+def test_the_labels_of_held_out_pairs_are_those_of_all_days_with_events_up_to_the_window_s(lake: Lake) -> None:
     rest = Lake(f"{lake.root}/{HELD_OUT}")
-    for day in (DAY - timedelta(days=2), DAY):
-        rest.write_artifact(INTERACTIONS, day, {}, inputs={})
+    rest.write_days(None, INTERACTIONS, [DAY - timedelta(days=9)], inputs={DAY - timedelta(days=9): {}})
+    for ago in (2, 1, 0):
+        lay(rest, INTERACTIONS, DAY - timedelta(days=ago), pa.table({"user_id": ["anna"]}))
     assert label_days(Window(rest, DAY), horizon_days=14) == DayRange(date(2026, 1, 23), DAY)
 
 
@@ -65,6 +75,13 @@ def test_candidates_are_ordered_by_each_score_that_there_is_and_ties_by_populari
 
     places = {"shelf": 4, "als": 1, "ease": 3, "bought_before": 2, "popular": 2}
     assert ndcg == {name: pytest.approx(1 / np.log2(place + 1)) for name, place in places.items()}
+
+
+def test_the_rival_orders_candidates_by_the_days_they_were_bought_on_and_then_by_popularity(one_shopper) -> None:
+    candidates, outcome = one_shopper
+    candidates.features[:, FEATURES.index("pair_purchase_day_count")] = [0, 2, 0, 1]
+
+    assert lists_by("bought_before", candidates, outcome).tolist() == [[1, 3, 2, 0]]
 
 
 def test_the_spend_head_has_only_the_ratio_of_its_totals() -> None:

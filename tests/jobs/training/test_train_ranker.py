@@ -10,6 +10,7 @@ import pytest
 
 from jobs.candidates.fusion import RRF_K
 from jobs.config.parameters import Parameters
+from jobs.lake.evaluations import Holdout
 from jobs.lake.lake import Lake
 from jobs.lake.tables import RANKER
 from jobs.ranking.heads import MIN_POSITIVES
@@ -18,7 +19,7 @@ from jobs.ranking.ranker import ORDER, load_ranker, rank_fusion
 from jobs.training.examples import Examples, Window
 from jobs.training.sampling import sample_rows
 from jobs.training.train_heads import train
-from jobs.training.train_ranker import model_texts, ranker_metrics, ranker_parameters
+from jobs.training.train_ranker import build, model_texts, ranker_metrics, ranker_parameters
 
 SMALL = Parameters().with_values(
     {"ranking.trees": 8, "ranking.leaves": 7, "ranking.feature_fraction": 1.0, "ranking.threads": 1}
@@ -201,3 +202,16 @@ def test_a_ranker_read_back_from_its_text_is_worth_the_same(lake: Lake, with_lab
     assert set(back.boosters) == (heads | {ORDER} if with_labels else set())
     assert (back.coarse is not None) == with_labels
     np.testing.assert_allclose(back.value(given.features), ranker.value(given.features), rtol=1e-12)
+
+
+def test_without_a_window_the_ranker_has_no_head_and_the_night_no_evaluation_not_even_an_earlier_one(
+    lake: Lake,
+) -> None:
+    ds = date(2026, 1, 31)
+    lake.put_json(Holdout.path(ds), {"of": "an earlier run of the same day"})
+    built = build(lake, ds, [], SMALL)
+    assert lake.get_json(Holdout.path(ds)) is None
+    assert built.metrics["orders_by"] == "rank fusion: too few pairs of shopper and product to learn from"
+    features = np.ones((2, len(FEATURES)), np.float32)
+    np.testing.assert_array_equal(load_ranker(lake, ds).value(features), rank_fusion(features))
+    assert build(lake, ds, [], SMALL) == built

@@ -2,10 +2,17 @@
 
 from datetime import date, timedelta
 
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
 from jobs.config.calendar import window_days
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
+from jobs.lake.tables import INTERACTIONS, USER, USER_ITEM
+from jobs.ranking.heads import MIN_POSITIVES
+from jobs.training.window_record import build_and_record, current_windows
 from jobs.training.windows import choose_windows
+from tests.jobs.small_shop import lay
 
 FIRST = date(2026, 1, 1)
 CHOSEN = Parameters().with_values(
@@ -68,3 +75,17 @@ def test_windows_without_a_label_are_not_used() -> None:
     limits = CHOSEN.with_values({"training.windows.max_count": 5})
     assert choose_windows(Lake("unused"), [date(2026, 4, 19)], lambda _: 0, limits) == []
     assert choose_windows(Lake("unused"), [], lambda _: 1, limits) == []
+
+
+def test_a_shop_that_nobody_can_be_learned_from_has_no_window_and_the_record_says_so(
+    spark: SparkSession, lake: Lake
+) -> None:
+    ds = date(2026, 1, 31)
+    for shop, n_pairs in (("guests", 0), ("few", MIN_POSITIVES - 1)):
+        of = Lake(f"{lake.root}/{shop}")
+        lay(of, INTERACTIONS, ds, pa.table({"user_id": ["anna"], "event_date": [ds]}))
+        lay(of, USER, ds, pa.table({"user_id": ["anna"][:n_pairs]}))
+        lay(of, USER_ITEM, ds, pa.table({"user_id": ["anna"] * n_pairs}))
+        assert current_windows(of, ds, CHOSEN) is None
+        assert build_and_record(spark, of, ds, CHOSEN) == []
+        assert current_windows(of, ds, CHOSEN) == []

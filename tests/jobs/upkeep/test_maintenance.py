@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.config.retention import Retention
 from jobs.config.settings import Settings
+from jobs.lake.contracts import contract, tables
 from jobs.lake.lake import Lake
+from jobs.upkeep.erasure import DERIVED
 from jobs.upkeep.maintenance import forget, maintain
 from serving.snapshot.tombstones import tombstone_line
 from tests.conftest import Land
@@ -41,3 +44,31 @@ def test_derived_partitions_past_their_days_go_and_staging_stays(lake: Lake, lan
     reports = {"marts/validation/ds=2025-12-31", "marts/validation/ds=2026-01-31"}
     assert set(gone) == {f"{table}/ds=2025-12-30" for table in derived} | reports
     assert len(list(Path(lake.root, "staging/interactions").iterdir())) == 3
+
+
+def test_reports_and_run_records_go_with_the_pages_they_belong_to(lake: Lake, landing: Path) -> None:
+    for folder in ("runs/ds=2026-01-31", "runs/ds=2026-02-01", "held_out/runs/ds=2026-01-31"):
+        Path(lake.root, folder).mkdir(parents=True)
+        Path(lake.root, folder, "report.html").touch()
+    for kept in ("runs/maintenance/2025-01-01.json", "runs/code/abc.json"):
+        Path(lake.root, kept).parent.mkdir()
+        Path(lake.root, kept).touch()
+    assert forget(lake, str(landing), TODAY) == ["runs/ds=2026-01-31", "runs/ds=2026-01-31"]
+    assert {path.name for path in Path(lake.root, "runs").iterdir()} == {"ds=2026-02-01", "maintenance", "code"}
+
+
+def test_a_deployment_sets_how_long_things_are_kept(lake: Lake, landing: Path) -> None:
+    for folder in ("features/user", "marts/validation", "runs"):
+        Path(lake.root, folder, "ds=2026-02-20").mkdir(parents=True)
+        Path(lake.root, folder, "ds=2025-12-31").mkdir(parents=True)
+    (landing / "exposures/ds=2025-12-31").mkdir(parents=True)
+    gone = forget(lake, str(landing), TODAY, Retention(derived_days=90, reports_days=7, exposures_days=57))
+    reports = [f"{table}/ds={day}" for table in ("marts/validation", "runs") for day in ("2025-12-31", "2026-02-20")]
+    assert gone == [*reports, "landing/exposures/ds=2025-12-31"]
+
+
+def test_an_erasure_looks_into_every_derived_table_that_names_shoppers() -> None:
+    derived = [*tables("features"), *tables("marts")]
+    assert sorted(DERIVED) == [
+        table for table in sorted(derived) if "user_id" in {column.name for column in contract(table).columns}
+    ]

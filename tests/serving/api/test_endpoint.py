@@ -145,7 +145,7 @@ def test_the_page_of_the_schema_lists_every_operation_and_loads_nothing(shop: Se
 
 @pytest.mark.parametrize("path", ["/schema", "/schema/openapi.json"])
 def test_the_schema_is_made_once(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = {"store": f"lmdb://{tmp_path}/store", "landing": tmp_path, "keys": tmp_path / "keys.json"}
+    places = {"store": f"lmdb://{tmp_path}/store", "landing": str(tmp_path), "keys": tmp_path / "keys.json"}
     application = build(EndpointSettings(state=tmp_path, **places))
     made = []
     monkeypatch.setattr("litestar.openapi.plugins.encode_json", lambda *_, **__: made.append(1) or b"{}")

@@ -37,6 +37,7 @@ NAMES = [
     "exclude",
     "categories",
     "actions",
+    "arms",
     "nonsense",
     "",
     "limit[]",
@@ -115,9 +116,12 @@ BODIES = [
     '{"item_id":"item-00001","stock":1}',
     '{"limit":5}{"limit":5}',
     '{"user_id":"' + "é" * 200 + '"}',
+    '{"user_ids":["user-1","","' + "é" * 200 + '"]}',
+    '{"user_ids":{}}',
 ]
 PATHS = [
     "/recommendations",
+    "/recommendations/batch",
     "/items",
     "/events",
     "/items/item-00001/similar",

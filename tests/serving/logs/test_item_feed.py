@@ -27,6 +27,13 @@ def test_a_number_that_is_no_price_is_refused_and_the_rows_around_it_are_taken(p
     assert [row.item_id for row in (first, third) if isinstance(row, ItemChange)] == ["a", "c"]
 
 
+@pytest.mark.parametrize("written", ["{}", '"{}"'], ids=["number", "string"])
+@pytest.mark.parametrize(("price", "minor"), [("12.345", 1235), ("2.675", 268), ("0.0042", 1), ("0", 0)])
+def test_a_price_is_rounded_as_at_night(price: str, minor: int, written: str) -> None:
+    (change,) = read([f'{{"item_id":"a","price":{written.format(price)}}}'.encode()], 0.0)
+    assert change == ItemChange("a", 0, price_minor=minor)
+
+
 def test_a_null_takes_a_fed_value_back_and_a_field_left_out_stays() -> None:
     lines = [b'{"item_id":"a","price":null}', b'{"item_id":"a","stock":null,"moderated":null}', b'{"item_id":"a"}']
     price, rest, nothing = read(lines, 0.0)

@@ -17,27 +17,12 @@ from serving.logs.exposure_rows import exposure_row
 from serving.logs.exposures import Shown
 from serving.logs.file_log import FileLog
 from serving.logs.lander import Lander
-from serving.logs.lander_process import mark_complete_days
 from serving.shelf.filled_shelf import SLOT_TYPES
 from serving.snapshot.record import SOURCES
 
 
 def seconds(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-
-
-def test_days_of_events_are_marked_complete_a_quarter_of_an_hour_after_they_end(tmp_path: Path) -> None:
-    def marked() -> list[str]:
-        return sorted(path.parent.name for path in tmp_path.glob("events/ds=*/_SUCCESS"))
-
-    mark_complete_days(tmp_path, seconds("2026-01-04T12:00:00"))
-    assert marked() == []  # no day of events yet
-    (tmp_path / "events/ds=2026-01-01").mkdir(parents=True)
-    (tmp_path / "events/ds=2026-01-03").mkdir()
-    mark_complete_days(tmp_path, seconds("2026-01-04T00:14:59"))
-    assert marked() == ["ds=2026-01-01", "ds=2026-01-02"]  # on the second nothing came
-    mark_complete_days(tmp_path, seconds("2026-01-04T00:15:00"))
-    assert marked() == ["ds=2026-01-01", "ds=2026-01-02", "ds=2026-01-03"]
 
 
 SHOWN = Shown(

@@ -10,9 +10,12 @@ from jobs.publishing.publish import publish
 from serving.api import parameters
 from serving.shelf import encoded_parts
 from serving.shelf.encoded_parts import EncodedParts
+from serving.shelf.languages import built_in_languages
 from serving.shelf.snapshot import Snapshot
 from serving.stores import open_store
 from tests.serving.small_shop import night
+
+ENGLISH = built_in_languages().english.templates
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def snapshot(tmp_path: Path) -> Iterator[Snapshot]:
         yield Snapshot(store.open(str(store.pointer().live)))
 
 
-def test_encoded_items_and_titles_are_dropped_before_they_take_too_much(
+def test_encoded_items_titles_and_fields_are_dropped_before_they_take_too_much(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoded_parts, "MAX_BYTES", 2_000)
@@ -31,7 +34,9 @@ def test_encoded_items_and_titles_are_dropped_before_they_take_too_much(
         wanted = b'{"item_id":"%b","score":' % snapshot.item_id(position).encode()
         assert small.items([position]) == [wanted]
         assert small.bytes <= 2_000
-        small.reasons([6], [position], [position])
+        small.reasons([6], [position], [position], ENGLISH)
+        assert small.bytes <= 2_000
+        assert small.items_with(("brand",), [position]) == EncodedParts(snapshot).items_with(("brand",), [position])
         assert small.bytes <= 2_000
     again = EncodedParts(snapshot, small)
     assert 0 < again.bytes == small.bytes

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 
 from jobs.intraday.overlay import StaleBaseError, read_live, write_overlay
 from jobs.publishing.publish import publish
+from serving.shelf.encoded_parts import EncodedParts
 from serving.shelf.fill import fill_shelf
 from serving.shelf.fill_levels import LEVELS
 from serving.shelf.filled_shelf import SLOT_TYPES
+from serving.shelf.item_fields import FIELDS
 from serving.shelf.item_state import LiveItems
+from serving.shelf.languages import built_in_languages
 from serving.shelf.overlaid import with_overlay
 from serving.shelf.recent_actions import ACTION_KINDS, LastActions
 from serving.shelf.request import Policy, ShelfRequest
@@ -30,13 +34,19 @@ NEW = [
         item_id="brand-new mug ✓",
         title="Mug of today",
         category="home/kitchen/mugs",
+        brand="brand-2",
+        image_url="/today.jpg",
         price_minor=777,
         stock=5,
         neighbours=[("item-00007", 0.8), ("brand-new toy", 0.7), ("no such item", 0.6), ("item-00003", 0.5)],
     ),
-    OverlayItem(item_id="brand-new toy", title="Toy of today", category="toys/wooden", stock=0, price_minor=500),
+    OverlayItem(
+        item_id="brand-new toy", title="Toy of today", category="toys/wooden", brand="a", stock=0, price_minor=500
+    ),
     OverlayItem(item_id="brand-new thing"),
 ]
+
+ENGLISH = built_in_languages().english.templates
 
 
 def base_of(url: str, day: str = "2026-01-31", seed: int = 0) -> str:
@@ -123,10 +133,45 @@ def test_new_items_stand_behind_the_bases_and_are_found_by_their_ids(shop: tuple
     assert over.titles[100] == "Mug of today"
     assert [over.category(position) for position in (100, 101, 102)] == ["home/kitchen/mugs", "toys", ""]
     assert (over.price_minor[100], over.stock[101], over.stock[102]) == (777, 0, -1)
+    assert [over.brand(position) for position in (2, 100, 101, 102)] == [base.brand(2), "brand-2", "a", ""]
+    assert [over.image_url(position) for position in (2, 100, 102)] == [base.image_url(2), "/today.jpg", ""]
     assert over.reason(6, 0, 100) == "Because you viewed Mug of today"
     assert (over.overlay, base.overlay) == (over.overlay, None)
     assert over.version == base.version
     assert over.base is base
+
+
+def test_answers_name_the_items_of_the_overlay_that_is_live_and_not_those_of_the_one_before(tmp_path: Path) -> None:
+    url = f"lmdb://{tmp_path}/store"
+    version = base_of(url)
+    with closing(open_store(url)) as store:
+        base = Snapshot(store.open(version))
+        write_overlay(url, version, new_items=NEW)
+        before = EncodedParts(over_of(url, base))
+        for position in (7, 100, 101):
+            before.items([position])
+            before.items_with(FIELDS, [position])
+            before.reasons([6], [position], [position], ENGLISH)
+        write_overlay(url, version, new_items=[OverlayItem(item_id="newest", title="Newest"), *NEW])
+        parts = EncodedParts(over_of(url, base), before)
+        assert parts.bytes < before.bytes
+        fresh = EncodedParts(over_of(url, base))
+        assert parts.items([7, 100, 101]) == fresh.items([7, 100, 101])
+        assert parts.items_with(FIELDS, [7, 100, 101]) == fresh.items_with(FIELDS, [7, 100, 101])
+        assert b"".join(parts.reasons([6, 6], [0, 0], [100, 101], ENGLISH)) == (
+            b'"Because you viewed Newest"},"Because you viewed Mug of today"},'
+        )
+
+
+def test_new_items_bring_pictures_to_a_night_that_has_none(tmp_path: Path) -> None:
+    url, tonight = f"lmdb://{tmp_path}/store", night()
+    with closing(open_store(url)) as store:
+        publish(replace(tonight, items=tonight.items.drop_columns(["image_url"])), store)
+        base = Snapshot(store.open(tonight.version))
+        write_overlay(url, tonight.version, new_items=NEW)
+        over = over_of(url, base)
+    assert [over.image_url(position) for position in (0, 99, 100, 101)] == ["", "", "/today.jpg", ""]
+    assert base.image_url(0) == ""
 
 
 def test_stored_shelves_are_the_same_with_and_without_an_overlay(shop: tuple[Snapshot, Snapshot]) -> None:
@@ -163,7 +208,8 @@ def test_neighbours_of_a_new_item_are_served_and_follow_a_look_at_it(shop: tuple
     assert similar_items(over, live, 100, 2).positions == [7, 101]
     done = LastActions([100], [ACTION_KINDS.index("view")], [5.0])
     filled = fill_shelf(over, live, ShelfRequest(limit=8), actions=done)
-    assert (filled.positions[1], LEVELS[filled.levels[1]]) == (7, "recent")
+    assert filled.positions[:3] == [7, 101, 3]
+    assert {LEVELS[level] for level in filled.levels[:3]} == {"recent"}
 
 
 def test_new_items_are_explored_with_exact_propensities_like_any_other(shop: tuple[Snapshot, Snapshot]) -> None:

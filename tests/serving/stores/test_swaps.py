@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,28 @@ def test_of_publishers_racing_the_latest_day_is_live_at_the_end(store_url: str, 
     with closing(open_store(store_url)) as store:
         assert store.pointer().live == version("2026-01-03")
         assert whole(store, version("2026-01-03"))
+
+
+def test_the_versions_are_listed_while_one_comes_and_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    with closing(open_store(f"lmdb://{folder}")) as store:
+        publish(night("2026-01-01"), store)
+        publish(night("2026-01-02"), store)
+        stop, swept = threading.Event(), folder / "versions" / version("2026-01-01")
+
+        def come_and_go() -> None:
+            while not stop.is_set():
+                swept.rename(folder / "away")
+                (folder / "away").rename(swept)
+
+        mover = threading.Thread(target=come_and_go)
+        mover.start()
+        try:
+            listed = [[manifest.version for manifest in store.versions()] for _ in range(3_000)]
+        finally:
+            stop.set()
+            mover.join()
+    assert {version("2026-01-02")} == {versions[-1] for versions in listed}
 
 
 def test_a_backfill_beside_a_live_night_never_moves_the_pointer_back(store_url: str) -> None:

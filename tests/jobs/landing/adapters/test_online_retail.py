@@ -30,6 +30,7 @@ THIRD_DAY = [
     "8,85123a,White heart,2,2010-12-03 08:00:00,5.06,,United Kingdom",
     "9,90214Y,,1,2010-12-03 09:00:00,0.001,17850.0,Norway",
     "9,84406B,CUPID,oops,2010-12-03 09:00:00,2.00,17850.0,Norway",
+    "9,84406B,CUPID,1,2010-12-03 09:00:00,1e400,17850.0,Norway",
 ]
 
 
@@ -70,7 +71,9 @@ def test_a_sale_becomes_a_purchase_and_its_duplicate_another(src: Path, landing:
 def test_what_is_left_out_is_counted_by_its_first_reason(src: Path, landing: Path) -> None:
     summary = online_retail(src, landing)
     assert summary.left_out == {
-        "unreadable date, quantity or price": 1,
+        "unreadable date": 0,
+        "unreadable quantity": 1,
+        "unreadable price": 1,
         "no stock code": 0,
         "cancellation": 1,
         "bad debt adjustment": 1,
@@ -94,7 +97,7 @@ def test_an_item_row_lands_on_the_days_that_change_its_title_or_price(src: Path,
     third = landed(landing, "items", "2010-12-03").set_index("item_id")
     # Another channel's price does not replace the one that customers pay; its later title does.
     assert third.loc["85123A"].to_dict() == {"title": "White heart", "price": Decimal("2.55")}
-    assert third.loc["90214Y"].to_dict() == {"title": None, "price": Decimal("0.00")}
+    assert third.loc["90214Y"].to_dict() == {"title": None, "price": Decimal("0.01")}
     assert set(third.index) == {"85123A", "90214Y"}
 
 
@@ -133,6 +136,18 @@ def test_one_published_file_lands_the_bytes_that_its_days_do(src: Path, landing:
     single.write_bytes(text.encode("latin-1"))
     online_retail(single, tmp_path / "again")
     assert digest(tmp_path / "again") == digest(landing)
+
+
+@pytest.mark.parametrize(
+    "written", ["{1}/{0}/2010 ", "{1}.{0}.2010 ", "{1}-{0}-2010 ", "{0}-{1}-2010 ", "2010-{0}-{1}T"]
+)
+def test_dates_are_read_in_the_order_that_they_show(tmp_path: Path, landing: Path, written: str) -> None:
+    days = [("12", "01"), ("12", "13")]
+    lines = [f"{n},22423,SIGN,1,{written.format(*day)}08:26,2.55,17850,EIRE" for n, day in enumerate(days)]
+    (tmp_path / "data.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    summary = online_retail(tmp_path / "data.csv", landing)
+    assert (str(summary.first_day), str(summary.last_day)) == ("2010-12-01", "2010-12-13")
+    assert summary.rows["events"] == 2
 
 
 def test_letters_that_are_not_utf_8_are_read_as_latin_ones(tmp_path: Path, landing: Path) -> None:
@@ -174,7 +189,20 @@ def test_a_shop_s_own_files_beside_ours_are_left_alone(src: Path, landing: Path)
         (b"", "is empty; get the published file again"),
         (b"InvoiceNo,StockCode\n1,2\n", "has no column Description, Quantity, InvoiceDate"),
         (f"{HEADER}\n1,2\n".encode(), "cannot be read"),
-        (f"{HEADER}\nC1,2,X,-1,2010-12-01 08:26:00,1.0,,France\n".encode(), "holds no sale"),
+        (f"{HEADER}\n".encode(), "holds no sale: of 0 lines, none; check the files"),
+        (f"{HEADER}\nC1,2,X,-1,2010-12-01 08:26:00,1.0,,France\n".encode(), "of 1 lines, 1 cancellation; check the"),
+        (
+            f"{HEADER}\n1,2,X,1,1 Dec 2010,1.0,,France\n".encode(),
+            "of 1 lines, 1 unreadable date, such as InvoiceDate '1 Dec 2010'; write dates as 2010-12-01 08:26:00",
+        ),
+        (
+            f'{HEADER}\n1,2,X,1,2010-12-01 08:26:00,"2,55",,France\n'.encode(),
+            "1 unreadable price, such as UnitPrice '2,55'; write dates as 2010-12-01 08:26:00, and",
+        ),
+        (
+            f"{HEADER}\n1,2,X,1,01-12-2010 8:26,1.0,,France\n".encode(),
+            "InvoiceDate: no date shows whether the day or the month stands first, as in '01-12-2010 8:26'; write",
+        ),
     ],
 )
 def test_a_file_that_is_not_the_published_one_is_named_with_a_remedy(

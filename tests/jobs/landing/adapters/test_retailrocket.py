@@ -38,6 +38,7 @@ PART_2 = [
     f"{MAY_3 + 2 * DAY_MS},12,categoryid,777",
     f"{MAY_3 + 2 * DAY_MS},12,790,n1.000 n2.000",
     f"{MAY_3 + 3 * DAY_MS},10,categoryid,5",
+    f"{MAY_3 + 3 * DAY_MS},10,790,n{10**14}.000",
 ]
 
 
@@ -80,7 +81,8 @@ def test_an_item_s_properties_land_on_the_day_they_change(src: Path, landing: Pa
     assert items(landing, "2015-05-05") == {"12": ["777", None, None]}
     # After the last event, too.
     assert items(landing, "2015-05-06") == {"10": ["213/1016/5", Decimal("32880.00"), 1]}
-    assert summary.left_out["unreadable item property: price"] == 1
+    # Two numbers are no price, and one beyond all prices is none.
+    assert summary.left_out["unreadable item property: price"] == 2
 
 
 def test_what_is_absent_is_said_and_done_without(src: Path, landing: Path) -> None:
