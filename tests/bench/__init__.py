@@ -4,3 +4,9 @@
 
 A bench is a module `bench_<name>.py` whose `main()` returns its figures.
 """
+
+import sys
+from pathlib import Path
+
+# The Python client is a package of its own, which is not installed with the project.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "clients" / "python"))

@@ -174,7 +174,7 @@ def asked(
     """Run wrk once: requests a second, and latencies in ms. Raises AssertionError where an answer was no 200."""
     script = ask_script(folder, served.port, served.secret, users, pause_ms)
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script)]
-    spent = sum(map(_cpu_s, served.workers()))
+    spent = sum(map(processor_s, served.workers()))
     said = subprocess.run([*command, f"http://127.0.0.1:{served.port}"], capture_output=True, text=True, check=True)
     assert "Non-2xx" not in said.stdout and "Socket errors" not in said.stdout, said.stdout
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
@@ -182,7 +182,7 @@ def asked(
         f"p{share}": float(value) * units[unit]
         for share, value, unit in re.findall(r"^\s+(50|90|99)%\s+([\d.]+)(us|ms|s)$", said.stdout, re.M)
     }
-    spent = sum(map(_cpu_s, served.workers())) - spent
+    spent = sum(map(processor_s, served.workers())) - spent
     found = re.search(r"Requests/sec:\s+([\d.]+)", said.stdout)
     assert found is not None, said.stdout
     total = re.search(r"(\d+) requests in", said.stdout)
@@ -190,7 +190,7 @@ def asked(
     return figures | {"rate": float(found[1]), "cpu_us": spent / int(total[1]) * 1e6}
 
 
-def _cpu_s(pid: int) -> float:
+def processor_s(pid: int) -> float:
     """Seconds of processor that a process has taken, its own and the system's for it."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

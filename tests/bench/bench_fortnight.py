@@ -94,12 +94,13 @@ def main() -> list[Figure]:
         )
         logs = {name: FileLog(state, name) for name in ("items", "events")}
         megabytes = {name: log.size() / 1e6 for name, log in logs.items()}
+        item_segments = len(logs["items"].segments())
         after = min(ready_s(folder) for _ in range(STARTS))
     return [
         Figure("start to ready", after, "s", fresh, "a start with an empty state folder", "under 3"),
         Figure("rows of items that were fed", rows, "rows"),
         Figure("log of item changes", megabytes["items"], "MB"),
-        Figure("its segments", len(logs["items"].segments()), "files"),
+        Figure("its segments", item_segments, "files"),
         Figure("processor that folding took in the fortnight", folding_s, "s"),
         Figure("events of the last day", events, "events"),
         Figure("log of events", megabytes["events"], "MB"),

@@ -24,6 +24,7 @@ from serving.shelf.fill import fill_shelf
 from serving.shelf.item_state import LiveItems
 from serving.shelf.request import ShelfRequest
 from serving.shelf.snapshot import Snapshot
+from serving.snapshot.experiments import UNASSIGNED
 from serving.stores import open_store
 from tests.bench.bench_endpoint import popular_night
 from tests.bench.figures import Figure
@@ -58,7 +59,7 @@ def blocks() -> list[bytes]:
             ]
             body = msgspec.json.encode({"recommendations": shown, "request_id": key.hex()})
             prices = [prices_of_items[position] for position in filled.positions]
-            lines.append(spool_line(body, BEGAN_S + number / 1000, request, filled, parts, prices))
+            lines.append(spool_line(body, BEGAN_S + number / 1000, request, filled, parts, prices, UNASSIGNED))
         snapshot.close()
     return [b"".join(lines[begin : begin + BLOCK]) for begin in range(0, ANSWERS, BLOCK)]
 
@@ -66,7 +67,9 @@ def blocks() -> list[bytes]:
 class OlderLander(Lander):
     """Lands the older form."""
 
-    def _split_exposures(self, block: bytes, _: Transaction) -> LinesByFile:
+    def _split(self, name: str, block: bytes, txn: Transaction) -> LinesByFile:
+        if name != "exposures":
+            return super()._split(name, block, txn)
         rows = [rows_of_items(_SHOWN.decode(line)) for line in block.splitlines()]
         return {"exposures/ds=2026-01-31/12-host.jsonl": rows}
 

@@ -23,6 +23,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import Request, urlopen
 
 from jobs.intraday.overlay import write_overlay
 from jobs.publishing.publish import publish
@@ -41,7 +42,10 @@ _CATEGORIES = ("home", "home/kitchen", "home/kitchen/mugs", "home/garden", "toys
 
 
 class Sample(NamedTuple):
-    """What was seen at a moment of the soak; `p99_ms` is of the shelves asked since the sample before."""
+    """What was seen at a moment of the soak; `p99_ms` is of the shelves asked since the sample before.
+
+    `tables_mib` is what the worker's tables hold by their gauges.
+    """
 
     seconds: float
     worker_mib: float
@@ -49,6 +53,7 @@ class Sample(NamedTuple):
     lander_mib: float
     lander_files: int
     p99_ms: float
+    tables_mib: float
 
 
 class Traffic:
@@ -160,6 +165,14 @@ def lander_of(pid: int) -> int:
     )
 
 
+def tables_mib(port: int, secret: str) -> float:
+    """MiB that the tables of a worker hold by their gauges."""
+    request = Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {secret}"})
+    with urlopen(request, timeout=30) as answer:
+        gauges = re.findall(r"^topshelf_\w+_bytes(?:{.*})? (\S+)$", answer.read().decode(), re.M)
+    return sum(map(float, gauges)) / 2**20
+
+
 def soak(minutes: float) -> tuple[list[Sample], list[Traffic]]:
     """Run the soak and print a line a sample."""
     samples: list[Sample] = []
@@ -169,7 +182,7 @@ def soak(minutes: float) -> tuple[list[Sample], list[Traffic]]:
             callers = [Traffic(seed, served.port, served.secret) for seed in range(CALLERS)]
             pids = served.process.pid, lander_of(served.process.pid)
             began = time.monotonic()
-            sys.stdout.write("seconds  worker MiB  files  lander MiB  files  p99 ms  overlays  swaps\n")
+            sys.stdout.write("seconds  worker MiB  files  lander MiB  files  p99 ms  tables MiB  overlays  swaps\n")
             for sample in range(1, SAMPLES + 1):
                 while time.monotonic() - began < sample * minutes * 60 / SAMPLES:
                     changes.do_what_is_due()
@@ -178,7 +191,9 @@ def soak(minutes: float) -> tuple[list[Sample], list[Traffic]]:
                 for caller in callers:
                     caller.took_ms = []
                 p99 = percentile([ms for each in took for ms in each], 0.99)
-                samples.append(Sample(time.monotonic() - began, *held(pids[0]), *held(pids[1]), p99))
+                memory = *held(pids[0]), *held(pids[1])
+                tables = tables_mib(served.port, served.secret)
+                samples.append(Sample(time.monotonic() - began, *memory, p99, tables))
                 told = "  ".join(f"{value:10,.1f}" for value in samples[-1])
                 sys.stdout.write(f"{told}  {changes.count['overlay']:6}  {changes.count['swap']:6}\n")
                 sys.stdout.flush()
@@ -229,7 +244,7 @@ def plot(samples: list[Sample], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     lines = {
-        "own memory, MiB": {"worker": 1, "lander": 3},
+        "own memory, MiB": {"worker": 1, "its tables": 6, "lander": 3},
         "open files": {"worker": 2, "lander": 4},
         "p99 of shelves, ms": {"worker": 5},
     }
