@@ -5,6 +5,7 @@ python -m serving serve --store lmdb://data/store --landing data/landing --port 
 
 import gc
 import ipaddress
+import logging
 import multiprocessing
 import os
 import signal
@@ -364,9 +365,15 @@ def application() -> object:
     from serving.api.app import build
 
     _end_with_parent()
+    _log_warnings()
     gc.set_threshold(20_000, 20, 50)  # answers leave no cycles, so collecting more often frees nothing
     sys.setswitchinterval(0.0005)  # a thread that appends to a log delays answers by less than the default 5 ms
     return build(EndpointSettings.from_environment())
+
+
+def _log_warnings() -> None:
+    """Log to standard error what operators should know, with its time."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
 
 
 def _end_with_parent() -> None:
@@ -385,4 +392,5 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    _log_warnings()
     main(prog_name="python -m serving")

@@ -57,6 +57,7 @@ def build(settings: EndpointSettings) -> ASGIApp:
         ),
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BYTES,
+        logging_config=None,  # whoever starts the process decides; by default it would log all libraries' INFO
     )
     return with_cors(hot_route(worker, middleware(worker, litestar)), settings.cors_origins)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 import threading
 import time
@@ -141,6 +142,13 @@ def test_the_page_of_the_schema_lists_every_operation_and_loads_nothing(shop: Se
         assert loading not in answer.text
     for page in ("swagger", "redoc", "elements", "rapidoc", "oauth2-redirect.html"):
         assert shop.http.get(f"/schema/{page}").status_code == 404
+
+
+def test_an_application_that_is_built_leaves_logging_to_its_process(tmp_path: Path) -> None:
+    loggers = [logging.getLogger(name) for name in ("", "litestar")]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    build(EndpointSettings(f"lmdb://{tmp_path}/store", f"{tmp_path}/landing", tmp_path, tmp_path / "keys.json"))
+    assert [(logger.level, list(logger.handlers)) for logger in loggers] == before
 
 
 @pytest.mark.parametrize("path", ["/schema", "/schema/openapi.json"])
