@@ -19,7 +19,7 @@ from serving.stores import open_store
 from tests.dying_with_tests import dying_with_tests
 from tests.infra.compose_file import ROOT, environment, example_variables, mounts, services
 from tests.serving import servers
-from tests.serving.running import within
+from tests.serving.running import SOON_S, within
 from tests.serving.small_shop import night
 from tests.webhook import webhook
 
@@ -194,7 +194,7 @@ def test_a_healthy_endpoint_fires_nothing_and_a_stopped_one_reaches_the_webhook(
         up.enter_context(made.endpoint())
         assert made.status("endpoint:8000", "/recommendations?user_id=user-1") == 401
         key = create_key(made, "read")
-        assert within(5, lambda: made.status("endpoint:8000", "/recommendations?user_id=user-1", key) == 200)
+        assert within(SOON_S, lambda: made.status("endpoint:8000", "/recommendations?user_id=user-1", key) == 200)
         run_init(made)  # as each `up` does
         with made.alertmanager(), made.prometheus(program):
             assert within(60, made.has_scraped), made.log("prometheus")

@@ -29,7 +29,7 @@ from serving.stores import open_store
 from tests.e2e.conftest import DAY, PARAMETERS, Shop, elsewhere
 from tests.jobs.experiments.declared import declared
 from tests.serving.attacks import stepped_clock
-from tests.serving.running import Server, serving, within
+from tests.serving.running import SOON_S, Server, serving, within
 
 NEXT = DAY + timedelta(days=1)
 SHOWN = 10
@@ -149,7 +149,7 @@ def test_what_shoppers_chose_from_the_endpoint_gives_the_planted_verdicts(arms: 
     assert version == arms.night.version
     with closing(open_store(arms.settings.store)) as store:
         rollback(store)
-    assert within(10, lambda: server.shelf(user_id="u-000001")["snapshot"] == arms.shop.night.version)
+    assert within(SOON_S, lambda: server.shelf(user_id="u-000001")["snapshot"] == arms.shop.night.version)
     told = server.shelf(user_id="u-000001", details="true")
     assert not told.get("arms"), "a rollback takes all arms"
 

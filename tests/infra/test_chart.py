@@ -19,7 +19,7 @@ from jobs.publishing.publish import publish
 from serving.stores import open_store
 from serving.stores.archive import Archive
 from tests.serving import servers
-from tests.serving.running import serving, within
+from tests.serving.running import SOON_S, serving, within
 from tests.serving.small_shop import night
 
 CHART = Path(__file__).parents[2] / "infra" / "kubernetes" / "chart"
@@ -113,7 +113,7 @@ def test_the_sidecars_command_keeps_a_host_current_over_three_nights_and_a_rollb
         assert answers_from(NIGHTS[0])
         for day in NIGHTS[1:]:
             publish(night(day), source, archive=archive)
-            assert within(30, lambda day=day: answers_from(day)), (tmp_path / "log").read_text()
+            assert within(SOON_S, lambda day=day: answers_from(day)), (tmp_path / "log").read_text()
         archive.follow(versions.rollback(source))  # as `topshelf rollback` does
-        assert within(30, lambda: answers_from(NIGHTS[1])), (tmp_path / "log").read_text()
+        assert within(SOON_S, lambda: answers_from(NIGHTS[1])), (tmp_path / "log").read_text()
         assert server.shelf(user_id="user-1")["recommendations"]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.dags.conftest import ROOT
 from tests.dags.test_job import JOBS, MEANT, a_job, came_to
-from tests.serving.running import within
+from tests.serving.running import SOON_S, within
 
 SCRIPT = "infra/airflow/job_by_ssh.sh"
 
@@ -73,4 +73,4 @@ def test_a_task_that_is_ended_ends_its_job(elsewhere: Path) -> None:
         assert process.stdout is not None
         job = int(process.stdout.readline())
         os.killpg(process.pid, signal.SIGTERM)  # as Airflow's operator does
-        assert within(30, lambda: not psutil.pid_exists(job))
+        assert within(SOON_S, lambda: not psutil.pid_exists(job))

@@ -16,7 +16,7 @@ from serving.stores import open_store
 from tests.serving.asking import answers_during, report
 from tests.serving.attacks import open_idle, send_bombs, stepped_clock
 from tests.serving.disks import ROOMY_MB, fill, small_disk
-from tests.serving.running import STALE_OK_S, publish_night, serving, within
+from tests.serving.running import SOON_S, publish_night, serving, within
 from tests.serving.servers import redis_server
 from tests.serving.small_shop import night
 
@@ -56,7 +56,7 @@ def test_redis_of_the_store_killed_and_stalled(tmp_path: Path, fault: str) -> No
             report(f"Redis as the store: {fault}", counts)
             assert fault != "kill -9" or counts["snapshot_stale"] > 0
             if fault != "kill -9":
-                assert within(10, lambda: "degraded" not in server.shelf(user_id="user-1"))
+                assert within(SOON_S, lambda: "degraded" not in server.shelf(user_id="user-1"))
 
 
 @pytest.mark.parametrize("fault", ["kill -9", "SIGSTOP, then SIGCONT"])
@@ -127,19 +127,19 @@ def test_a_full_disk_under_the_whole_state(tmp_path: Path) -> None:
 
         def strike() -> None:
             fill(state)
-            assert within(5, lambda: refuses("/items", b'{"item_id":"item-00001","stock":4}'))
+            assert within(SOON_S, lambda: refuses("/items", b'{"item_id":"item-00001","stock":4}'))
             assert refuses(
                 "/events", b'{"event_id":"e","user_id":"user-1","item_id":"item-00001","event_type":"view"}'
             )
 
         report("full disk under the state folder", answers_during([server], strike))
-        assert within(5, lambda: server.metric("topshelf_exposures_dropped_total") > 0)
+        assert within(SOON_S, lambda: server.metric("topshelf_exposures_dropped_total") > 0)
         filler.unlink()
         row = b'{"item_id":"item-00001","stock":3}'
-        assert within(5, lambda: server.feed.post("/items", content=row).status_code == 202)
+        assert within(SOON_S, lambda: server.feed.post("/items", content=row).status_code == 202)
         kept = server.metric("topshelf_exposures_kept_total")
         server.shelf(user_id="user-1")
-        assert within(5, lambda: server.metric("topshelf_exposures_kept_total") > kept)
+        assert within(SOON_S, lambda: server.metric("topshelf_exposures_kept_total") > kept)
         assert (set(server.workers()), server.lander()) == (workers, lander)  # nobody died
 
 
@@ -168,11 +168,11 @@ def test_more_idle_connections_than_files_may_be_open(tmp_path: Path) -> None:
             server.shelf()
             open_idle(server, idle, 1_100)
             assert server.stock(sold_out, 0) == 202
-            assert within(STALE_OK_S, lambda: sold_out not in server.ids(limit=60))
+            assert within(SOON_S, lambda: sold_out not in server.ids(limit=60))
 
         report("1,100 idle connections where 1,024 files may be open", answers_during([server], strike))
         with server.client("read") as newcomer:
-            assert within(30, lambda: answers(newcomer))  # the idle ones were closed
+            assert within(SOON_S, lambda: answers(newcomer))  # the idle ones were closed
             assert newcomer.get("/readyz").json().get("trouble", "") == ""
         with server.client("feed") as newcomer:
             assert newcomer.post("/items", content=f'{{"item_id":"{sold_out}","stock":0}}').status_code == 202
@@ -204,7 +204,7 @@ def test_the_clock_of_the_host_steps(tmp_path: Path) -> None:
             for hours, stock in ((1, 5), (-1, 0), (0, 5), (-1, 0)):
                 step(hours * 3600)
                 assert server.stock(item, stock) == 202
-                assert within(STALE_OK_S, lambda stock=stock: (item in server.ids(limit=60)) == (stock > 0))
+                assert within(SOON_S, lambda stock=stock: (item in server.ids(limit=60)) == (stock > 0))
 
         report("clock stepped by an hour, ahead and back", answers_during([server], strike, 1))
 
@@ -218,7 +218,7 @@ def test_a_second_endpoint_on_the_state_folder(tmp_path: Path) -> None:
                 assert second.process.wait(30) == 1
 
         report("a second endpoint on the state folder", answers_during([server], strike, 1))
-        assert within(5, lambda: server.metric("topshelf_landers") == 1)
+        assert within(SOON_S, lambda: server.metric("topshelf_landers") == 1)
 
 
 def test_the_parent_of_the_workers_killed(tmp_path: Path) -> None:

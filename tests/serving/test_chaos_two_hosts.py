@@ -13,7 +13,7 @@ from serving.stores import open_store
 from tests.serving.asking import answers_during, report
 from tests.serving.attacks import open_idle, send_bombs, stepped_clock
 from tests.serving.disks import ROOMY_MB, fill, small_disk
-from tests.serving.running import STALE_OK_S, Server, serving, within
+from tests.serving.running import SOON_S, Server, serving, within
 from tests.serving.servers import redis_server
 from tests.serving.small_shop import night
 
@@ -62,7 +62,7 @@ def sells_out_everywhere(feeding: Server, asked: Server) -> None:
     """Put an item back in stock and sell it out through one host; the other must show and hide it within a second."""
     for stock in (5, 0):
         assert feeding.stock(ITEM, stock) == 202
-        assert within(STALE_OK_S, lambda stock=stock: (ITEM in asked.ids(limit=60)) == (stock > 0))
+        assert within(SOON_S, lambda stock=stock: (ITEM in asked.ids(limit=60)) == (stock > 0))
 
 
 def test_what_one_host_is_fed_the_other_heeds_also_after_a_start(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_one_host_is_fed_the_other_heeds_also_after_a_start(tmp_path: Path)
         sells_out_everywhere(first, second)
         sells_out_everywhere(second, first)
         assert first.admin.delete("/users/user-1").json()["erased"]
-        assert within(STALE_OK_S, lambda: second.admin.get("/users/user-1/trace").json().get("erased"))
+        assert within(SOON_S, lambda: second.admin.get("/users/user-1/trace").json().get("erased"))
         third = two.start("third")
         assert ITEM not in third.ids(limit=60)
 
@@ -96,14 +96,14 @@ def test_a_full_disk_under_the_state_of_one_host(tmp_path: Path) -> None:
 
         def strike() -> None:
             fill(state)
-            assert within(5, lambda: first.feed.post("/events", content=EVENT % "a").status_code == 507)
+            assert within(SOON_S, lambda: first.feed.post("/events", content=EVENT % "a").status_code == 507)
             sells_out_everywhere(first, second)  # item changes go to Redis
             sells_out_everywhere(second, first)
             assert second.feed.post("/events", content=EVENT % "b").status_code == 202
 
         report("two hosts: full disk under one's state", answers_during([first, second], strike))
         (state / "filler").unlink()
-        assert within(5, lambda: first.feed.post("/events", content=EVENT % "c").status_code == 202)
+        assert within(SOON_S, lambda: first.feed.post("/events", content=EVENT % "c").status_code == 202)
 
 
 def test_more_idle_connections_to_one_host_than_it_may_open_files(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_bad_snapshot_is_promoted(tmp_path: Path) -> None:
         assert counts["snapshot_stale"] > 0
         assert {host.shelf()["snapshot"] for host in (first, second)} == {two.version}
         good = two.publish("2026-01-03", seed=3)
-        assert within(20, lambda: {host.shelf()["snapshot"] for host in (first, second)} == {good})
+        assert within(SOON_S, lambda: {host.shelf()["snapshot"] for host in (first, second)} == {good})
 
 
 @pytest.mark.parametrize("fault", ["kill -9 and a start", "SIGSTOP, then SIGCONT"])
@@ -171,16 +171,16 @@ def test_redis_fails_under_both(tmp_path: Path, fault: str) -> None:
 
         def strike() -> None:
             redis.send_signal(signal.SIGKILL if fault.startswith("kill") else signal.SIGSTOP)
-            assert within(5, lambda: first.stock(ITEM, 5) == 503)
-            assert within(5, lambda: "item_state_stale" in second.shelf().get("degraded", ()))
+            assert within(SOON_S, lambda: first.stock(ITEM, 5) == 503)
+            assert within(SOON_S, lambda: "item_state_stale" in second.shelf().get("degraded", ()))
             if fault.startswith("kill"):
                 redis.wait()
                 started.enter_context(redis_server(tmp_path / "redis", "--appendonly", "yes", port=port))
             else:
                 redis.send_signal(signal.SIGCONT)
-            assert within(10, lambda: first.stock(ITEM, 5) == 202)
+            assert within(SOON_S, lambda: first.stock(ITEM, 5) == 202)
             sells_out_everywhere(first, second)
 
         report(f"two hosts: Redis, {fault}", answers_during([first, second], strike))
         for host in (first, second):
-            assert within(10, lambda host=host: "degraded" not in host.shelf())
+            assert within(SOON_S, lambda host=host: "degraded" not in host.shelf())

@@ -17,7 +17,7 @@ from serving.client import UnknownUserError, read_shelf
 from serving.snapshot.tombstones import UnknownErasuresError
 from serving.stores.s3 import S3Prefix
 from tests.serving import servers
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def test_events_reach_s3_once_though_the_lander_is_killed_again_and_again(archiv
             lander = server.lander()
             assert lander is not None
             os.kill(lander, signal.SIGKILL)
-            assert within(10, lambda gone=lander: server.lander() not in (None, gone))
+            assert within(SOON_S, lambda gone=lander: server.lander() not in (None, gone))
         shown = server.shelf(user_id="user-1", limit=5)["request_id"]
     assert sorted(landed_event_ids(archive_url)) == [f"e-{number}" for number in range(4)]
     assert not list(Path().glob("s3:*"))
@@ -105,16 +105,16 @@ def test_while_s3_is_away_erasures_and_events_wait_and_readyz_says_so(
         assert "landed_erasures: s3://topshelf/landing failed" in waiting.json()["trouble"]
         assert server.ids(user_id="user-2") != own  # nobody's stored shelf is read
         with servers.s3_server(tmp_path / "s3", port=port):
-            assert within(10, lambda: server.http.get("/readyz").status_code == 200)
+            assert within(SOON_S, lambda: server.http.get("/readyz").status_code == 200)
             assert server.ids(user_id="user-2") == own
         assert server.http.delete("/users/user-2").json() == {"erased": True, "everywhere": True, "landed": False}
         assert server.ids(user_id="user-2") != own
         assert send(server, "e-1") == 202
-        assert within(10, lambda: "land_erasures: s3://topshelf/landing failed" in trouble(server))
+        assert within(SOON_S, lambda: "land_erasures: s3://topshelf/landing failed" in trouble(server))
         server.kill()  # only the disk remembers user-2
     with servers.s3_server(tmp_path / "s3", port=port), endpoint(tmp_path, url) as server:
-        assert within(10, lambda: erased_users(url).erased_at("user-2") is not None)
-        assert within(10, lambda: trouble(server) == "")
+        assert within(SOON_S, lambda: erased_users(url).erased_at("user-2") is not None)
+        assert within(SOON_S, lambda: trouble(server) == "")
     assert "Traceback" not in (tmp_path / "server.log").read_text()
     with servers.s3_server(tmp_path / "s3", port=port):
         assert landed_event_ids(url) == ["e-1"]

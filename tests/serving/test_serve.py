@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.serving.disks import fill, small_disk
-from tests.serving.running import publish_night, serving, within
+from tests.serving.running import SOON_S, publish_night, serving, within
 from tests.serving.servers import free_port
 
 
@@ -127,12 +127,12 @@ def test_a_worker_that_replaces_another_beside_a_broken_key_file_waits_for_it(tm
 
         started: set[int] = set()
         assert within(60, replaced)
-        assert within(30, lambda: statuses() == {200, 503})
+        assert within(SOON_S, lambda: statuses() == {200, 503})
         trouble = server.http.get("/readyz").json()["trouble"]
         assert f"keys: {keys} cannot be read" in trouble
         assert set(server.workers()) == started  # it did not crash again and again
         keys.write_bytes(good)
-        assert within(5, lambda: statuses() == {200})
+        assert within(SOON_S, lambda: statuses() == {200})
         log = (tmp_path / "server.log").read_text()
         assert log.count("the keys stay as they were") == 2  # once by each worker
         assert "Traceback" not in log
@@ -152,7 +152,7 @@ def test_it_ends_though_a_caller_does_not_read_its_answers(tmp_path: Path) -> No
         for _ in range(9):
             slow.sendall(request)
         taken = {"name": "topshelf_items_changed_total"}
-        assert within(30, lambda: server.metric(**taken) >= 2)
+        assert within(SOON_S, lambda: server.metric(**taken) >= 2)
         assert within(2, lambda: server.metric(**taken) == 10) is False  # the others wait for the caller
         server.process.terminate()
         assert server.process.wait(60) == 0
@@ -165,5 +165,5 @@ def test_nothing_of_it_outlives_a_kill_of_the_parent_and_the_next_one_starts(tmp
         assert len([*server.workers(), server.lander()]) == 3
         server.kill()
     with serving(tmp_path, workers=2) as server:
-        assert within(30, lambda: bool(server.landed("exposures")))  # of the answer before the kill
+        assert within(SOON_S, lambda: bool(server.landed("exposures")))  # of the answer before the kill
         server.shelf()

@@ -14,7 +14,7 @@ import pytest
 
 from jobs.example_page import ExamplePage, example_page
 from tests.clients.example_page.night import publish_titled_night
-from tests.serving.running import Server, serving, within
+from tests.serving.running import SOON_S, Server, serving, within
 from tests.serving.servers import need
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def test_what_is_done_is_sent_as_events_that_name_the_answer_and_the_place(
     def landed() -> list[dict[str, object]]:
         return [row for row in shop[0].landed("events") if row.get("user_id") == "user-4"]
 
-    assert within(10, lambda: len(landed()) == 1)
+    assert within(SOON_S, lambda: len(landed()) == 1)
     (event,) = landed()
     expected = {
         "item_id": item_id,

@@ -12,7 +12,7 @@ import pytest
 from tests.clients.proxy import BAD_GATEWAY, GATEWAY_TIMEOUT, LOST_ANSWER, LOST_REQUEST, proxied
 from tests.clients.python.conftest import MakeClient
 from tests.serving.disks import ROOMY_MB, fill, small_disk
-from tests.serving.running import STALE_OK_S, Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 from topshelf_client import DiskFullError, EventRow, ItemRow, NoAnswerError, RowsRefusedError, UnavailableError
 
 
@@ -46,10 +46,10 @@ def test_prices_and_stock_count_at_once_and_a_none_takes_them_back(client: MakeC
     rows: list[ItemRow] = [{"item_id": first, "stock": 0}, {"item_id": second, "price": Decimal("9999.99")}]
     feeding = feeder(client, fed)
     assert feeding.send_items(rows).accepted == 2
-    assert within(STALE_OK_S, lambda: not {first, second} & set(fed.ids(user_id="user-1", price_max="9000")))
+    assert within(SOON_S, lambda: not {first, second} & set(fed.ids(user_id="user-1", price_max="9000")))
     back: list[ItemRow] = [{"item_id": first, "stock": None}, {"item_id": second, "price": None}]
     assert feeding.send_items(back).refused == []
-    assert within(STALE_OK_S, lambda: fed.ids(user_id="user-1", limit=2) == [first, second])
+    assert within(SOON_S, lambda: fed.ids(user_id="user-1", limit=2) == [first, second])
 
 
 def test_refused_rows_are_named_by_their_place_among_all_rows(client: MakeClient, fed: Server) -> None:
@@ -88,7 +88,7 @@ def test_an_event_whose_answer_was_lost_is_sent_again_and_lands_once(
         assert len(proxy.seen) == 4
         assert feeding.send_events(views(last, 1)).accepted == 1
     # Events land in the order of their coming.
-    assert within(20, lambda: any(row["user_id"] == last for row in fed.landed("events")))
+    assert within(SOON_S, lambda: any(row["user_id"] == last for row in fed.landed("events")))
     landed = [row["event_id"] for row in fed.landed("events") if row["user_id"] == user_id]
     assert sorted(landed) == [f"{user_id}-{number}" for number in range(3)]
 

@@ -14,7 +14,7 @@ from tests.clients.examples import ROOT, examples
 from tests.clients.proxy import proxied
 from tests.clients.typescript.package import copied
 from tests.e2e.airflow_pages import CHROMIUM
-from tests.serving.running import publish_night, serving, within
+from tests.serving.running import SOON_S, publish_night, serving, within
 from tests.serving.servers import need
 
 pytestmark = pytest.mark.slow
@@ -73,10 +73,10 @@ def test_a_page_of_another_origin_shows_a_shelf_and_a_click_that_leaves_it_arriv
             clicked = rows.nth(1).get_attribute("href").removeprefix("/products/")
             rows.nth(1).click()
             page.wait_for_url("**/products/*")
-            assert within(10, lambda: len(server.landed("events")) == 1)
+            assert within(SOON_S, lambda: len(server.landed("events")) == 1)
             (event,) = server.landed("events")
             assert (event["item_id"], event["event_type"], event["position"]) == (clicked, "click", 1)
-            assert within(10, lambda: len(server.landed("exposures")) == 1)
+            assert within(SOON_S, lambda: len(server.landed("exposures")) == 1)
             assert event["request_id"] == server.landed("exposures")[0]["request_id"]
             assert errors == []
 

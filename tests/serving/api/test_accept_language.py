@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.api.accept_language import LanguageChoice, matching_tags
 from serving.shelf.languages import built_in_languages, category_name
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 from tests.serving.small_shop import items_table
 
 KNOWN = frozenset({"en", "de", "fr", "es", "ru", "pt-br"})
@@ -131,6 +131,6 @@ def test_two_headers_count_as_one_and_an_exposure_is_the_same_in_every_language(
     answer = shop.http.get("/recommendations?user_id=user-2&limit=4", headers=headers)
     assert answer.headers["content-language"] == "de"
     body = answer.json()
-    assert within(30, lambda: any(row["request_id"] == body["request_id"] for row in shop.landed("exposures")))
+    assert within(SOON_S, lambda: any(row["request_id"] == body["request_id"] for row in shop.landed("exposures")))
     (row,) = (row for row in shop.landed("exposures") if row["request_id"] == body["request_id"])
     assert row["item_ids"] == [item["item_id"] for item in body["recommendations"]]

@@ -14,7 +14,7 @@ import pytest
 from serving.api.answers import Answers
 from serving.shelf.request import ShelfRequest
 from tests.serving.in_process import started
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 
 BATCH = "/recommendations/batch"
 
@@ -122,7 +122,7 @@ def test_each_line_is_logged_as_an_exposure_and_a_problem_is_not(tmp_path: Path)
     with serving(tmp_path) as server:
         asked = {"user_ids": ["user-1", "", "user-2"], "limit": 4, "context": {"page": "email", "location": "top"}}
         first, _, last = lines_of(server.http.post(BATCH, json=asked))
-        assert within(10, lambda: len(server.landed("exposures")) == 2)
+        assert within(SOON_S, lambda: len(server.landed("exposures")) == 2)
         rows = {row["user_id"]: row for row in server.landed("exposures")}
         for line in (first, last):
             row = rows[line["user_id"]]

@@ -10,7 +10,7 @@ from serving.api.parameters import from_query
 from serving.problems import ProblemError
 from serving.shelf.fill_levels import LEVELS
 from serving.snapshot.record import REASON_CODES, SOURCES
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 
 PLAIN, DETAILS = ["item_id", "score", "reason"], ["source", "reason_code", "fill_level"]
 
@@ -66,7 +66,7 @@ def test_similar_items_have_details_too(shop: Server) -> None:
 
 def test_an_answer_with_details_is_an_exposure_like_any_other(shop: Server) -> None:
     answer = shop.shelf(user_id="user-3", limit=8, details="true")
-    assert within(3, lambda: any(row["request_id"] == answer["request_id"] for row in shop.landed("exposures")))
+    assert within(SOON_S, lambda: any(row["request_id"] == answer["request_id"] for row in shop.landed("exposures")))
     (row,) = (row for row in shop.landed("exposures") if row["request_id"] == answer["request_id"])
     shown = answer["recommendations"]
     assert row["item_ids"] == [item["item_id"] for item in shown]

@@ -18,7 +18,7 @@ from serving.shelf.interleave import draws
 from serving.snapshot.experiments import BASE
 from serving.stores import open_store
 from tests.jobs.experiments.declared import declared
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 from tests.serving.small_shop import night, shelves_table
 
 FILE = """
@@ -122,7 +122,7 @@ def test_interleaved_answers_mix_both_shelves_and_log_teams_and_propensities(
             answer = server.shelf(user_id=user, limit=8, details="true")
             assert answer["arms"]["two-orders"] == "interleaved"
             asked += 1
-    assert within(20, lambda: sum("two-orders" in row["arms"] for row in server.landed("exposures")) >= asked)
+    assert within(SOON_S, lambda: sum("two-orders" in row["arms"] for row in server.landed("exposures")) >= asked)
     rows = [row for row in server.landed("exposures") if row["arms"].get("two-orders")]
     teams: Counter[str] = Counter()
     for row in rows:
@@ -187,7 +187,7 @@ def test_a_request_without_a_shopper_is_in_no_experiment_of_shoppers(server: Ser
 def test_an_erased_shopper_is_in_no_experiment_of_shoppers(server: Server) -> None:
     user = USERS[-1]
     assert server.admin.delete(f"/users/{user}").status_code < 300
-    assert within(10, lambda: set(server.shelf(user_id=user, limit=5, details="true")["arms"]) == {"more-new"})
+    assert within(SOON_S, lambda: set(server.shelf(user_id=user, limit=5, details="true")["arms"]) == {"more-new"})
 
 
 def test_a_trace_follows_the_arm(server: Server, running: RunningExperiments) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 
 GOOD = {"item_id": "item-00001", "stock": 3}
 EVENT = {"event_id": "e-1", "user_id": "u", "item_id": "item-00001", "event_type": "view"}
@@ -104,5 +104,5 @@ def test_similar_items_have_no_request_id_as_they_are_not_exposures(shop: Server
     assert list(short.json()) == ["recommendations", "model_version", "snapshot", "short"]
     assert "x-request-id" not in answer.headers
     asked = shop.shelf(user_id="user-1", limit=1)["request_id"]
-    assert within(3, lambda: any(row["request_id"] == asked for row in shop.landed("exposures")))
+    assert within(SOON_S, lambda: any(row["request_id"] == asked for row in shop.landed("exposures")))
     assert {row["limit"] for row in shop.landed("exposures")} <= {1, 20}

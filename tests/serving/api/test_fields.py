@@ -10,7 +10,7 @@ import pytest
 from serving.api.parameters import from_body, from_query
 from serving.problems import ProblemError
 from serving.shelf.item_fields import FIELDS
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 from tests.serving.small_shop import items_table
 
 PLAIN, N_ITEMS = ["item_id", "score", "reason"], 100
@@ -89,7 +89,7 @@ def test_an_answer_with_fields_is_an_exposure_like_any_other_and_its_texts_are_n
         return {row["request_id"]: row for row in shop.landed("exposures")}
 
     ids = {answer["request_id"], plain["request_id"]}
-    assert within(30, lambda: ids <= landed().keys())
+    assert within(SOON_S, lambda: ids <= landed().keys())
     row, other = landed()[answer["request_id"]], landed()[plain["request_id"]]
     assert row["item_ids"] == [item["item_id"] for item in answer["recommendations"]]
     assert row["scores"] == [item["score"] for item in answer["recommendations"]]

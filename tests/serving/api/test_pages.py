@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.running import Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 
 PLACEMENTS = """\
 homepage:
@@ -60,7 +60,7 @@ def test_every_shelf_is_logged_with_its_page_row_and_an_id_of_its_own(server: Se
     def logged() -> list[dict[str, Any]]:
         return [row for row in server.landed("exposures") if row["request_id"] in by_id]
 
-    assert within(10, lambda: len(logged()) == len(by_id))
+    assert within(SOON_S, lambda: len(logged()) == len(by_id))
     for landed in logged():
         row, shelf = by_id[landed["request_id"]]
         assert (landed["page"], landed["shelf"], landed["row"]) == ("homepage", shelf["shelf"], row)
@@ -76,7 +76,7 @@ def test_page_and_location_name_one_shelf_of_recommendations(server: Server) -> 
     assert server.ids(**asked, location="for_you") != server.ids(**asked, location="seed")
     assert server.ids(**asked, location="nowhere")[:1] == usual[:1]
     shelf = server.shelf(**{**asked, "actions": "view:item-00000"}, location="recently_viewed")
-    assert within(10, lambda: any(row["request_id"] == shelf["request_id"] for row in server.landed("exposures")))
+    assert within(SOON_S, lambda: any(row["request_id"] == shelf["request_id"] for row in server.landed("exposures")))
     (row,) = [row for row in server.landed("exposures") if row["request_id"] == shelf["request_id"]]
     assert "row" not in row
 
@@ -96,7 +96,7 @@ def test_a_page_that_is_not_there_names_those_that_are(server: Server) -> None:
     assert server.client().get("/pages/homepage").status_code == 401
 
 
-def test_the_pages_in_force_are_told_and_a_changed_file_counts_within_a_second(server: Server) -> None:
+def test_the_pages_in_force_are_told_and_a_changed_file_soon_counts(server: Server) -> None:
     def told() -> dict[str, list[str]]:
         return {
             plan["page"]: [shelf["name"] for shelf in plan["shelves"]] for plan in server.http.get("/pages").json()
@@ -105,10 +105,10 @@ def test_the_pages_in_force_are_told_and_a_changed_file_counts_within_a_second(s
     assert told() == {"homepage": ["seed", "for_you", "trending", "recently_viewed"]}
     file = server.folder / "placements.yaml"
     file.write_text(PLACEMENTS + "email:\n  - {shelf: for_you, limit: 3}\n")
-    assert within(5, lambda: "email" in told())
+    assert within(SOON_S, lambda: "email" in told())
     file.write_text("email: 3\n")
-    assert within(5, lambda: "placements" in server.http.get("/readyz").json().get("trouble", ""))
+    assert within(SOON_S, lambda: "placements" in server.http.get("/readyz").json().get("trouble", ""))
     assert "email" in told()
     file.write_text(PLACEMENTS)
-    assert within(5, lambda: "email" not in told())
-    assert within(5, lambda: server.http.get("/readyz").json().get("trouble", "") == "")
+    assert within(SOON_S, lambda: "email" not in told())
+    assert within(SOON_S, lambda: server.http.get("/readyz").json().get("trouble", "") == "")

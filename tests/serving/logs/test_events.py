@@ -14,7 +14,7 @@ from serving.logs.events import read_events
 from serving.logs.file_log import FileLog
 from serving.logs.item_feed import Refusal
 from serving.stores import open_store
-from tests.serving.running import STALE_OK_S, Server, publish_night, serving, within
+from tests.serving.running import SOON_S, Server, publish_night, serving, within
 from tests.serving.servers import redis_server
 
 
@@ -40,10 +40,10 @@ def test_an_event_is_landed_once_however_often_and_wherever_it_is_sent(tmp_path:
             with server.client("feed") as fresh:
                 sent = fresh.post("/events", content=events(*(view(number) for number in range(50)), view(3)))
             assert (sent.status_code, sent.json()["accepted"]) == (202, 51)
-        assert within(3, lambda: len(server.landed("events")) == 50)
+        assert within(SOON_S, lambda: len(server.landed("events")) == 50)
         row = {"event_type": "purchase", "quantity": 2, "unit_price": 12.5, "ts": "2026-01-31T10:00:00+01:00"}
         server.feed.post("/events", content=events(view(99, request_id="r", position=3, **row)))
-        assert within(3, lambda: len(server.landed("events")) == 51)
+        assert within(SOON_S, lambda: len(server.landed("events")) == 51)
     landed = server.landed("events")  # the server has landed all that was left
     assert sorted(row["event_id"] for row in landed) == sorted(f"e-{n}" for n in [*range(50), 99])
     assert landed[-1] == {
@@ -69,7 +69,7 @@ def test_events_and_exposures_are_landed_once_though_the_lander_is_killed_again_
                 killed = server.lander()
                 assert killed is not None
                 os.kill(killed, 9)
-                assert within(10, lambda killed=killed: server.lander() not in {None, killed})
+                assert within(SOON_S, lambda killed=killed: server.lander() not in {None, killed})
     landed = [row["event_id"] for row in server.landed("events")]
     assert sorted(landed) == sorted(f"e-{n}" for n in range(1200))
     places = [(row["request_id"], place) for row in server.landed("exposures") for place in row["positions"]]
@@ -106,7 +106,7 @@ def test_last_actions_count_at_every_worker_within_a_second_and_after_a_restart(
         before = server.ids(user_id="user-1", limit=20)
         sent = [view(n, item_id=item) for n, item in enumerate(before[:3])]
         server.feed.post("/events", content=events(*sent))
-        assert within(STALE_OK_S, lambda: all(actions_of(server) == before[:3][::-1] for _ in range(12)))
+        assert within(SOON_S, lambda: all(actions_of(server) == before[:3][::-1] for _ in range(12)))
         after = server.ids(user_id="user-1", limit=20)
         assert after != before
     with serving(tmp_path, keyed=True) as server:
@@ -120,11 +120,11 @@ def test_a_visit_shapes_no_shoppers_shelf_until_its_events_are_sent_again_with_t
         visit = [view(n, user_id=None, session_id="s-1", item_id=item) for n, item in enumerate(before[:3])]
         assert server.feed.post("/events", json=visit).status_code == 202
         server.feed.post("/events", json=[view(9, user_id="user-2")])
-        assert within(STALE_OK_S, lambda: actions_of(server, "user-2") == ["item-00007"])  # so the visit was read too
+        assert within(SOON_S, lambda: actions_of(server, "user-2") == ["item-00007"])  # so the visit was read too
         assert actions_of(server) == []
         assert server.ids(user_id="user-1", limit=20) == before
         server.feed.post("/events", json=[{**event, "user_id": "user-1"} for event in visit])
-        assert within(STALE_OK_S, lambda: actions_of(server) == before[:3][::-1])
+        assert within(SOON_S, lambda: actions_of(server) == before[:3][::-1])
         assert server.ids(user_id="user-1", limit=20) != before
     landed = [(row["event_id"], row.get("user_id")) for row in server.landed("events")]
     assert landed == [("e-0", None), ("e-1", None), ("e-2", None), ("e-9", "user-2")]
@@ -164,7 +164,7 @@ def test_an_erased_user_gets_nothing_personal_from_any_worker_ever_again(tmp_pat
             "everywhere": True,
             "landed": True,
         }  # on a busy machine perhaps only the second time
-        assert within(STALE_OK_S, lambda: server.admin.delete("/users/user-1").json() == everywhere)
+        assert within(SOON_S, lambda: server.admin.delete("/users/user-1").json() == everywhere)
         for _ in range(12):  # at once, whichever worker answers
             with server.client("read") as fresh:
                 got = fresh.get("/recommendations?user_id=user-1&region=DE&age_band=18-24").json()
@@ -172,20 +172,20 @@ def test_an_erased_user_gets_nothing_personal_from_any_worker_ever_again(tmp_pat
         assert is_new(server)
         with closing(open_store(f"lmdb://{tmp_path}/store")) as store:
             versions.rollback(store)
-            assert within(STALE_OK_S, lambda: server.shelf()["snapshot"] == first)
+            assert within(SOON_S, lambda: server.shelf()["snapshot"] == first)
             assert is_new(server)
             versions.promote(store, second)
         server.feed.post("/events", content=events(view(2, item_id="item-00009")))  # a new user
-        assert within(STALE_OK_S, lambda: actions_of(server) == ["item-00009"])
+        assert within(SOON_S, lambda: actions_of(server) == ["item-00009"])
     with serving(tmp_path, keyed=True) as server:
         assert actions_of(server) == ["item-00009"]
         assert server.admin.get("/users/user-1/trace").json()["erased"]
         publish_night(tmp_path, "2026-01-03", seed=3)  # a night that did not read the tombstone
-        assert within(STALE_OK_S, lambda: server.shelf()["snapshot"].startswith("2026-01-03"))
+        assert within(SOON_S, lambda: server.shelf()["snapshot"].startswith("2026-01-03"))
         assert not server.admin.get("/users/user-1/trace").json()["known"]
         later = {"erasures_until": "2099-01-01T00:00:00Z"}
         publish_night(tmp_path, "2026-01-04", seed=4, metrics=later)  # one that did
-        assert within(STALE_OK_S, lambda: server.admin.get("/users/user-1/trace").json()["known"])
+        assert within(SOON_S, lambda: server.admin.get("/users/user-1/trace").json()["known"])
 
 
 def test_a_tombstone_keeps_no_id(tmp_path: Path) -> None:
@@ -210,12 +210,12 @@ def test_hosts_that_share_redis_see_each_others_items_actions_and_erasures(tmp_p
         with serving(tmp_path / "a", *shared, store=store) as a, serving(tmp_path / "b", *shared, store=store) as b:
             gone = a.ids(user_id="user-1")[0]
             assert a.http.post("/items", content=json.dumps({"item_id": gone, "stock": 0})).status_code == 202
-            assert within(STALE_OK_S, lambda: gone not in b.ids(user_id="user-1", limit=100))
+            assert within(SOON_S, lambda: gone not in b.ids(user_id="user-1", limit=100))
             b.http.post("/events", content=events(view(1)))
-            assert within(STALE_OK_S, lambda: actions_of(a) == ["item-00007"])
+            assert within(SOON_S, lambda: actions_of(a) == ["item-00007"])
             assert a.http.delete("/users/user-2").status_code == 200
-            assert within(STALE_OK_S, lambda: b.http.get("/users/user-2/trace").json()["erased"])
-            assert within(3, lambda: len(b.landed("events")) == 1)
+            assert within(SOON_S, lambda: b.http.get("/users/user-2/trace").json()["erased"])
+            assert within(SOON_S, lambda: len(b.landed("events")) == 1)
             assert a.landed("events") == []  # each host lands what it took
         (tmp_path / "c").mkdir()
         with serving(tmp_path / "c", *shared, store=store) as c:  # a new host replays before it is ready
@@ -223,7 +223,7 @@ def test_hosts_that_share_redis_see_each_others_items_actions_and_erasures(tmp_p
             assert c.http.get("/users/user-2/trace").json()["erased"]
             redis.kill()
             assert c.http.post("/items", content=json.dumps({"item_id": gone, "stock": 3})).status_code == 503
-            assert within(3, lambda: "item_state_stale" in c.shelf(user_id="user-1").get("degraded", []))
+            assert within(SOON_S, lambda: "item_state_stale" in c.shelf(user_id="user-1").get("degraded", []))
             assert gone not in c.ids(user_id="user-1", limit=100)
         (tmp_path / "d").mkdir()
         with serving(tmp_path / "d", *shared, store=store, ready=False) as d:
