@@ -193,7 +193,7 @@ def test_other_requests_are_answered_between_the_lines_of_a_batch(
 
 
 def test_a_fault_of_ours_is_a_problem_on_its_line_and_is_logged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     recommend: Callable[..., tuple[bytes, str]] = Answers.recommend
 
@@ -213,4 +213,5 @@ def test_a_fault_of_ours_is_a_problem_on_its_line_and_is_logged(
     lines = asyncio.run(batch())
     assert ["recommendations" in line for line in lines] == [True, False, True]
     assert (lines[1]["user_id"], lines[1]["status"], lines[1]["detail"]) == ("user-2", 500, "ZeroDivisionError")
-    assert "Traceback" in capsys.readouterr().err
+    (logged,) = [record for record in caplog.records if record.name == "serving.api.batch_routes"]
+    assert logged.exc_info is not None
