@@ -19,16 +19,12 @@ import click
 
 from serving.key_commands import keys
 from serving.lasting_task import LastingTask
-from serving.options import KEYS, LANDING, STATE, STORE, keys_file_of, state_folder
+from serving.options import KEYS, LANDING, SHARED, STATE, STORE, keys_file_of, state_folder
 from serving.settings import PERTURB_SHARE, EndpointSettings
+from serving.stream_commands import stream
 
 GRACE_S = 10  # for answers to be made and read when the endpoint ends
 
-_SHARED = click.option(
-    "--shared",
-    envvar="TOPSHELF_SHARED",
-    help="redis://…, through which several hosts share live state, last actions, erasures and rates.",
-)
 _MARK = click.option(
     "--mark-events",
     is_flag=True,
@@ -47,7 +43,7 @@ def main() -> None:
 @LANDING
 @STATE
 @KEYS
-@_SHARED
+@SHARED
 @_MARK
 @click.option(
     "--max-state-age-s",
@@ -278,7 +274,7 @@ def _may_be_open(keys: Path, host: str) -> bool:
 @STORE
 @LANDING
 @STATE
-@_SHARED
+@SHARED
 @_MARK
 @click.option("--parent", type=int, help="Process id of the endpoint: when it ends, land what is left and end.")
 @click.option("--once", is_flag=True, help="Land what is there and end.")
@@ -329,6 +325,7 @@ def placements(file: Path | None) -> None:
 
 
 main.add_command(keys)
+main.add_command(stream)
 
 
 @main.command(epilog="Example: python -m serving show 17850")

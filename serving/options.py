@@ -29,6 +29,12 @@ KEYS = click.option(
     "--keys", envvar="TOPSHELF_KEYS", help="File of API keys. By default keys.json in the state folder."
 )
 
+SHARED = click.option(
+    "--shared",
+    envvar="TOPSHELF_SHARED",
+    help="redis://…, through which several hosts share live state, last actions, erasures and rates.",
+)
+
 
 def state_folder(store: str, state: str | None) -> Path:
     """Return the state folder. Raises ClickException where an URL is given: state is files of this host."""

@@ -30,3 +30,13 @@ def serve(context: typer.Context) -> None:
 def keys(context: typer.Context) -> None:
     """Create, list and revoke the endpoint's API keys. See `topshelf keys --help`."""
     os.execv(sys.executable, [sys.executable, "-m", "serving", "keys", *context.args])  # noqa: S606
+
+
+@app.command(
+    epilog="Example: topshelf stream events --kafka 127.0.0.1:9092 --topic shop.events",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def stream(context: typer.Context) -> None:
+    """Follow topics of Kafka, events and items, beside the endpoint. See `topshelf stream --help`."""
+    os.execv(sys.executable, [sys.executable, "-m", "serving", "stream", *context.args])  # noqa: S606

@@ -1,4 +1,4 @@
-"""Rows of `POST /events`: what shoppers do, as JSON lines, for the shelf at once and for the next night.
+"""Rows of `POST /events` and of a topic of events: what shoppers do, for the shelf at once and for the next night.
 
 {"event_id": "e-1", "user_id": "17850", "item_id": "mug-1", "event_type": "view", "ts": "2026-01-31T10:00:00Z"}
 
@@ -61,6 +61,7 @@ class LoggedEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     device: str | None = None
     location: str | None = None
     region: str | None = None
+    is_landed: bool = True  # False for events that something else lands
 
 
 _ROW, _ENCODER = msgspec.json.Decoder(Event), msgspec.json.Encoder()
@@ -71,12 +72,21 @@ def read_events(lines: list[bytes], now_s: float, first_line: int = 1) -> Iterat
     for number, line in enumerate(lines, first_line):
         if line.strip():
             try:
-                yield _ENCODER.encode(_logged(_ROW.decode(line), now_s)) + b"\n"
+                yield event_line(line, now_s)
             except NOT_JSON as error:
                 yield Refusal(number, str(error))
 
 
-def _logged(event: Event, now_s: float) -> LoggedEvent:
+def event_line(row: bytes, now_s: float, sent_s: float | None = None, *, is_landed: bool = True) -> bytes:
+    """Return the line of the event log of one row that is received now.
+
+    `sent_s` is when a row without `ts` happened, by default now; both are UTC seconds. Raises one of NOT_JSON with
+    the reason why the row is refused.
+    """
+    return _ENCODER.encode(_logged(_ROW.decode(row), now_s, sent_s, is_landed)) + b"\n"
+
+
+def _logged(event: Event, now_s: float, sent_s: float | None, is_landed: bool) -> LoggedEvent:
     for name in (*_IDS, "item_id"):
         value = getattr(event, name)
         if value is not None and not 0 < len(value.encode()) <= MAX_ID_BYTES:
@@ -88,20 +98,20 @@ def _logged(event: Event, now_s: float) -> LoggedEvent:
     for name, value, lowest in (("quantity", event.quantity, 1), ("position", event.position, 0)):
         if value is not None and not lowest <= value <= _MAX_INT:
             raise ValueError(f"{name} {value} is not between {lowest} and {_MAX_INT}")
-    happened = event.ts or datetime.fromtimestamp(now_s, UTC)
+    happened = event.ts or datetime.fromtimestamp(now_s if sent_s is None else sent_s, UTC)
     happened = (happened if happened.tzinfo else happened.replace(tzinfo=UTC)).astimezone(UTC)
     if happened.timestamp() > now_s + MAX_AHEAD_S:
         raise ValueError(
-            f"ts {event.ts} is more than {MAX_AHEAD_S} s ahead of this host's clock; set the sender's clock"
+            f"ts {happened} is more than {MAX_AHEAD_S} s ahead of this host's clock; set the sender's clock"
         )
     if happened.year < 1970:
-        raise ValueError(f"ts {event.ts} is before 1970")
+        raise ValueError(f"ts {happened} is before 1970")
     price = None if event.unit_price is None else money.to_text(money.to_minor(event.unit_price))
     fields = {
         name: getattr(event, name) for name in (*_IDS, "item_id", "event_type", "value", "quantity", "position")
     }
     ts = happened.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return LoggedEvent(received=now_s, ts=ts, unit_price=price, **fields)
+    return LoggedEvent(received=now_s, ts=ts, unit_price=price, is_landed=is_landed, **fields)
 
 
 def without_received(line: bytes) -> bytes:

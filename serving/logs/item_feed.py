@@ -1,4 +1,4 @@
-"""Rows of `POST /items`, the live feed: JSON objects that become changes of the item state.
+"""Rows of `POST /items` and of a topic of items, the live feed: JSON objects that become changes of the item state.
 
 {"item_id": "mug-1", "price": 12.50, "stock": 3, "moderated": false, "ts": "2026-01-31T10:00:00Z"}
 """
@@ -57,27 +57,29 @@ def read_changes(
     for number, line in enumerate(lines, first_line):
         if line.strip():
             try:
-                yield _change(_ROW.decode(line), now_s, newest_ms)
+                row = _ROW.decode(line)
+                yield item_change(row, now_s, 0 if row.ts else max(int(now_s * 1000), newest_ms(row.item_id)))
             except NOT_JSON as error:
                 yield Refusal(number, str(error))
 
 
-def _change(row: FeedRow, now_s: float, newest_ms: Callable[[str], int]) -> ItemChange:
+def item_change(row: FeedRow, now_s: float, else_ms: int) -> ItemChange:
+    """Return the change that a row makes; `else_ms` is the time of a row without `ts`, in UTC milliseconds.
+
+    Raises ValueError with the reason why the row is refused.
+    """
     if not 0 < len(row.item_id.encode()) <= 256:
         raise ValueError("item_id is empty or longer than 256 bytes")
     stock = max(0, row.stock) if isinstance(row.stock, int) else row.stock  # below zero: sold more than there is
     if isinstance(stock, int) and stock > MAX_STOCK:
         raise ValueError(f"stock {stock} is above {MAX_STOCK}")
-    ts_s = now_s
+    ts_ms = else_ms
     if row.ts is not None:
-        ts_s = (row.ts if row.ts.tzinfo else row.ts.replace(tzinfo=UTC)).timestamp()
-    if ts_s > now_s + MAX_AHEAD_S:
-        raise ValueError(
-            f"ts {row.ts} is more than {MAX_AHEAD_S} s ahead of this host's clock; set the sender's clock"
-        )
-    ts_ms = int(ts_s * 1000)
-    if row.ts is None:
-        ts_ms = max(ts_ms, newest_ms(row.item_id))
+        ts_ms = int((row.ts if row.ts.tzinfo else row.ts.replace(tzinfo=UTC)).timestamp() * 1000)
+        if ts_ms > (now_s + MAX_AHEAD_S) * 1000:
+            raise ValueError(
+                f"ts {row.ts} is more than {MAX_AHEAD_S} s ahead of this host's clock; set the sender's clock"
+            )
     price_minor = money.to_minor(row.price) if isinstance(row.price, Decimal) else row.price
     return ItemChange(
         row.item_id,

@@ -25,6 +25,7 @@ Split = Callable[[bytes, Transaction], RowsByHour]
 class _EventKey(msgspec.Struct, frozen=True):
     event_id: str
     received: float
+    is_landed: bool = True
 
 
 _EVENT_KEY = msgspec.json.Decoder(_EventKey)
@@ -46,7 +47,7 @@ def exposures_by_hour(block: bytes, _: Transaction) -> RowsByHour:
 
 
 def events_by_hour(block: bytes, txn: Transaction) -> RowsByHour:
-    """Rows of `landing/events` of a block of the event log: of events that were not landed before."""
+    """Rows of `landing/events` of a block of the event log: not landed yet, and not left to something else."""
     rows: RowsByHour = defaultdict(list)
     for line in block.splitlines():
         try:
@@ -54,7 +55,7 @@ def events_by_hour(block: bytes, txn: Transaction) -> RowsByHour:
             received, landed_line = time.gmtime(event.received), without_received(line) + b"\n"
         except (*NOT_JSON, OSError):
             continue  # a crash tore the line, which was never acknowledged
-        if is_new_event(event.event_id, time.strftime("%Y-%m-%d", received), txn):
+        if event.is_landed and is_new_event(event.event_id, time.strftime("%Y-%m-%d", received), txn):
             rows[time.strftime("events/ds=%Y-%m-%d/%H", received)].append(landed_line)
     return rows
 

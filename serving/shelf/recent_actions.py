@@ -1,7 +1,9 @@
-"""Last actions of users and of sessions, as the endpoint received them from `POST /events` or within a request.
+"""Last actions of users and of sessions, as the endpoint got them by `POST /events`, a topic, or within a request.
 
 Every worker follows the log of events, so an event posted to one counts at all of them within a second. Each item and
 kind counts once. An item that was put into the cart and taken out of it later counts as viewed.
+
+An action is as old as it says by its `ts`, so what arrives late does not count as new.
 
 An event without a user id counts for its session. One with both ids counts for the user, and for the session too if
 that began without a user: who signs in within a session goes on seeing what goes with it. Sessions that always have a
@@ -15,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from operator import itemgetter
 
 import msgspec
@@ -45,6 +48,7 @@ class EventLine(msgspec.Struct, frozen=True):
     user_id: str | None = None
     session_id: str | None = None
     received: float = 0.0  # when the endpoint took it, in UTC seconds
+    ts: datetime | None = None  # when it happened
 
 
 _LINE = msgspec.json.Decoder(EventLine)
@@ -72,8 +76,12 @@ def _of_session(session_id: str) -> str:
     return f"s{session_id}"
 
 
-def _newest_first(packed: bytes) -> Iterator[_Action]:
-    return reversed(_UNPACKER.decode(packed))
+def _newest_first(packed: bytes) -> list[_Action]:
+    """Return the actions by their time; of two at once the one that was appended last comes first."""
+    actions = _UNPACKER.decode(packed)
+    actions.reverse()
+    actions.sort(key=itemgetter(0), reverse=True)
+    return actions
 
 
 def _once(newest_first: Iterable[_Action], removed: set[str]) -> list[_Action]:
@@ -115,13 +123,14 @@ class RecentActions:
                 event = _LINE.decode(line)
             except NOT_JSON:
                 continue  # a crash cut this line off; it was never acknowledged
-            if event.received >= since:
-                self._take(event)
+            at_s = event.received if event.ts is None else min(event.received, event.ts.timestamp())
+            if at_s >= since:
+                self._take(event, at_s)
         while len(self._actors) > MAX_ACTORS or self.bytes > MAX_BYTES:
             self._drop(next(iter(self._actors)))
 
-    def _take(self, event: EventLine) -> None:
-        action = event.received, event.item_id, _KIND.get(event.event_type, 0)
+    def _take(self, event: EventLine, at_s: float) -> None:
+        action = at_s, event.item_id, _KIND.get(event.event_type, 0)
         if event.user_id is not None:
             self._append(_of_user(event.user_id), (*action, ""))
         if event.session_id is not None:
@@ -179,7 +188,7 @@ class RecentActions:
         An erasure of the asking user, or of one who was named within the session, is one of all these actions: what
         the user did in the session before they signed in was theirs too.
         """
-        actions = [] if own is None else list(_newest_first(own))
+        actions = [] if own is None else _newest_first(own)
         if of_session is not None:
             actions = sorted([*actions, *_newest_first(of_session)], key=itemgetter(0), reverse=True)
         named = {user for *_, user in actions if user}

@@ -77,9 +77,9 @@ def _owner(client_port: int, server_port: int, pids: list[int]) -> int | None:
 
 
 @contextmanager
-def load(folder: Path, port: int, secret: str) -> Iterator[None]:
-    """Keep the endpoint busy at about 1,000 requests a second."""
-    script = ask_script(folder, port, secret, USERS, pause_ms=LOAD_CONNECTIONS)
+def load(folder: Path, port: int, secret: str, users: int = USERS, rate: int = 1_000) -> Iterator[None]:
+    """Keep the endpoint busy at about so many requests a second."""
+    script = ask_script(folder, port, secret, users, pause_ms=LOAD_CONNECTIONS * 1_000 / rate)
     command = ["wrk", "-t1", f"-c{LOAD_CONNECTIONS}", "-d3600s", "-s", str(script), f"http://127.0.0.1:{port}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
