@@ -26,10 +26,11 @@ RUN apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-
  && rm -rf /var/lib/apt/lists/*
 COPY --from=topshelf-jobs /opt/topshelf/.venv .venv
 COPY --from=topshelf-jobs /opt/s3a /opt/s3a
+COPY --from=topshelf-jobs /opt/spark-kafka /opt/spark-kafka
 COPY jobs jobs
 COPY serving serving
 COPY sql sql
 COPY infra/spark infra/spark
 USER topshelf
-ENV TOPSHELF_S3A_JARS=/opt/s3a
+ENV TOPSHELF_S3A_JARS=/opt/s3a TOPSHELF_KAFKA_JARS=/opt/spark-kafka
 CMD ["infra/airflow/start.sh", "scheduler"]

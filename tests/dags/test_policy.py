@@ -91,6 +91,29 @@ def test_every_alert_and_every_notice_has_its_place_in_the_runbook(found: dict[s
         assert alert["annotations"]["runbook"] == f"docs/runbook.md#{alert['alert'].lower()}"
 
 
+def test_topics_are_landed_every_quarter_of_an_hour_where_some_are_named(found: Found, airflow_home: Path) -> None:
+    there = load(airflow_home, TOPSHELF_KAFKA_TOPICS="events=shop.events items=shop.catalogue")
+    assert there["errors"] == {}
+    assert there["dags"].keys() - found["dags"].keys() == {"topic_landing"}
+    dag = there["dags"]["topic_landing"]
+    assert (dag["schedule"], dag["max_active_runs"], dag["catchup"]) == ("*/15 * * * *", 1, False)
+    assert 20 < len(dag["description"]) < 120 < len(dag["doc"])
+    commands = {name: task["command"].split("jobs} ")[1] for name, task in dag["tasks"].items()}
+    assert commands == {
+        "land_events": "landing topic events --topic shop.events",
+        "land_items": "landing topic items --topic shop.catalogue",
+    }
+    assert dag["tasks"]["land_items"]["after"] == ["land_events"]
+    for task in dag["tasks"].values():
+        assert task["retries"] and task["backoff"] and task["doc"] and task["tells_of_failure"] == ["Notice"]
+
+
+def test_a_list_of_topics_that_cannot_be_meant_is_told(airflow_home: Path) -> None:
+    for given in ("shop.events", "users=shop.users", "events="):
+        (error,) = load(airflow_home, TOPSHELF_KAFKA_TOPICS=given)["errors"].values()
+        assert f"TOPSHELF_KAFKA_TOPICS has '{given}'; give events=TOPIC or items=TOPIC" in error
+
+
 def test_trends_come_every_five_minutes_new_items_within_the_hour_maintenance_weekly(found: Found) -> None:
     schedules = {name: dag["schedule"] for name, dag in found["dags"].items()}
     assert schedules["trending_refresh"] == "*/5 * * * *"
