@@ -22,7 +22,7 @@ from serving.shelf.items_json import items_json, shown_json
 from serving.shelf.languages import Language
 from serving.shelf.live_snapshot import LiveSnapshot, LoadedSnapshot
 from serving.shelf.recent_actions import RecentActions
-from serving.shelf.request import Policy, ShelfRequest, excluded_positions, request_filters
+from serving.shelf.request import NOTHING_DRAWN, Policy, ShelfRequest, excluded_positions, request_filters
 from serving.shelf.similar import similar_items
 from serving.shelf.snapshot import Snapshot
 from serving.shelf.trace import ShelfTrace, trace
@@ -66,7 +66,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SimilarItems(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Items like one: an `Answer` without a request_id, as these answers are not logged as exposures."""
+    """Items like one, or a shelf for everybody: an `Answer` that is not logged, so it has no request_id."""
 
     recommendations: list[Recommendation]
     model_version: str
@@ -211,6 +211,25 @@ class Answers:
             raise ProblemError(404, f"{snapshot.version} has no such item", "send an id of the shop's items", "id")
         filters, excluded = request_filters(snapshot, request), excluded_positions(snapshot, request)
         filled = similar_items(snapshot, loaded.live, position, request.limit, filters=filters, exclude=excluded)
+        filled.degraded.extend(self.degraded_now)
+        return encode_answer(loaded, filled, None, request, language or self._english)
+
+    def of_strangers(self, request: ShelfRequest, language: Language | None = None) -> bytes:
+        """A shelf for whoever it is, as `SimilarItems` in JSON: nothing is drawn, and it is not logged.
+
+        Raises ProblemError (503) if no snapshot was ever loaded.
+        """
+        loaded = self.loaded()
+        filled = fill_shelf(
+            loaded.snapshot,
+            loaded.live,
+            request,
+            UNASSIGNED.variants,
+            actions=None,
+            request_key=b"",
+            personal=False,
+            policy=NOTHING_DRAWN,
+        )
         filled.degraded.extend(self.degraded_now)
         return encode_answer(loaded, filled, None, request, language or self._english)
 

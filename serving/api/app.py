@@ -22,6 +22,7 @@ from serving.api.operator_routes import operator_routes
 from serving.api.page_routes import page_routes
 from serving.api.parameters import from_query
 from serving.api.schema_pages import KeptJson, OperationsPage
+from serving.api.shared_routes import shared_routes
 from serving.api.shelf_routes import HOT_PATH, shelf_routes
 from serving.api.worker import Worker
 from serving.logs.item_feed import MAX_BYTES
@@ -43,6 +44,7 @@ def build(settings: EndpointSettings) -> ASGIApp:
             *shelf_routes(worker),
             *batch_routes(worker),
             *page_routes(worker),
+            *shared_routes(worker),
             *feed_routes(worker),
             *operator_routes(worker),
         ],

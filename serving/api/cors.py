@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from serving.api.access import header_value
 
 MAX_AGE_S = 7_200  # of a preflight's answer; browsers keep none longer
-_PATHS = re.compile(rb"/(recommendations|events|items/[^/]+/similar|pages/[^/]+)")
+_PATHS = re.compile(rb"/((shared/)?(recommendations|pages/[^/]+)|events|items/[^/]+/similar)")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?")
 _DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443")
 _VARY = (b"vary", b"Origin")

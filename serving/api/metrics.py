@@ -23,7 +23,7 @@ from serving.stores.files import PRIVATE, locked, map_allocated, take_lock
 
 COMPONENTS = ("parse", "store", "state", "filter", "fill", "explore", "encode", "log", "request")
 BUCKETS = 21  # upper bounds 1.024 µs, then twice the one before; the last bucket is open
-STATUSES = (200, 202, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 503, 507)
+STATUSES = (200, 202, 204, 304, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 503, 507)
 DEGRADED = (
     "store_unavailable",
     "record_unreadable",

@@ -21,9 +21,9 @@ from serving.shelf.live_snapshot import LoadedSnapshot
 from serving.shelf.own_lists import read_own_lists
 from serving.shelf.page import PageShelf, fill_page, fill_placement
 from serving.shelf.page_context import PageContext
-from serving.shelf.placements import Placement
+from serving.shelf.placements import Page, Placement
 from serving.shelf.placements_file import PlacementsFile
-from serving.shelf.request import ShelfRequest
+from serving.shelf.request import NOTHING_DRAWN, Policy, ShelfRequest
 from serving.snapshot.experiments import UNASSIGNED
 from serving.snapshot.own_lists import NO_OWN_LISTS
 
@@ -50,6 +50,24 @@ class PageAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     degraded: list[str] = []
 
 
+class SharedShelf(msgspec.Struct, frozen=True):
+    """One shelf of a page that is everybody's."""
+
+    shelf: str
+    title: str
+    recommendations: list[Recommendation]
+
+
+class SharedPage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page as a stranger sees it. It is not logged, so neither it nor its shelves have a request_id."""
+
+    page: str
+    shelves: list[SharedShelf]
+    model_version: str
+    snapshot: str
+    degraded: list[str] = []
+
+
 class PageAnswers:
     """Answers requests for pages, with what `Answers` holds."""
 
@@ -63,21 +81,28 @@ class PageAnswers:
 
         Raises ProblemError: 404 for a page that no placements have, 503 if no snapshot was ever loaded.
         """
+        page = self._page(name)
+        asked = _Asked(self._answers, msgspec.structs.replace(request, page=name), client_id, language)
+        shelves = fill_page(asked.context, page, asked.for_you, most)
+        rows = [asked.logged_and_encoded(shelf, row) for row, shelf in enumerate(shelves)]
+        return asked.page(name, shelves, rows, b'"request_id":"%b",' % asked.request_id.encode()), asked.request_id
+
+    def of_strangers(self, name: str, request: ShelfRequest, most: int | None, language: Language) -> bytes:
+        """One page for whoever it is, as `SharedPage` in JSON; nothing is drawn, and it is not logged.
+
+        Raises ProblemError: 404 for a page that no placements have, 503 if no snapshot was ever loaded.
+        """
+        page = self._page(name)
+        asked = _Asked(self._answers, msgspec.structs.replace(request, page=name), None, language, NOTHING_DRAWN)
+        shelves = fill_page(asked.context, page, asked.for_you, most)
+        return asked.page(name, shelves, [asked.encoded(shelf) for shelf in shelves])
+
+    def _page(self, name: str) -> Page:
         pages = self.placements.pages
         if name not in pages:
             known = ", ".join(sorted(pages))
             raise ProblemError(404, f"there is no page {name[:64]!r}", f"ask for one of {known}", "page")
-        asked = _Asked(self._answers, msgspec.structs.replace(request, page=name), client_id, language)
-        shelves = fill_page(asked.context, pages[name], asked.for_you, most)
-        rows = [asked.encoded(shelf, row) for row, shelf in enumerate(shelves)]
-        degraded = asked.degraded([shelf.filled for shelf in shelves])
-        rest = b',"degraded":%b' % _ENCODER.encode(degraded) if degraded else b""
-        head = b'{"page":%b,"shelves":[%b],"request_id":"%b",' % (
-            _ENCODER.encode(name),
-            b",".join(rows),
-            asked.request_id.encode(),
-        )
-        return b"%b%b%b}" % (head, asked.loaded.parts.versions, rest), asked.request_id
+        return pages[name]
 
     def recommend(
         self, request: ShelfRequest, client_id: str | None, language: Language, started: int = 0
@@ -119,8 +144,16 @@ class PageAnswers:
 class _Asked:
     """One request on its way: what it is answered from, and the shelves that it logs."""
 
-    def __init__(self, answers: Answers, request: ShelfRequest, client_id: str | None, language: Language) -> None:
-        self._answers, self._request, self._language = answers, request, language
+    def __init__(
+        self,
+        answers: Answers,
+        request: ShelfRequest,
+        client_id: str | None,
+        language: Language,
+        policy: Policy | None = None,
+    ) -> None:
+        """A given policy replaces the endpoint's, and no experiment is assigned."""
+        self._answers, self._request, self._language, self._policy = answers, request, language, policy
         self.loaded: LoadedSnapshot = answers.loaded()
         snapshot, user_id = self.loaded.snapshot, request.user_id
         self._now, self._key = time.time(), answers.keys.next()
@@ -130,7 +163,7 @@ class _Asked:
             user_id, request.actions, snapshot.position, self._now, request.session_id
         )
         self._assigned = UNASSIGNED
-        if snapshot.experiments is not None or request.arms:
+        if policy is None and (snapshot.experiments is not None or request.arms):
             own_id = user_id if self._personal else None
             self._assigned = assigned_to(snapshot.experiments, request, own_id, self._key)
         self._degraded: list[str] = []
@@ -152,21 +185,33 @@ class _Asked:
             actions=self.context.actions,
             request_key=self._key,
             personal=self._personal,
-            policy=self._answers.policy_of(self._assigned),
+            policy=self._policy or self._answers.policy_of(self._assigned),
             filters=filters,
             taken=taken,
         )
 
-    def encoded(self, shelf: PageShelf, row: int) -> bytes:
+    def page(self, name: str, shelves: Sequence[PageShelf], rows: Sequence[bytes], request_id: bytes = b"") -> bytes:
+        """Return a page as JSON, of its shelves in JSON."""
+        degraded = self.degraded([shelf.filled for shelf in shelves])
+        rest = b',"degraded":%b' % _ENCODER.encode(degraded) if degraded else b""
+        head = b'{"page":%b,"shelves":[%b],%b' % (_ENCODER.encode(name), b",".join(rows), request_id)
+        return b"%b%b%b}" % (head, self.loaded.parts.versions, rest)
+
+    def logged_and_encoded(self, shelf: PageShelf, row: int) -> bytes:
         """Log a shelf of a page, and return it as a `ShelfOfPage` in JSON."""
         shelf_id = f"{row}.{self._key.hex()}"
         self.log(shelf, shelf_id, row)
+        return self.encoded(shelf, b'"request_id":"%b",' % shelf_id.encode())
+
+    def encoded(self, shelf: PageShelf, request_id: bytes = b"") -> bytes:
+        """Return a shelf of a page as JSON."""
         asked = self._request
         items = items_json(self.loaded, shelf.filled, self._language, fields=asked.fields, details=asked.details)
-        return b'{"shelf":"%b","title":%b,"request_id":"%b","recommendations":[%b]}' % (
+        title = _ENCODER.encode(self._title(shelf))
+        return b'{"shelf":"%b","title":%b,%b"recommendations":[%b]}' % (
             shelf.placement.called.encode(),
-            _ENCODER.encode(self._title(shelf)),
-            shelf_id.encode(),
+            title,
+            request_id,
             items,
         )
 

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from serving.api.accept_language import language_headers
 from serving.api.access import client_id, key_guard
 from serving.api.answers import Answer, SimilarItems, UserTrace
+from serving.api.cached import cached
 from serving.api.openapi import (
     AcceptLanguage,
     Arms,
@@ -130,9 +131,7 @@ def _similar(worker: Worker) -> HTTPRouteHandler:
         shelf_request = from_query(request.scope["query_string"])
         language = worker.languages.of_request(request.scope["headers"])
         body = worker.answers.similar(id_in_path(request.scope["raw_path"]), shelf_request, language)
-        # The answer is not personal. A sold-out item may be shown for one second at most, so it is cached no longer.
-        headers = {"cache-control": "private, max-age=1", **language_headers(language)}
-        return Response(cast("SimilarItems", body), media_type=MediaType.JSON, headers=headers)
+        return cached(request, body, language)
 
     return similar
 

@@ -42,6 +42,8 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 POLICY = Policy()
+NOTHING_DRAWN = Policy(explore_share=0.0)
+"""For answers that are the same for everybody."""
 
 
 def request_filters(snapshot: Snapshot, request: ShelfRequest) -> Filters:

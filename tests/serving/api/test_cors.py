@@ -17,6 +17,7 @@ from tests.serving.servers import need
 
 SHOP, OTHER = "https://shop.example", "https://evil.example"
 READ = ["/recommendations?user_id=user-1", "/items/item-00005/similar", "/items/a%2Fb/similar"]
+READ += ["/shared/recommendations", "/shared/pages/homepage"]
 EVENT = {"event_id": "e1", "user_id": "u", "item_id": "item-00001", "event_type": "view"}
 OPERATORS = [("GET", "/metrics"), ("POST", "/items"), ("GET", "/users/user-1/trace"), ("DELETE", "/users/user-9")]
 
