@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.shelf.fill_levels import POSTINGS, RECENT, UNLIMITED, USER, Level, fill_levels
+from serving.shelf.fill_levels import POSTINGS, RECENT, USER, Level, fill_levels
 from serving.shelf.filled_shelf import FilledShelf, LevelItems, level_items
 from serving.shelf.filters import Filters, LiveColumns
 from serving.shelf.interleave import InterleavedShelf
@@ -19,6 +19,7 @@ from serving.shelf.reorder import (
 )
 from serving.shelf.request import ShelfRequest, request_segment
 from serving.shelf.snapshot import Snapshot
+from serving.shelf.visit import category_shares, tilted
 from serving.shelf.vocabulary import REASON, SOURCE
 from serving.snapshot.contents import NO_SEGMENT
 from serving.snapshot.record import PackedShelf
@@ -43,6 +44,7 @@ class ShelfFiller:
         self._filled = filled
         self._steps = steps_back(actions) if actions is not None else {}
         self._waiting = waiting_items(actions) if actions is not None else []
+        self._visited = category_shares(snapshot, actions) if actions is not None and stored is not None else {}
         self._skipped = excluded.union(self._waiting)
         self._stored = stored
         segment = request_segment(request, snapshot.segments[stored.segment] if stored is not None else NO_SEGMENT)
@@ -109,8 +111,10 @@ class ShelfFiller:
 
     def _stored_items(self, stored: PackedShelf | InterleavedShelf) -> LevelItems:
         positions = stored.positions(stored.count)
-        mask = self._filters.eligible(self._snapshot, self._live, positions)
-        rows = self._ordered(positions, mask, UNLIMITED)
+        rows: NDArray[np.integer] = self._filters.eligible(self._snapshot, self._live, positions).nonzero()[0]
+        if self._visited:
+            rows = rows[tilted(self._snapshot, positions[rows], self._visited)]
+        rows = self._ordered(positions, rows)
         rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]  # an item that repeats counts once
         why = stored.reasons(rows.tolist())
         return LevelItems(USER, len(rows), positions[rows].tolist(), stored.scores(rows), *why)
@@ -119,11 +123,11 @@ class ShelfFiller:
         mask = self._filters.eligible(self._snapshot, self._live, level.positions)
         # More are never needed, however many were taken before, skipped or moved back.
         most = 2 * self._request.limit + len(self.taken) + len(self._skipped) + len(self._steps)
-        return level_items(level, self._ordered(level.positions, mask, most), int(np.count_nonzero(mask)))
+        rows = self._ordered(level.positions, mask.nonzero()[0][:most])
+        return level_items(level, rows, int(np.count_nonzero(mask)))
 
-    def _ordered(self, positions: NDArray[np.integer], mask: NDArray[np.bool_], most: int) -> NDArray[np.integer]:
-        """Return rows of the first `most` eligible items: without skipped ones, and with seen ones moved back."""
-        rows: NDArray[np.integer] = mask.nonzero()[0][:most]
+    def _ordered(self, positions: NDArray[np.integer], rows: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Return rows of eligible items without skipped ones, and with seen ones moved back."""
         if not self._skipped and not self._steps:
             return rows
         candidates = positions[rows].tolist()

@@ -1,6 +1,7 @@
 """Quick learning: what a user did in the last hours moves items at once, before any night has seen it.
 
-Three rules, applied on every level of a shelf:
+Three rules, applied on every level of a shelf. Before them, `serving.shelf.visit` tilts the stored shelf to what the
+visit is about:
 
 - **Seen items move back.** Each action on an item lets STEPS of the other eligible items of its level pass it. The
   effect fades linearly to none over FADE_S. Ties keep the night's order.

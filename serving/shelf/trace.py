@@ -15,6 +15,7 @@ from serving.shelf.recent_actions import ACTION_KINDS, LastActions
 from serving.shelf.reorder import steps_back, waiting_items
 from serving.shelf.request import POLICY, Policy, ShelfRequest, excluded_positions, request_filters, request_segment
 from serving.shelf.snapshot import Snapshot
+from serving.shelf.visit import category_shares
 from serving.snapshot.contents import NO_SEGMENT
 from serving.snapshot.experiments import BASE
 from serving.snapshot.record import SOURCES, decode
@@ -71,6 +72,9 @@ class ShelfTrace(msgspec.Struct, frozen=True):
     age_band: str
     categories: tuple[str, ...]
     last_actions: list[TracedAction]
+    visit: dict[
+        str, float
+    ]  # the share of each category in what the visit is about, to which the stored shelf is tilted
     candidates: list[TracedCandidate]
     shelf: list[TracedItem]
     short: bool
@@ -119,11 +123,17 @@ def trace(
         age_band,
         categories,
         _traced_actions(snapshot, actions),
+        _traced_visit(snapshot, actions),
         candidates,
         _traced_shelf(snapshot, filled),
         filled.short,
         filled.degraded,
     )
+
+
+def _traced_visit(snapshot: Snapshot, actions: LastActions | None) -> dict[str, float]:
+    shares = {} if actions is None else category_shares(snapshot, actions)
+    return {str(snapshot.categories[node]): share for node, share in shares.items()}
 
 
 class _CandidateOutcomes:
