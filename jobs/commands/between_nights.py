@@ -20,13 +20,26 @@ def trending(
     now: Annotated[
         str | None, typer.Option(help="End of the 24 hours, with its UTC offset; now by default.", metavar="TIME")
     ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(min=1, help="Do it again every so many seconds, until it is ended.", metavar="SECONDS"),
+    ] = None,
 ) -> None:
-    """Update the trending shelf of the live snapshot from the last 24 hours. Airflow runs this every 5 minutes."""
+    """Update the trending shelf of the live snapshot from the last 24 hours. Airflow runs this every 5 minutes.
+
+    With --every 60 it runs by itself, every minute; then Airflow need not.
+    """
+    from jobs.intraday.repeated import repeat
     from jobs.intraday.trending import refresh
 
     configuration = configuration_of(landing, store=store)
     weights = configuration.parameters.features.event_weight_milli.by_event_type()
-    typer.echo(refresh(configuration.settings, weights, _moment(now)))
+    if every is None:
+        typer.echo(refresh(configuration.settings, weights, _moment(now)))
+        return
+    if now is not None:
+        raise typer.BadParameter("--every is for now; leave --now out")
+    repeat(lambda: refresh(configuration.settings, weights, datetime.now(UTC)), every)
 
 
 @app.command("new-items", epilog="Example: topshelf new-items --store lmdb://data/store")
