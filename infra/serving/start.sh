@@ -4,6 +4,7 @@
 #   infra/serving/start.sh                               serve
 #   infra/serving/start.sh init                          a key of scope metrics, into the file TOPSHELF_METRICS_KEY; repeatable
 #   infra/serving/start.sh keys create --scope read      any command of `keys`: create, list, revoke
+#   infra/serving/start.sh stream events                 any command of `stream`: events, items
 #
 # TOPSHELF_STORE, TOPSHELF_LANDING, TOPSHELF_STATE, TOPSHELF_KEYS and TOPSHELF_SHARED say where things are;
 # TOPSHELF_HOST (127.0.0.1), TOPSHELF_PORT (8000), TOPSHELF_WORKERS (1).
@@ -20,6 +21,6 @@ case "${1:-serve}" in
     exec "$python" -m serving keys create --scope metrics --name prometheus \
       --to "${TOPSHELF_METRICS_KEY:?name the file that Prometheus reads its key from}"
     ;;
-  keys) exec "$python" -m serving "$@" ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  keys | stream) exec "$python" -m serving "$@" ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -68,11 +68,27 @@ def test_the_metrics_key_is_in_its_maker_and_in_prometheus_alone() -> None:
     }
 
 
-@pytest.mark.parametrize(("image", "copied"), [("jobs", "--from=s3a"), ("airflow", "--from=topshelf-jobs")])
-def test_images_that_run_spark_have_the_jars_for_s3_where_they_say(image: str, copied: str) -> None:
+@pytest.mark.parametrize(("image", "copied"), [("jobs", "--from=jars"), ("airflow", "--from=topshelf-jobs")])
+@pytest.mark.parametrize("variable", ["TOPSHELF_S3A_JARS", "TOPSHELF_KAFKA_JARS"])
+def test_images_that_run_spark_have_jars_where_they_say(image: str, copied: str, variable: str) -> None:
     text = (ROOT / "infra" / "images" / f"{image}.Dockerfile").read_text()
-    (folder,) = re.findall(r"TOPSHELF_S3A_JARS=(\S+)", text)
+    (folder,) = re.findall(rf"{variable}=(\S+)", text)
     assert f"COPY {copied} {folder} {folder}\n" in text
+
+
+def test_what_streams_add_is_not_there_without_their_profile() -> None:
+    read = services(example_variables())
+    assert {name for name, service in read.items() if service.get("profiles") == ["streams"]} == {
+        "kafka",
+        "stream-events",
+        "stream-items",
+    }
+    for name in ("stream-events", "stream-items"):
+        given = environment(read[name])
+        assert given["TOPSHELF_KAFKA"] == "kafka:9092"
+        assert {
+            key: environment(read["endpoint"])[key] for key in ("TOPSHELF_STORE", "TOPSHELF_STATE")
+        }.items() <= given.items()
 
 
 def test_what_is_mounted_as_a_command_may_be_run() -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from serving.api.metrics import COUNTERS
+from serving.streams.gauges import Gauges
 from tests.serving.running import publish_night, serving
 
 ROOT = Path(__file__).parents[2]
@@ -21,9 +22,9 @@ def rules() -> list[dict[str, Any]]:
 
 
 def asked_for() -> set[str]:
-    """The names of figures that rules ask for, without those of the night."""
+    """The names of figures that rules ask for, without those of the night and of streams."""
     names = {name for rule in rules() for name in re.findall(r"\btopshelf_\w+", rule["expr"])}
-    return {name for name in names if not name.startswith("topshelf_night_")}
+    return {name for name in names if not name.startswith(("topshelf_night_", "topshelf_stream_"))}
 
 
 def test_every_alert_has_its_line_in_the_runbook() -> None:
@@ -44,6 +45,12 @@ def test_rules_ask_for_figures_that_the_endpoint_has(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         told = set(re.findall(r"^(topshelf_\w+)", server.http.get("/metrics").text, re.MULTILINE))
     assert asked_for() <= told
+
+
+def test_rules_ask_for_figures_that_streams_have() -> None:
+    names = {name for rule in rules() for name in re.findall(r"\btopshelf_stream_\w+", rule["expr"])}
+    assert names
+    assert names <= {family.name for family in Gauges("shop.events").registry.collect()}
 
 
 def test_rules_pass_their_own_tests() -> None:

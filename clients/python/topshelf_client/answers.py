@@ -62,7 +62,7 @@ class BatchProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimilarItems(msgspec.Struct, frozen=True, kw_only=True):
-    """Items like one. It has no `request_id`, as these answers are not logged."""
+    """Items like one, or a shelf for everybody. It has no `request_id`, as these answers are not logged."""
 
     recommendations: list[Recommendation]
     model_version: str
@@ -86,6 +86,24 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     page: str
     shelves: list[PageShelf]
     request_id: str
+    model_version: str
+    snapshot: str
+    degraded: list[str] = []
+
+
+class SharedShelf(msgspec.Struct, frozen=True, kw_only=True):
+    """One shelf of a page that is everybody's."""
+
+    shelf: str
+    title: str
+    recommendations: list[Recommendation]
+
+
+class SharedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page as a stranger sees it. It has no `request_id`, as these answers are not logged."""
+
+    page: str
+    shelves: list[SharedShelf]
     model_version: str
     snapshot: str
     degraded: list[str] = []
@@ -188,6 +206,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     age_band: str
     categories: list[str]
     last_actions: list[TracedAction]
+    visit: dict[str, float]
     candidates: list[TracedCandidate]
     shelf: list[TracedItem]
     short: bool

@@ -16,6 +16,7 @@ from topshelf_client.answers import (
     Health,
     Page,
     PagePlan,
+    SharedPage,
     SimilarItems,
     Taken,
     Trace,
@@ -29,6 +30,7 @@ from topshelf_client.options import (
     ItemOptions,
     ItemRow,
     PageOptions,
+    SharedOptions,
     ShelfOptions,
     TraceOptions,
 )
@@ -101,6 +103,14 @@ class AsyncClient:
     async def similar(self, item_id: str, **options: Unpack[ItemOptions]) -> SimilarItems:
         """Items like one."""
         return await self._answer(calls.similar(item_id, options))
+
+    async def shared_shelf(self, **options: Unpack[SharedOptions]) -> SimilarItems:
+        """A shelf for everybody, which caches may keep; it is not logged as shown."""
+        return await self._answer(calls.shared_shelf(options))
+
+    async def shared_page(self, name: str, **options: Unpack[SharedOptions]) -> SharedPage:
+        """All shelves of a page for everybody, which caches may keep; they are not logged as shown."""
+        return await self._answer(calls.shared_page(name, options))
 
     # Feeds --------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,16 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
-from topshelf_client.answers import Answer, Erased, Health, Page, PagePlan, SimilarItems, Trace
-from topshelf_client.options import BatchOptions, ItemOptions, PageOptions, ShelfOptions, ShopperOptions, TraceOptions
+from topshelf_client.answers import Answer, Erased, Health, Page, PagePlan, SharedPage, SimilarItems, Trace
+from topshelf_client.options import (
+    BatchOptions,
+    ItemOptions,
+    PageOptions,
+    SharedOptions,
+    ShelfOptions,
+    ShopperOptions,
+    TraceOptions,
+)
 from topshelf_client.problems import UnreadableAnswerError, problem_of
 
 T = TypeVar("T")
@@ -100,6 +108,18 @@ def similar(item_id: str, options: ItemOptions) -> Call[SimilarItems]:
     """Items like one."""
     read = msgspec.json.Decoder(SimilarItems).decode
     return Call("GET", f"/items/{_segment(item_id)}/similar", read, _query(options), headers=_headers(options))
+
+
+def shared_shelf(options: SharedOptions) -> Call[SimilarItems]:
+    """A stranger's shelf."""
+    read = msgspec.json.Decoder(SimilarItems).decode
+    return Call("GET", "/shared/recommendations", read, _query(options), headers=_headers(options))
+
+
+def shared_page(name: str, options: SharedOptions) -> Call[SharedPage]:
+    """A stranger's page."""
+    read = msgspec.json.Decoder(SharedPage).decode
+    return Call("GET", f"/shared/pages/{_segment(name)}", read, _query(options), headers=_headers(options))
 
 
 def trace(user_id: str, options: TraceOptions) -> Call[Trace]:

@@ -15,6 +15,7 @@ from topshelf_client.answers import (
     Health,
     Page,
     PagePlan,
+    SharedPage,
     SimilarItems,
     Taken,
     Trace,
@@ -28,6 +29,7 @@ from topshelf_client.options import (
     ItemOptions,
     ItemRow,
     PageOptions,
+    SharedOptions,
     ShelfOptions,
     TraceOptions,
 )
@@ -101,6 +103,14 @@ class Client:
     def similar(self, item_id: str, **options: Unpack[ItemOptions]) -> SimilarItems:
         """Items like one."""
         return self._answer(calls.similar(item_id, options))
+
+    def shared_shelf(self, **options: Unpack[SharedOptions]) -> SimilarItems:
+        """A shelf for everybody, which caches may keep; it is not logged as shown."""
+        return self._answer(calls.shared_shelf(options))
+
+    def shared_page(self, name: str, **options: Unpack[SharedOptions]) -> SharedPage:
+        """All shelves of a page for everybody, which caches may keep; they are not logged as shown."""
+        return self._answer(calls.shared_page(name, options))
 
     # Feeds --------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,18 @@ class ShopperOptions(ItemOptions, total=False):
     request_id: str | None
 
 
+class SharedOptions(ItemOptions, total=False):
+    """What may be asked of an answer that is everybody's: of what kind of stranger it is.
+
+    `item_id` is the product that a page shows.
+    """
+
+    region: str | None
+    age_band: str | None
+    categories: Sequence[str] | None
+    item_id: str | None
+
+
 class BatchOptions(ShopperOptions, total=False):
     """What may be asked of a batch, for all its shoppers alike: where the shelves are shown.
 

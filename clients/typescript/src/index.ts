@@ -20,6 +20,7 @@ type Query<Operation extends keyof operations> = NonNullable<operations[Operatio
 export type Answer = Schemas["Answer"];
 export type Recommendation = Schemas["Recommendation"];
 export type SimilarItems = Schemas["SimilarItems"];
+export type SharedPage = Schemas["SharedPage"];
 export type PageAnswer = Schemas["PageAnswer"];
 export type PagePlan = Schemas["PagePlan"];
 export type Taken = Schemas["Taken"];
@@ -120,6 +121,17 @@ export class Topshelf {
   similar(itemId: string, query: Query<"similar_items"> = {}, options?: CallOptions): Promise<SimilarItems> {
     const params = { path: { item_id: itemId }, query };
     return this.#answer((init) => this.http.GET("/items/{item_id}/similar", { params, ...init }), true, options);
+  }
+
+  /** A shelf for everybody, which caches may keep; it is not logged as shown. */
+  sharedShelf(query: Query<"shared_recommendations"> = {}, options?: CallOptions): Promise<SimilarItems> {
+    return this.#answer((init) => this.http.GET("/shared/recommendations", { params: { query }, ...init }), true, options);
+  }
+
+  /** All shelves of a page for everybody, which caches may keep; they are not logged as shown. */
+  sharedPage(name: string, query: Query<"shared_page"> = {}, options?: CallOptions): Promise<SharedPage> {
+    const params = { path: { page: name }, query };
+    return this.#answer((init) => this.http.GET("/shared/pages/{page}", { params, ...init }), true, options);
   }
 
   /**

@@ -109,6 +109,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/shared/recommendations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A stranger's shelf, for caches */
+        get: operations["shared_recommendations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/shared/pages/{page}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A stranger's page, for caches */
+        get: operations["shared_page"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/items": {
         parameters: {
             query?: never;
@@ -387,6 +421,20 @@ export interface components {
             request_id?: string | null;
             refused?: components["schemas"]["Refusal"][];
         };
+        /** SharedPage */
+        SharedPage: {
+            page: string;
+            shelves: components["schemas"]["SharedShelf"][];
+            model_version: string;
+            snapshot: string;
+            degraded?: string[];
+        };
+        /** SharedShelf */
+        SharedShelf: {
+            shelf: string;
+            title: string;
+            recommendations: components["schemas"]["Recommendation"][];
+        };
         /** ShelfOfPage */
         ShelfOfPage: {
             shelf: string;
@@ -455,6 +503,9 @@ export interface components {
             age_band: string;
             categories: string[];
             last_actions: components["schemas"]["TracedAction"][];
+            visit: {
+                [key: string]: number;
+            };
             candidates: components["schemas"]["TracedCandidate"][];
             shelf: components["schemas"]["TracedItem"][];
             short: boolean;
@@ -1147,6 +1198,209 @@ export interface operations {
             };
             /** @description The key has another scope, or there are no keys and a page of another site sent it */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key's rate limit is reached */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No snapshot is loaded yet, the keys cannot be read, or Redis does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    shared_recommendations: {
+        parameters: {
+            query?: {
+                /** @description how many items to return */
+                limit?: number;
+                category?: string | null;
+                /** @description a decimal such as 12.50 */
+                price_min?: string | null;
+                /** @description a decimal such as 12.50 */
+                price_max?: string | null;
+                region?: string | null;
+                age_band?: string | null;
+                /** @description item ids to leave out, separated by commas */
+                exclude?: string | null;
+                /** @description category paths that a new user chose, separated by commas */
+                categories?: string | null;
+                /** @description tell each item's source, reason code with what it names, and fill level */
+                details?: boolean;
+                /** @description what each item carries besides: title, price, image_url, brand, category; separated by commas */
+                fields?: string | null;
+            };
+            header?: {
+                /** @description the language of reasons; English where none is known */
+                "Accept-Language"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SimilarItems"];
+                };
+            };
+            /** @description The request is not valid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No valid key was sent */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key has another scope, or there are no keys and a page of another site sent it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key's rate limit is reached */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No snapshot is loaded yet, the keys cannot be read, or Redis does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    shared_page: {
+        parameters: {
+            query?: {
+                item_id?: string | null;
+                /** @description no shelf of the page has more items */
+                limit?: number;
+                category?: string | null;
+                /** @description a decimal such as 12.50 */
+                price_min?: string | null;
+                /** @description a decimal such as 12.50 */
+                price_max?: string | null;
+                region?: string | null;
+                age_band?: string | null;
+                /** @description item ids to leave out, separated by commas */
+                exclude?: string | null;
+                /** @description category paths that a new user chose, separated by commas */
+                categories?: string | null;
+                /** @description tell each item's source, reason code with what it names, and fill level */
+                details?: boolean;
+                /** @description what each item carries besides: title, price, image_url, brand, category; separated by commas */
+                fields?: string | null;
+            };
+            header?: {
+                /** @description the language of reasons; English where none is known */
+                "Accept-Language"?: string | null;
+            };
+            path: {
+                /** @description the shop's own id */
+                page: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SharedPage"];
+                };
+            };
+            /** @description The request is not valid */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No valid key was sent */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key has another scope, or there are no keys and a page of another site sent it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The live snapshot has no such item */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };

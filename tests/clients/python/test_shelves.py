@@ -96,6 +96,17 @@ def test_similar_items_come_with_fields_and_without_what_is_excluded(client: Mak
         asking.similar("item-00005", exclude=["a,b"])
 
 
+def test_what_is_everybody_s_names_no_request(client: MakeClient, shop: Server) -> None:
+    asking = reader(client, shop)
+    shelf = asking.shared_shelf(limit=4, fields=["title"], language="de")
+    assert len(shelf.recommendations) == 4
+    assert all(row.title for row in shelf.recommendations)
+    page = asking.shared_page("product", item_id="item-00005", limit=4)
+    assert page.page == "product"
+    assert page.shelves
+    assert all(len(of_page.recommendations) <= 4 for of_page in page.shelves)
+
+
 def test_a_page_has_its_shelves_and_no_product_twice(client: MakeClient, shop: Server) -> None:
     asking = reader(client, shop)
     page = asking.page("homepage", "user-1", limit=4, fields=["price"], actions=[("view", "item-00003")])

@@ -13,6 +13,7 @@ from topshelf_client import (
     EventRow,
     ItemRow,
     Page,
+    SharedPage,
     SimilarItems,
     Taken,
 )
@@ -23,6 +24,8 @@ def of_client(topshelf: Client) -> None:
     assert_type(answer, Answer)
     assert_type(answer.recommendations[0].price, Decimal | None)
     assert_type(topshelf.similar("mug-1", price_max=Decimal("9.50")), SimilarItems)
+    assert_type(topshelf.shared_shelf(category="home", region="DE"), SimilarItems)
+    assert_type(topshelf.shared_page("homepage", limit=4), SharedPage)
     assert_type(topshelf.page("homepage", "anna", basket=["mug-1"]), Page)
     lines = topshelf.recommend_batch(iter(["anna"]), limit=4, page="email")
     assert_type(lines, Iterator[BatchAnswer | BatchProblem])

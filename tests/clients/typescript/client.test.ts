@@ -75,6 +75,14 @@ test("similar items leave out what is excluded", async () => {
   assert.ok(!others.recommendations.some(({ item_id }) => item_id === first));
 });
 
+test("what is everybody's names no request", async () => {
+  const shelf = await reader.sharedShelf({ limit: 4, fields: "title" }, { language: "de" });
+  assert.equal(shelf.recommendations.length, 4);
+  const page = await reader.sharedPage("product", { item_id: "item-00005", limit: 4 });
+  assert.equal(page.page, "product");
+  for (const { recommendations } of page.shelves) assert.ok(recommendations.length <= 4);
+});
+
 test("a page has its shelves, no product twice, and a title in the language that is asked for", async () => {
   const actions = "view:item-00003";
   const page = await reader.page("homepage", { user_id: "user-1", limit: 4, actions, fields: "price" }, { language: "de" });
