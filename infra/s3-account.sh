@@ -8,9 +8,9 @@
 set -eu
 account=${AWS_ACCESS_KEY_ID:?} secret=${AWS_SECRET_ACCESS_KEY:?} bucket=topshelf
 if versitygw admin list-users | awk -v account="$account" '$1 == account { found = 1 } END { exit !found }'; then
-  versitygw admin update-user --access "$account" --secret "$secret" --role user
+  versitygw admin update-user --access "$account" --secret="$secret" --role user
 else
-  versitygw admin create-user --access "$account" --secret "$secret" --role user
+  versitygw admin create-user --access "$account" --secret="$secret" --role user
 fi
 if ! versitygw admin list-buckets | awk -v bucket="$bucket" '$1 == bucket { found = 1 } END { exit !found }'; then
   versitygw admin create-bucket --bucket "$bucket" --owner "$account"

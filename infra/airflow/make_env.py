@@ -13,8 +13,11 @@ from pathlib import Path
 
 
 def filled(example: str) -> str:
-    """Return the example with secrets. PostgreSQL's password is the same wherever it stands."""
-    postgres = secrets.token_urlsafe(24)
+    """Return the example with secrets, none of which begins with a dash: commands would take it for an option.
+
+    PostgreSQL's password is the same wherever it stands.
+    """
+    postgres = secrets.token_hex(24)
     lines = []
     for line in example.splitlines():
         name = line.split("=", 1)[0]
@@ -23,7 +26,7 @@ def filled(example: str) -> str:
         elif name in ("POSTGRES_PASSWORD", "TOPSHELF_AIRFLOW_DB"):
             secret = postgres
         else:
-            secret = secrets.token_urlsafe(24)
+            secret = secrets.token_hex(24)
         lines.append(line if line.startswith("#") else line.replace("change-me", secret))
     return "\n".join(lines) + "\n"
 

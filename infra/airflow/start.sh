@@ -70,7 +70,7 @@ case "${1:-}" in
     echo "pool: topshelf_heavy has ${TOPSHELF_HEAVY_SLOTS:-1} slots"
     # A repeated init finds the administrator there, and leaves the password as people have set it. The password comes
     # by the environment, as every user of the machine can read a command line.
-    program=("$python" -c 'import os, sys; sys.argv += ["--password", os.environ["TOPSHELF_AIRFLOW_ADMIN_PASSWORD"]]
+    program=("$python" -c 'import os, sys; sys.argv.append("--password=" + os.environ["TOPSHELF_AIRFLOW_ADMIN_PASSWORD"])
 from airflow.__main__ import main
 main()')
     quietly users create --username "$admin" --role Admin --firstname Topshelf --lastname Operator --email "$admin@localhost"

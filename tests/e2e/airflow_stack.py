@@ -113,7 +113,7 @@ class Stack:
     variables: Mapping[str, str]
     port: int = field(default_factory=free_port)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    password: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    password: str = field(default_factory=lambda: f"-{secrets.token_urlsafe(16)}")  # one in 64 random ones begins so
     token: str = ""
 
     def __post_init__(self) -> None:

@@ -113,7 +113,7 @@ def test_the_archives_account_owns_its_bucket_and_makes_no_other(tmp_path: Path)
 
     with servers.running(command, tmp_path) as process:
         servers.wait_for(lambda: client(*root).list_buckets() is not None, "versitygw", process)
-        for secret in ("an-older-secret", own[1]):  # a changed secret is taken over
+        for secret in ("-an-older-secret", own[1]):  # a changed secret is taken over
             variables = {
                 "PATH": f"{tmp_path}:/usr/bin:/bin",
                 "ADMIN_ACCESS_KEY": root[0],
