@@ -29,4 +29,8 @@ def caching(folder: Path, endpoint_port: int) -> Iterator[int]:
     command = [tool, "-c", str(folder / "nginx.conf"), "-e", f"{folder}/error.log", "-g", "daemon off;"]
     with running(command, folder) as process:
         wait_for(lambda: listening(port), "nginx", process)
-        yield port
+        try:
+            yield port
+        finally:
+            process.terminate()  # its workers end with it only if it is told to end
+            process.wait(30)
