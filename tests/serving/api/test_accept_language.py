@@ -113,7 +113,8 @@ def test_bodies_and_similar_items_are_in_the_callers_language_too(shop: Server) 
     similar = shop.http.get("/items/item-00005/similar?limit=2", headers=headers)
     assert similar.json()["recommendations"][0]["reason"] == "Потому что вы смотрели «Thing № 5»"
     for answer in (posted, similar):
-        assert (answer.headers["content-language"], answer.headers["vary"]) == ("ru", "Accept-Language")
+        assert answer.headers["content-language"] == "ru"
+        assert "Accept-Language" in answer.headers["vary"].split(", ")
     assert [row["reason"] for row in posted.json()["recommendations"]] == [
         row["reason"] for row in rows(shop, "ru", user_id="user-1", limit=5)
     ]

@@ -61,10 +61,11 @@ def test_every_candidate_has_its_source_rank_and_score_and_those_left_out_the_va
     assert (first.shown_at, first.left_out, first.seen) == (0, None, None)
     assert first.score == pytest.approx(float(own.scores[5]), rel=1e-3)
     assert traced.last_actions == [TracedAction(snapshot.item_id(bought), "purchase", 60.0, "last")]
+    assert traced.visit == {}  # the item has no category
     encoded = msgspec.to_builtins(traced)
     assert list(encoded) == [
         *("user_id", "snapshot", "model_version", "known", "region", "age_band", "categories"),
-        *("last_actions", "candidates", "shelf", "short", "degraded"),
+        *("last_actions", "visit", "candidates", "shelf", "short", "degraded"),
     ]
     assert list(encoded["candidates"][0]) == [
         *("rank", "item_id", "title", "source", "score", "shown_at", "left_out", "seen"),
@@ -73,6 +74,12 @@ def test_every_candidate_has_its_source_rank_and_score_and_those_left_out_the_va
     assert list(encoded["shelf"][0]) == [
         *("item_id", "title", "source", "score", "reason", "fill_level", "slot_type", "propensity", "eligible_count"),
     ]
+
+
+def test_the_categories_that_a_visit_is_about_are_told(snapshot: Snapshot, live: LiveItems) -> None:
+    seen = next(position for position in range(len(snapshot)) if snapshot.category(position) == "toys")
+    done = LastActions([seen, seen], [ACTION_KINDS.index("view")] * 2, [5.0, 9.0])
+    assert trace(snapshot, live, ShelfRequest(user_id="user-1"), actions=done).visit == {"toys": 1.0}
 
 
 def test_a_category_left_out_is_named(snapshot: Snapshot, live: LiveItems) -> None:
