@@ -85,7 +85,17 @@ class LmdbStore:
             with suppress(BusyVersionError):
                 os.close(_take_lock(path.with_name(f"{path.name}.lock"), path.name))
                 unfinished.append(path.name)
+        self._remove_spare_locks()
         return unfinished
+
+    def _remove_spare_locks(self) -> None:
+        """Remove the lock files of loaders that were killed after their version was whole."""
+        for path in sorted((self.folder / "loading").glob("*.lock")):
+            with suppress(BusyVersionError):
+                descriptor = _take_lock(path, path.stem)
+                if not path.with_suffix("").exists():
+                    path.unlink(missing_ok=True)
+                os.close(descriptor)
 
     def pointer(self) -> Pointer:
         path = self.folder / "pointer.json"

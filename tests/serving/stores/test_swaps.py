@@ -265,3 +265,13 @@ def test_200_swaps_and_rollbacks_under_load_fail_no_lookup_and_mix_no_versions(s
             reader.stop()
         assert [wrong for reader in readers for wrong in reader.wrong] == []
         assert min(reader.look_ups for reader in readers) > 40
+
+
+def test_the_lock_of_a_loader_that_died_when_its_version_was_whole_is_removed_and_a_held_one_is_not(
+    tmp_path: Path,
+) -> None:
+    with closing(LmdbStore(f"lmdb://{tmp_path}")) as store, store.begin(version(D1), 1):
+        spare = tmp_path / "loading" / f"{version(D2)}.lock"
+        spare.touch()
+        assert store.unfinished() == []
+        assert [path.name for path in (tmp_path / "loading").glob("*.lock")] == [f"{version(D1)}.lock"]
