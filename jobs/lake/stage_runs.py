@@ -22,6 +22,17 @@ class StageRun(msgspec.Struct, frozen=True):
     peak_mib: float
     note: str
     """What came of it, in a few words."""
+    driver_s: float = 0.0
+    """Seconds of processor time of the command's own process; with those below 0 where they were not measured."""
+    jvm_s: float = 0.0
+    """Those of Spark's Java."""
+    workers_s: float = 0.0
+    """Those of Spark's Python workers."""
+
+    @property
+    def processor_s(self) -> float:
+        """Seconds of processor time in all."""
+        return self.driver_s + self.jvm_s + self.workers_s
 
     def write(self, lake: Lake, ds: date) -> None:
         """Write it, in place of the stage's run before."""

@@ -3,7 +3,7 @@
     topshelf_night_ingest.prom      one a command, named by its first stage, replaced whole
     topshelf_night_snapshots.prom   whether the newest night is held back; by every command that moves the pointer
 
-They hold each stage's seconds and peak memory, and the published night's day, outcome, mean score and feature means.
+They hold each stage's seconds, processor time and peak memory, and the published night's day, outcome, mean score and feature means.
 The means are those of one user shard, which is cheap in a large shop and comparable from night to night.
 """
 
@@ -25,6 +25,7 @@ from serving.stores import open_store
 
 HELP = {
     "topshelf_night_stage_seconds": "What a stage of the last night took.",
+    "topshelf_night_stage_processor_seconds": "Processor time that a stage took: driver, Java and Python workers.",
     "topshelf_night_stage_peak_bytes": "Memory that a stage's process and all it started had at most.",
     "topshelf_night_day_seconds": "The day of the last night that was published, in seconds of UTC.",
     "topshelf_night_live": "Whether the last night went live.",
@@ -45,11 +46,14 @@ class GaugeValue(NamedTuple):
 
 
 def timing_gauges(timings: Iterable[StageTiming]) -> list[GaugeValue]:
-    """Return each stage's seconds and peak memory in bytes."""
+    """Return each stage's seconds, its processor time by kind of process, and its peak memory in bytes."""
     gauges: list[GaugeValue] = []
     for timing in timings:
         labels = {"stage": timing.name}
         gauges.append(GaugeValue("topshelf_night_stage_seconds", labels, timing.wall_s))
+        for process, used_s in timing.processor.by_process().items():
+            name = "topshelf_night_stage_processor_seconds"
+            gauges.append(GaugeValue(name, labels | {"process": process}, used_s))
         gauges.append(GaugeValue("topshelf_night_stage_peak_bytes", labels, timing.peak_mib * 2**20))
     return gauges
 

@@ -67,9 +67,9 @@ def run_stages(
     for stage in stages:
         with night.progress.stage(stage.name, stage.does) as timing, held(night.lake.root, stage.lock_of(ds)):
             timing.note, *timing.remarks = stage.run(night).split("\n")
-        StageRun(timing.name, timing.began_at, timing.wall_s, round(timing.peak_mib), timing.note).write(
-            night.lake, ds
-        )
+        used = asdict(timing.processor)
+        run = StageRun(timing.name, timing.began_at, timing.wall_s, round(timing.peak_mib), timing.note, **used)
+        run.write(night.lake, ds)
     if night.result is not None:
         record = json.loads(json.dumps(asdict(night.result), default=str))
         night.lake.put_json(f"runs/ds={ds}/{night.run_id[:12]}.json", record)

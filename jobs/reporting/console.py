@@ -105,10 +105,11 @@ def _headline(facts: ReportFacts) -> Table:
 
 
 def _stages(facts: ReportFacts) -> Table:
-    table = _table("Stage times", "stage", "seconds", "the night before", "peak MiB")
+    table = _table("Stage times", "stage", "seconds", "the night before", "processor, s", "peak MiB")
     for stage in facts.stages:
         before = "" if stage.before_s is None else f"{stage.before_s:,.1f}"
-        table.add_row(stage.run.stage, f"{stage.run.wall_s:,.1f}", before, f"{stage.run.peak_mib:,.0f}")
+        used = (f"{stage.run.processor_s:,.1f}", f"{stage.run.peak_mib:,.0f}")
+        table.add_row(stage.run.stage, f"{stage.run.wall_s:,.1f}", before, *used)
     return table
 
 

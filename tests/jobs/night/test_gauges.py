@@ -6,11 +6,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.night.gauges import HELP, GaugeValue, timing_gauges, write_gauges
 from jobs.night.progress import StageTiming
+from jobs.night.usage import Processor
 
 
 def test_the_file_holds_each_family_once_with_its_help_and_is_replaced_whole(tmp_path: Path) -> None:
     write_gauges(tmp_path, "ingest", timing_gauges([StageTiming("gone", 9.0, 9.0)]))
-    timings = [StageTiming("ingest", 1.5, 2.0), StageTiming("features", 0.125, 1.0)]
+    timings = [StageTiming("ingest", 1.5, 2.0, processor=Processor(0.5, 2.0, 0.25)), StageTiming("features", 0.125, 1.0)]
     means = [
         GaugeValue("topshelf_night_feature_mean", {"table": "features/user", "column": column}, mean)
         for column, mean in (("views", 0.1), ("buys", -2.5e-7))
@@ -28,6 +29,11 @@ def test_the_file_holds_each_family_once_with_its_help_and_is_replaced_whole(tmp
         "topshelf_night_stage_seconds": [
             ("topshelf_night_stage_seconds", {"stage": "ingest"}, 1.5),
             ("topshelf_night_stage_seconds", {"stage": "features"}, 0.125),
+        ],
+        "topshelf_night_stage_processor_seconds": [
+            ("topshelf_night_stage_processor_seconds", {"process": process, "stage": stage}, used_s)
+            for stage, used in (("ingest", (0.5, 2.0, 0.25)), ("features", (0.0, 0.0, 0.0)))
+            for process, used_s in zip(("driver", "jvm", "workers"), used, strict=True)
         ],
         "topshelf_night_stage_peak_bytes": [
             ("topshelf_night_stage_peak_bytes", {"stage": "ingest"}, 2097152),
