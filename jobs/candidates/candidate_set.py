@@ -1,13 +1,14 @@
 """The candidates of a batch of users as flat arrays, and as rows of `marts/candidates`."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.candidates.sources import SCORES
-from jobs.numeric.arrays import Flags, Floats, Whole
+from jobs.numeric.arrays import Flags, Floats, Whole, highest_first, rank_in_group
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,18 @@ class Candidates:
     def votes(self) -> npt.NDArray[np.int8]:
         """How many sources brought each candidate."""
         return np.bitwise_count(self.sources).astype(np.int8)
+
+    def rank(self, name: str) -> Floats:
+        """Return each candidate's rank by a score among its user's, from 0; equal ones by item. Computed once."""
+        if name not in self._ranks:
+            rank = np.empty(len(self.user), dtype=np.float32)
+            rank[highest_first(self.user, self.scores[name])] = rank_in_group(self.user)
+            self._ranks[name] = rank
+        return self._ranks[name]
+
+    @cached_property
+    def _ranks(self) -> dict[str, Floats]:
+        return {}
 
     def indptr(self, n_users: int) -> Whole:
         """Return where each user's candidates start and end: [n_users + 1]."""

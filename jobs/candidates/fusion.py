@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.candidates.lists import RankedItems
-from jobs.numeric.arrays import Flags, Integers, Values, Whole, best_in_group, pair_keys
+from jobs.numeric.arrays import Flags, Integers, Values, Whole, best_rows, pair_keys
 from serving.snapshot.record import SOURCES
 
 SOURCE_CODE = {source: code for code, source in enumerate(SOURCES)}
@@ -62,19 +62,41 @@ def listed_items(lists: Mapping[str, RankedItems]) -> ListedItems:
 
 def reciprocal_rank_fusion(listed: ListedItems, n_items: int) -> FusedItems:
     """Unite the lists: each pair (user, item) once, in this order, with the sum of its reciprocal ranks."""
-    key = pair_keys(listed.user, listed.item, n_items)
-    order = np.lexsort((listed.source, listed.rank, key))
-    first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    source = listed.source[order]
-    if len(first):
-        sources = np.bitwise_or.reduceat(1 << source, first)
-        score = np.add.reduceat(reciprocal_rank(listed.rank[order]), first)
-    else:
-        sources, score = np.empty(0), np.empty(0)
-    rows = order[first]
+    if not len(listed.user):
+        nothing = np.empty(0, np.int64)
+        return FusedItems(
+            nothing,
+            nothing.astype(np.int32),
+            nothing.astype(np.int8),
+            nothing.astype(np.int32),
+            nothing.astype(float),
+        )
+    pair, rank, source = _in_order(listed, n_items)
+    first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
+    user, item = np.divmod(pair[first], n_items)
     return FusedItems(
-        listed.user[rows], listed.item[rows], source[first].astype(np.int8), sources.astype(np.int32), score
+        user,
+        item.astype(np.int32),
+        source[first].astype(np.int8),
+        np.bitwise_or.reduceat(1 << source, first).astype(np.int32),
+        np.add.reduceat(reciprocal_rank(rank), first),
     )
+
+
+def _in_order(listed: ListedItems, n_items: int) -> tuple[Whole, Whole, Whole]:
+    """Return pair keys, ranks and sources of all rows, sorted by all three.
+
+    Where they fit into one whole number, that is what is sorted, and they are read off it again.
+    """
+    pair = pair_keys(listed.user, listed.item, n_items)
+    source_bits, rank_bits = len(SOURCES).bit_length(), int(listed.rank.max()).bit_length()
+    if int(pair.max()).bit_length() + rank_bits + source_bits < 64:
+        key = (((pair << rank_bits) | listed.rank) << source_bits) | listed.source
+        key.sort()
+        ranked = key >> source_bits
+        return ranked >> rank_bits, ranked & ((1 << rank_bits) - 1), key & ((1 << source_bits) - 1)
+    order = np.lexsort((listed.source, listed.rank, pair))
+    return pair[order], listed.rank[order], listed.source[order]
 
 
 def best_fused(listed: ListedItems, n_items: int, per_user: int) -> FusedItems:
@@ -84,4 +106,4 @@ def best_fused(listed: ListedItems, n_items: int, per_user: int) -> FusedItems:
     """
     fused = reciprocal_rank_fusion(listed, n_items)
     bought_before = fused.sources >> SOURCE_CODE["bought_before"] & 1
-    return fused.at(np.sort(best_in_group(fused.user, fused.score + bought_before, fused.item, per_user)))
+    return fused.at(best_rows(fused.user, fused.score + bought_before, per_user))

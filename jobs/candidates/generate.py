@@ -12,7 +12,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from jobs.candidates.candidate_set import Candidates, to_arrow
 from jobs.candidates.eligibility import Eligibility, load_eligibility
@@ -24,7 +23,7 @@ from jobs.features.shoppers import ShopperHistories, load_shoppers
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import CANDIDATES, CF, CONTENT, ITEM, TOWERS, USER, USER_ITEM
-from jobs.spark.shards import map_shards
+from jobs.spark.shards import write_shards
 
 INPUTS = (ITEM, USER, USER_ITEM, CF, CONTENT, TOWERS)
 SCORES_OF = {
@@ -76,7 +75,7 @@ def candidates(
 
 @dataclass(frozen=True)
 class CandidateShard:
-    """Yields `marts/candidates` of one user shard; sent to the executors."""
+    """Yields `marts/candidates` of one user shard; sent to other processes."""
 
     lake: Lake
     ds: date
@@ -106,7 +105,7 @@ def candidate_parameters(parameters: Parameters) -> GenerationParameters:
     }
 
 
-def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> Manifest:
+def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     """Build the candidates of one day, unless they stand already, made of the same.
 
     Raises:
@@ -119,7 +118,6 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     chosen = {**shape, "rules": parameters.rules, "dormant_days": dormant_days}
 
     def write() -> Manifest:
-        frame = map_shards(spark, CANDIDATES, shard)
-        return lake.write(frame, CANDIDATES, ds, inputs=inputs, parameters=chosen, in_shards=True)
+        return write_shards(lake, CANDIDATES, ds, shard, inputs=inputs, parameters=chosen)
 
     return lake.build_if_stale(CANDIDATES, ds, inputs, chosen, write)

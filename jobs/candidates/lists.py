@@ -9,7 +9,18 @@ import scipy.sparse as sp
 
 from jobs.candidates.sources import ShopperScores, Sources
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import Floats, Integers, Whole, is_in, pair_keys, rank_in_group
+from jobs.numeric.arrays import (
+    Flags,
+    Floats,
+    Integers,
+    Positions,
+    Whole,
+    find_sorted,
+    highest_first,
+    is_in,
+    pair_keys,
+    rank_in_group,
+)
 
 QUOTA = {
     "bought_before": 200,
@@ -89,29 +100,44 @@ def _viewed(shoppers: ShopperHistories) -> RankedItems:
 def _nearest_unseen(index: faiss.Index, vectors: Floats, seen: Whole, n_items: int, quota: int) -> RankedItems:
     """Unseen items with the largest inner product with the user's vector; only products above zero say anything.
 
-    `seen` holds pair keys, ascending.
+    `seen` holds pair keys, ascending. Half as many again as `quota` are asked for, and three times as many for the few
+    users to whom what they have seen leaves fewer than that.
     """
-    most = min(n_items, quota * 3)
+    user = np.arange(len(vectors))
+    product, nearest = _asked(index, vectors, min(n_items, quota * 3 // 2))
+    unseen = _is_unseen(user, product, nearest, seen, n_items)
+    short = np.flatnonzero((unseen.sum(axis=1) < quota) & (product[:, -1:] > 0).any(axis=1))
+    enough = np.setdiff1d(user, short)
+    lists = [_first_of_each(np.repeat(enough, unseen[enough].sum(axis=1)), nearest[enough][unseen[enough]], quota)]
+    if len(short):
+        product, nearest = _asked(index, vectors[short], min(n_items, quota * 3))
+        unseen = _is_unseen(short, product, nearest, seen, n_items)
+        lists.append(_first_of_each(np.repeat(short, unseen.sum(axis=1)), nearest[unseen], quota))
+    return RankedItems(*(np.concatenate(columns) for columns in zip(*lists, strict=True)))
+
+
+def _asked(index: faiss.Index, vectors: Floats, most: int) -> tuple[Floats, Positions]:
+    """Return the products and positions [n, most] of the items nearest to each vector; FAISS refuses to look for 0."""
     if not most:
-        nothing = np.empty(0, np.int64)
-        return RankedItems(nothing, nothing.astype(np.int32), nothing)
-    product, nearest = index.search(np.ascontiguousarray(vectors), most)
-    user = np.repeat(np.arange(len(vectors)), most)
-    item = nearest.ravel()
-    unseen = (product.ravel() > 0) & ~is_in(pair_keys(user, item, n_items), seen)
-    return _first_of_each(user[unseen], item[unseen], quota)
+        return np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
+    return tuple(index.search(np.ascontiguousarray(vectors), most))
+
+
+def _is_unseen(user: Whole, product: Floats, nearest: Positions, seen: Whole, n_items: int) -> Flags:
+    return np.asarray((product > 0) & ~is_in(pair_keys(user[:, None], nearest, n_items), seen))
 
 
 def _strongest(scores: sp.csr_matrix, seen: Whole, quota: int) -> RankedItems:
     """Unseen items with the largest positive scores of each row, ties by position; `seen` as in _nearest_unseen."""
     scores.sort_indices()
     user = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
-    unseen = (scores.data > 0) & ~is_in(pair_keys(user, scores.indices, scores.shape[1]), seen)
-    user, item, value = user[unseen], scores.indices[unseen], scores.data[unseen]
-    # One integer key sorts by user, then by descending value: the bits of a positive float32 grow with it.
-    key = (user.astype(np.int64) << 32) | (0xFFFFFFFF - value.view(np.uint32).astype(np.int64))
-    order = np.argsort(key, kind="stable")
-    return _first_of_each(user[order], item[order], quota)
+    kept = scores.data > 0
+    # There are far fewer seen pairs than scores: they are looked up among the scores.
+    position = find_sorted(pair_keys(user, scores.indices, scores.shape[1]), seen)
+    kept[position[position >= 0]] = False
+    user, item = user[kept], scores.indices[kept]
+    order = highest_first(user, scores.data[kept])
+    return _first_of_each(user, item[order], quota)
 
 
 def _for_everyone(items: npt.NDArray[np.int32], n_users: int) -> RankedItems:

@@ -24,7 +24,7 @@ from jobs.lake.tables import CF, CONTENT, TOWERS
 from jobs.models.als import CfParameters, folding_model
 from jobs.models.nearest_items import exact_index, load_index
 from jobs.models.towers import Towers, load_towers
-from jobs.numeric.arrays import Flags, Floats, Whole, unit_rows, values_at
+from jobs.numeric.arrays import Flags, Floats, Whole, products_of_pairs, unit_rows, values_at
 
 NEIGHBOURS = {"item_item": CF, "ease": CF, "ease_whole": CF, "recent": CF, "content": CONTENT}
 """Item-item matrices, and the artifact that holds each."""
@@ -89,12 +89,16 @@ class ShopperScores:
     """The user tower's vectors; None where the towers were left out."""
 
     def at(self, sources: Sources, user: Whole, item: npt.NDArray[np.int32]) -> dict[str, Floats]:
-        """Return every score of the pairs (user, item), by SCORES; without towers, `two_tower` is 0."""
+        """Return every score of the pairs (user, item), by SCORES; without towers, `two_tower` is 0. `user` ascends."""
+        indptr = np.searchsorted(user, np.arange(len(self.factors) + 1))
+        profiles = np.stack(list(self.profiles.values()), axis=1)
+        by_taste = products_of_pairs(profiles, sources.item_vectors, indptr, item)
+        scores = {name: by_taste[:, place] for place, name in enumerate(self.profiles)}
         vectors = {"als": (self.factors, sources.item_factors)}
-        vectors |= {name: (profile, sources.item_vectors) for name, profile in self.profiles.items()}
         if self.towers is not None and sources.towers is not None:
             vectors["two_tower"] = (self.towers, sources.towers.item_vectors)
-        scores = {name: np.einsum("ij,ij->i", users[user], items[item]) for name, (users, items) in vectors.items()}
+        for name, (users, items) in vectors.items():
+            scores[name] = products_of_pairs(users[:, None, :], items, indptr, item)[:, 0]
         scores.setdefault("two_tower", np.zeros(len(user), np.float32))
         scores |= {name: values_at(matrix, user, item) for name, matrix in self.by_neighbours.items()}
         return {name: scores[name].astype(np.float32) for name in SCORES}

@@ -207,9 +207,9 @@ class RankingParameters(Section):
         int,
         Field(ge=1, le=10_000, description="Candidates of a shopper that reach the fine ranker; at least 2 x top_n."),
     ] = 200
-    trees: Annotated[int, Field(ge=1, le=10_000, description="Trees of each head.")] = 200
+    trees: Annotated[int, Field(ge=1, le=10_000, description="Trees of each head.")] = 100
     leaves: Annotated[int, Field(ge=2, le=131_072, description="Leaves of a tree.")] = 31
-    learning_rate: Annotated[Number, Field(gt=0, le=1, description="Share of each tree that is added.")] = 0.05
+    learning_rate: Annotated[Number, Field(gt=0, le=1, description="Share of each tree that is added.")] = 0.1
     feature_fraction: Annotated[Number, Field(gt=0, le=1, description="Share of features that a tree may use.")] = 0.4
     order_tilt: Annotated[
         Number,

@@ -256,7 +256,7 @@ class ShelfScorer:
         if self.keep is None or ranker.coarse is None:
             return candidates
         score = ranker.coarse_score(candidates.features[:, [FEATURES.index(name) for name in COARSE_FEATURES]])
-        rows = coarse_cut(score, candidates.user, candidates.item, self.keep)
+        rows = coarse_cut(score, candidates.user, self.keep)
         return replace(
             candidates,
             user=candidates.user[rows],

@@ -9,13 +9,12 @@ from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import SparkSession
 
 from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
 from jobs.lake.evaluations import ItemOutcome, PageOutcome, ShelfOutcomes
 from jobs.lake.lake import Lake
 from jobs.lake.tables import EXPOSURES, INTERACTIONS
-from jobs.spark.queries import query
+from jobs.spark.engine import engine_for
 
 MOST_SHOWN = 10
 
@@ -68,14 +67,15 @@ def _of_pages(rows: pa.Table) -> list[PageOutcome]:
     return sorted(outcomes, key=lambda outcome: (outcome.page, outcome.row, outcome.shelf))
 
 
-def build(spark: SparkSession, lake: Lake, ds: date) -> ShelfOutcomes:
+def build(lake: Lake, ds: date) -> ShelfOutcomes:
     """Count the day's outcomes from staging, write the record and return it.
 
     Raises:
         MissingPartitionError: the day was not ingested.
     """
-    views = {"exposures": lake.read(spark, EXPOSURES, ds), "interactions": lake.read(spark, INTERACTIONS, ds)}
     limits = {"places": PLACES, "follow_minutes": FOLLOW_MINUTES}
-    record = shelf_outcomes(query(spark, "marts/shelf_outcomes", views, {"ds": ds, **limits}).toArrow())
+    with engine_for(lake.manifest(EXPOSURES, ds).row_count or 0) as engine:
+        views = {table.split("/")[1]: engine.stored(lake, table, [ds]) for table in (EXPOSURES, INTERACTIONS)}
+        record = shelf_outcomes(engine.arrow(engine.query("marts/shelf_outcomes", views, {"ds": ds, **limits})))
     record.write(lake, ds)
     return record

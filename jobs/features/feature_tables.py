@@ -5,11 +5,9 @@
 A staged row counts from the day of the landing folder that it came in. Training uses the features of earlier days.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.storagelevel import StorageLevel
 
 from jobs.config.parameters import Parameters
 from jobs.features.counting import counted_events
@@ -18,23 +16,30 @@ from jobs.features.item_embeddings import days_as_metrics
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.tables import INTERACTIONS, ITEM, ITEMS, NEWCOMER, SESSION_ITEM, USER, USER_CATEGORY, USER_ITEM, USERS
-from jobs.spark.queries import QueryParameter, query, read_query
+from jobs.spark.engine import Engine, Rows, engine_for
+from jobs.spark.queries import QueryParameter, read_query
 
 Staged = Mapping[str, Sequence[tuple[date, Manifest]]]
 """Days of staging tables with their manifests."""
 TABLES = (ITEM, USER, NEWCOMER, USER_ITEM, USER_CATEGORY, SESSION_ITEM)
 EVENTS, HISTORY = "features/events", "features/user_item_history"
 LATEST_ITEM, LATEST_USER = "features/latest_item", "features/latest_user"
-_PERSISTED = (LATEST_USER, EVENTS, HISTORY)
+_KEPT = (LATEST_USER, EVENTS, HISTORY)
 """Queries whose rows a build keeps: each is read several times, and opening hundreds of staged days costs seconds."""
 
 
-def build_if_stale(
-    spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, interactions: DataFrame | None = None
-) -> bool:
+@dataclass(frozen=True)
+class OpenEvents:
+    """Rows of staging/interactions up to a day or later, that an engine has at hand for several builds."""
+
+    engine: Engine
+    interactions: Rows
+
+
+def build_if_stale(lake: Lake, ds: date, parameters: Parameters, events: OpenEvents | None = None) -> bool:
     """Build the tables as of `ds` whose inputs, weights or code have changed; return whether there was one.
 
-    `interactions` is staging/interactions up to `ds` or a later day, if the caller has it at hand.
+    `events` reach to `ds` or further, if the caller has them at hand.
 
     Raises:
         MissingPartitionError: staging has no day `ds`, or lacks a day between its first event and `ds`.
@@ -43,9 +48,26 @@ def build_if_stale(
     inputs = _inputs(staged, ds)
     chosen = _table_parameters(parameters)
     stale = [table for table in TABLES if lake.is_stale(table, ds, inputs[table], chosen)]
-    if stale:
-        _build(spark, lake, ds, parameters, stale, staged, interactions)
-    return bool(stale)
+    if not stale:
+        return False
+    if events is not None:
+        _build(lake, ds, parameters, stale, staged, events)
+        return True
+    with engine_for(row_count_of(manifest for _, manifest in staged[INTERACTIONS])) as engine:
+        opened = OpenEvents(engine, engine.stored(lake, INTERACTIONS, (day for day, _ in staged[INTERACTIONS])))
+        _build(lake, ds, parameters, stale, staged, opened)
+    return True
+
+
+def is_stale(lake: Lake, ds: date, parameters: Parameters) -> bool:
+    """Tell whether `build_if_stale` would build a table. Raises as it does."""
+    inputs, chosen = _inputs(_staged(lake, ds), ds), _table_parameters(parameters)
+    return any(lake.why_stale(table, ds, inputs[table], chosen) for table in TABLES)
+
+
+def row_count_of(manifests: Iterable[Manifest]) -> int:
+    """Return how many rows days of tables have."""
+    return sum(manifest.row_count or 0 for manifest in manifests)
 
 
 def _event_weights(parameters: Parameters) -> dict[str, int]:
@@ -84,49 +106,42 @@ def _inputs(manifests: Staged, ds: date) -> dict[str, dict[str, str]]:
 
 
 def _build(
-    spark: SparkSession,
-    lake: Lake,
-    ds: date,
-    parameters: Parameters,
-    stale: Sequence[str],
-    staged: Staged,
-    interactions: DataFrame | None,
+    lake: Lake, ds: date, parameters: Parameters, stale: Sequence[str], staged: Staged, events: OpenEvents
 ) -> None:
     """Build the stale tables in the order of TABLES, as later ones read earlier ones."""
-    inputs, values = _inputs(staged, ds), _query_parameters(ds, parameters)
-    views = _staged_views(spark, lake, ds, interactions)
-    views["counted_events"] = counted_events(views["interactions"], ds)
-    persisted = []
+    engine, inputs, values = events.engine, _inputs(staged, ds), _query_parameters(ds, parameters)
+    views = {"interactions": events.interactions}
+    views |= {_view(table): engine.stored(lake, table, (day for day, _ in staged[table])) for table in (ITEMS, USERS)}
+    views["counted_events"] = counted_events(engine, events.interactions, ds)
+    kept = []
     try:
         for name in (LATEST_ITEM, LATEST_USER, EVENTS, HISTORY):
-            frame = _run(spark, name, views, values)
-            if name in _PERSISTED:
-                persisted.append(frame.persist(StorageLevel.MEMORY_AND_DISK))
-            views[_view(name)] = frame
+            rows = _run(engine, name, views, values)
+            if name in _KEPT:
+                rows = engine.keep(rows)
+                kept.append(rows)
+            views[_view(name)] = rows
         for table in TABLES:
             if table in stale:
-                frame = _run(spark, table, views, values)
-                lake.write(
-                    frame,
+                engine.write(
+                    lake,
+                    _run(engine, table, views, values),
                     table,
                     ds,
                     inputs=inputs[table],
                     parameters=_table_parameters(parameters),
                     metrics=days_as_metrics(staged[ITEMS]) if table == ITEM else None,
                 )
-            views[_view(table)] = lake.read(spark, table, ds)
+            views[_view(table)] = engine.stored(lake, table, [ds])
     finally:
-        for frame in persisted:
-            frame.unpersist()
+        for rows in kept:
+            engine.release(rows)
 
 
-def _run(
-    spark: SparkSession, name: str, views: Mapping[str, DataFrame], values: Mapping[str, QueryParameter]
-) -> DataFrame:
+def _run(engine: Engine, name: str, views: Mapping[str, Rows], values: Mapping[str, QueryParameter]) -> Rows:
     """Run a query on those of the views and values that it takes."""
     takes = read_query(name)
-    return query(
-        spark,
+    return engine.query(
         name,
         {view: views[view] for view in takes.reads},
         {parameter: values[parameter] for parameter in takes.parameters},
@@ -136,19 +151,6 @@ def _run(
 def _query_parameters(ds: date, parameters: Parameters) -> dict[str, QueryParameter]:
     weights = _event_weights(parameters)
     return {"ds": ds, **{f"weight_{event_type}_milli": weight for event_type, weight in weights.items()}}
-
-
-def _staged_views(spark: SparkSession, lake: Lake, ds: date, interactions: DataFrame | None) -> dict[str, DataFrame]:
-    """Return staging up to `ds` as views."""
-
-    def staged(table: str) -> DataFrame:
-        return lake.read_days(spark, table, [day for day in lake.days(table) if day <= ds])
-
-    return {
-        "interactions": staged(INTERACTIONS) if interactions is None else interactions,
-        "items": staged(ITEMS),
-        "users": staged(USERS),
-    }
 
 
 def _view(name: str) -> str:

@@ -5,6 +5,7 @@
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -146,9 +147,29 @@ def arrow_type(ddl: str) -> Any:
     return to_arrow_type(spark_type(ddl), timezone="UTC")
 
 
+def arrow_schema(of: Contract) -> Any:
+    """Return the Arrow schema of the table's files."""
+    import pyarrow as pa
+
+    return pa.schema([(column.name, arrow_type(column.type)) for column in of.stored_columns])
+
+
 def spark_schema(of: Contract) -> T.StructType:
     """Return the schema of the table's files, all columns nullable as parquet reads them."""
     return T.StructType([T.StructField(column.name, spark_type(column.type), True) for column in of.stored_columns])
+
+
+def check_names(of: Contract, found: Iterable[str]) -> None:
+    """Hold the names of columns against the contract, `ds` left out.
+
+    Raises:
+        ContractMismatchError: naming each column that is missing or unknown.
+    """
+    have, want = [name for name in found if name != "ds"], [column.name for column in of.stored_columns]
+    faults = [f"misses {name}" for name in want if name not in have]
+    faults += [f"has {name}, which the contract does not name" for name in have if name not in want]
+    if faults:
+        raise ContractMismatchError(f"{of.table}: {'; '.join(faults)} (sql/{of.table}.yml)")
 
 
 def check_columns(of: Contract, found: T.StructType) -> None:

@@ -3,7 +3,8 @@
 >>> Lake("data/lake").manifest("features/item", date(2026, 1, 31)).row_count
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -13,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import fs
+from pyarrow import dataset, fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from jobs.lake.contracts import arrow_type, check_columns, contract, spark_schema
+from jobs.lake.contracts import arrow_schema, check_columns, check_names, contract, spark_schema
 from jobs.lake.manifest import Manifest
 from jobs.lake.partitions import Partitions, write_error
 from jobs.lake.tables import SHARDS
@@ -64,6 +65,90 @@ class Lake(Partitions):
         except Exception as error:
             raise write_error(error, f"{table}/ds={ds}") from error
         return self._finish(table, ds, inputs, parameters or {}, metrics or {})
+
+    def write_parts(
+        self,
+        parts: Iterable[tuple[int, Iterable[pa.RecordBatch]]],
+        table: str,
+        ds: date,
+        *,
+        inputs: Mapping[str, str],
+        parameters: Mapping[str, object] | None = None,
+        metrics: Mapping[str, object] | None = None,
+    ) -> Manifest:
+        """Write one day of a table whole from the Arrow batches of its files, by number; manifest last.
+
+        A file is a user shard where the table is keyed by user. Its batches are of the contract's types and in order
+        of the grain. A number without batches gets no file.
+
+        Raises:
+            LakeWriteError: a file could not be written.
+        """
+        self._begin(table, ds)
+        try:
+            for number, batches in parts:
+                self.write_part(table, ds, number, batches)
+        except OSError as error:
+            raise write_error(error, f"{table}/ds={ds}") from error
+        return self._finish(table, ds, inputs, parameters or {}, metrics or {})
+
+    def write_table(
+        self,
+        rows: pa.Table,
+        table: str,
+        ds: date,
+        *,
+        inputs: Mapping[str, str],
+        parameters: Mapping[str, object] | None = None,
+        metrics: Mapping[str, object] | None = None,
+    ) -> Manifest:
+        """Write one day of a table that is not keyed by user, from rows at hand; they get in order of the grain.
+
+        Raises:
+            ContractMismatchError: the rows have other columns than the contract.
+            LakeWriteError: a file could not be written.
+        """
+        of = contract(table)
+        check_names(of, rows.column_names)
+        schema = arrow_schema(of)
+        ordered = (
+            rows.select(schema.names).cast(schema).sort_by([(name, "ascending") for name in of.grain if name != "ds"])
+        )
+        parts = [(0, ordered.to_batches())]
+        return self.write_parts(parts, table, ds, inputs=inputs, parameters=parameters, metrics=metrics)
+
+    def write_part(self, table: str, ds: date, number: int, batches: Iterable[pa.RecordBatch]) -> None:
+        """Write one file of a day: for a process that writes for another, which began the day and finishes it."""
+        schema, writer = arrow_schema(contract(table)), None
+        path = self._inside(table, ds, f"part-{number:05d}-0.zstd.parquet")
+        with ExitStack() as open_files:
+            for batch in batches:
+                if writer is None:
+                    stream = open_files.enter_context(self._filesystem[0].open_output_stream(path))
+                    writer = open_files.enter_context(pq.ParquetWriter(stream, schema, compression="zstd"))
+                writer.write_batch(batch)
+
+    @contextmanager
+    def writing(
+        self,
+        table: str,
+        ds: date,
+        *,
+        inputs: Mapping[str, str],
+        parameters: Mapping[str, object] | None = None,
+    ) -> Iterator[list[Manifest]]:
+        """Write one day whole by other processes' `write_part` within the block; its manifest is in the list then.
+
+        Raises:
+            LakeWriteError: a file could not be written.
+        """
+        manifests: list[Manifest] = []
+        self._begin(table, ds)
+        try:
+            yield manifests
+        except OSError as error:
+            raise write_error(error, f"{table}/ds={ds}") from error
+        manifests.append(self._finish(table, ds, inputs, parameters or {}, {}))
 
     def write_days(
         self,
@@ -121,6 +206,30 @@ class Lake(Partitions):
             return spark.createDataFrame([], schema).withColumn("ds", F.lit(None).cast("date"))
         reader = spark.read.schema(schema.add("ds", "date")).option("basePath", self.location(table))
         return reader.parquet(*(self.location(table, ds) for ds in wanted))
+
+    def dataset(self, table: str, days: Iterable[date]) -> dataset.Dataset:
+        """Return days of a table as an Arrow dataset, with `ds`; times are in UTC and carry no zone.
+
+        Raises:
+            MissingPartitionError: one of the days has no manifest.
+        """
+        files = [
+            (self._inside(table, ds, name), dataset.field("ds") == pa.scalar(ds, pa.date32()))
+            for ds in days
+            for name in sorted(self.manifest(table, ds).files)
+            if name.endswith(".parquet")
+        ]
+        schema = without_zones(arrow_schema(contract(table))).append(pa.field("ds", pa.date32()))
+        if not files:
+            return dataset.dataset(schema.empty_table())
+        options = dataset.ParquetReadOptions(coerce_int96_timestamp_unit="us")
+        return dataset.FileSystemDataset.from_paths(
+            [path for path, _ in files],
+            schema=schema,
+            format=dataset.ParquetFileFormat(read_options=options),
+            filesystem=self._filesystem[0],
+            partitions=[day for _, day in files],
+        )
 
     def arrow(self, table: str, ds: date, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one day of a table as Arrow, files in name order, without `ds`; without a file, no rows.
@@ -230,8 +339,18 @@ class Lake(Partitions):
             return str(stream.readall().decode())
 
 
+def without_zones(schema: pa.Schema) -> pa.Schema:
+    """Return a schema whose times carry no zone; they are UTC in every table."""
+    return pa.schema(
+        [
+            pa.field(field.name, pa.timestamp("us") if pa.types.is_timestamp(field.type) else field.type)
+            for field in schema
+        ]
+    )
+
+
 def _no_rows(table: str, columns: Sequence[str] | None) -> pa.Table:
-    schema = pa.schema([(column.name, arrow_type(column.type)) for column in contract(table).stored_columns])
+    schema = arrow_schema(contract(table))
     return schema.empty_table().select(list(columns) if columns else schema.names)
 
 

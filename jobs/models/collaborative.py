@@ -26,7 +26,7 @@ from jobs.lake.tables import CF, ITEM, SESSION_ITEM, USER_ITEM
 from jobs.models.als import CfParameters, Pairs, implicit_factors, matrix_of, sample_of_users
 from jobs.models.ease import ease_weights
 from jobs.models.nearest_items import MOST_ASKED, index_of
-from jobs.numeric.arrays import Floats, rank_in_group
+from jobs.numeric.arrays import Floats, highest_first, rank_in_group
 
 INPUTS = (ITEM, USER_ITEM, SESSION_ITEM)
 Arrays = dict[str, npt.NDArray[Any]]
@@ -84,15 +84,15 @@ def _without_diagonal(similarity: sp.csr_matrix) -> sp.csr_matrix:
 
 def _csr_arrays(name: str, matrix: sp.csr_matrix, keep: int) -> Arrays:
     """Return the arrays of a CSR with the `keep` largest values of each row, descending, ties by position."""
-    coo = matrix.tocoo()
-    order = np.lexsort((coo.col, -coo.data, coo.row))
-    row, col, data = coo.row[order], coo.col[order], coo.data[order]
+    matrix.sort_indices()
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = highest_first(row, matrix.data)
     kept = rank_in_group(row) < keep
     counts = np.bincount(row[kept], minlength=matrix.shape[0])
     return {
         f"{name}_indptr": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        f"{name}_indices": col[kept].astype(np.int32),
-        f"{name}_data": data[kept].astype(np.float32),
+        f"{name}_indices": matrix.indices[order[kept]].astype(np.int32),
+        f"{name}_data": matrix.data[order[kept]].astype(np.float32),
     }
 
 

@@ -49,7 +49,7 @@ def features(night: NightContext) -> str:
     from jobs.features import feature_tables
     from jobs.features.missing import what_is_missing
 
-    built = feature_tables.build_if_stale(night.spark, night.lake, night.ds, night.parameters)
+    built = feature_tables.build_if_stale(night.lake, night.ds, night.parameters)
     counts = (f"{night.lake.manifest(table, night.ds).row_count:,} {table[9:]}" for table in tables("features"))
     lacks = what_is_missing(night.lake, night.ds)
     return ("" if built else "nothing changed; ") + ", ".join(counts) + (f"\n{lacks}" if lacks else "")
@@ -110,7 +110,7 @@ def _lists(built: Manifest) -> str:
 def label_windows(night: NightContext) -> str:
     from jobs.training import window_record
 
-    found = window_record.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
+    found = window_record.build_and_record(night.lake, night.ds, night.fitted_parameters)
     days = ", ".join(str(window.ds) for window in found)
     return f"as of {days}" if days else "none: too few pairs of shopper and product to learn from"
 
@@ -122,7 +122,7 @@ def train_ranker(night: NightContext) -> str:
 
     found = window_record.current_windows(night.lake, night.ds, night.fitted_parameters)
     if found is None:  # another night has built them otherwise since
-        found = window_record.build_and_record(night.spark, night.lake, night.ds, night.fitted_parameters)
+        found = window_record.build_and_record(night.lake, night.ds, night.fitted_parameters)
     return _built(
         night,
         RANKER,
@@ -142,7 +142,7 @@ def candidates(night: NightContext) -> str:
     return _built(
         night,
         CANDIDATES,
-        lambda: generate.build(night.spark, night.lake, night.ds, night.parameters),
+        lambda: generate.build(night.lake, night.ds, night.parameters),
         lambda built: f"{built.row_count:,} shoppers",
     )
 
@@ -155,7 +155,7 @@ def rank(night: NightContext) -> str:
     return _built(
         night,
         TOP_N,
-        lambda: top_n.build(night.spark, night.lake, night.ds, night.parameters, night.run_id),
+        lambda: top_n.build(night.lake, night.ds, night.parameters, night.run_id),
         _places,
     )
 
@@ -166,7 +166,7 @@ def shopper_lists(night: NightContext) -> str:
     return _built(
         night,
         SHOPPER_LISTS,
-        lambda: lists.build(night.spark, night.lake, night.ds, night.parameters),
+        lambda: lists.build(night.lake, night.ds, night.parameters),
         _places,
     )
 
@@ -177,7 +177,7 @@ def fallback(night: NightContext) -> str:
     return _built(
         night,
         FALLBACK,
-        lambda: fallback_shelves.build(night.spark, night.lake, night.ds, night.parameters),
+        lambda: fallback_shelves.build(night.lake, night.ds, night.parameters),
         _places,
     )
 
@@ -188,7 +188,7 @@ def exploration(night: NightContext) -> str:
     return _built(
         night,
         EXPLORATION,
-        lambda: pools.build(night.spark, night.lake, night.ds, night.parameters),
+        lambda: pools.build(night.lake, night.ds, night.parameters),
         lambda built: f"{built.row_count:,} places in {built.metrics['pools']} pools",
     )
 
@@ -196,7 +196,7 @@ def exploration(night: NightContext) -> str:
 def shelf_outcomes(night: NightContext) -> str:
     from jobs.evaluation.shelf_outcomes import build
 
-    found = build(night.spark, night.lake, night.ds)
+    found = build(night.lake, night.ds)
     return "\n".join(
         [
             f"{found.exposures:,} products shown, {found.clicks:,} clicks, {found.orders:,} orders",

@@ -51,10 +51,7 @@ class Processor:
     def __sub__(self, before: "Processor") -> "Processor":
         """Return what was used since `before`; nothing for a kind of which a process was lost track of."""
         return Processor(
-            *(
-                round(max(0.0, getattr(self, part.name) - getattr(before, part.name)), 2)
-                for part in fields(Processor)
-            )
+            *(round(max(0.0, getattr(self, part.name) - getattr(before, part.name)), 2) for part in fields(Processor))
         )
 
     def __str__(self) -> str:

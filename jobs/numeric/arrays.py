@@ -1,6 +1,7 @@
 """Array helpers that know no shop: ranks within groups, look-ups in sorted keys, the highest columns of each row."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,60 @@ Values = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 
+PACKED_ROWS = 1 << 16
+"""A block of so many rows has at most as many groups, so that both fit into an integer beside a score."""
+
+
 def rank_in_group(group: Integers) -> Whole:
     """Return each row's place among the rows of its group, from 0, in their order; `group` ascends.
 
     >>> rank_in_group(np.array([3, 3, 3, 8, 9, 9])).tolist()
     [0, 1, 2, 0, 0, 1]
     """
-    return np.asarray(np.arange(len(group)) - np.searchsorted(group, group), dtype=np.int64)
+    start = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]])) if len(group) else np.empty(0, np.int64)
+    length = np.diff(np.append(start, len(group)))
+    return np.asarray(np.arange(len(group)) - np.repeat(start, length), dtype=np.int64)
+
+
+def highest_first(group: Integers, score: npt.NDArray[Any]) -> Whole:
+    """Return the rows by group, then highest score first, then as they stand; `group` ascends from 0 or above.
+
+    Scores are compared as float32; one that is no number comes last. Group, score and row are packed into one integer
+    and sorted as such, which is several times as fast as sorting by each in turn.
+
+    >>> highest_first(np.array([0, 0, 0, 2, 2]), np.array([5, 7, 7, -1, 3])).tolist()
+    [1, 2, 0, 4, 3]
+    """
+    single = np.nan_to_num(score.astype(np.float32), nan=-np.inf, posinf=np.inf, neginf=-np.inf) + np.float32(0)
+    descending = descending_bits(single).astype(np.uint64)
+    row_bits = max(1, (len(group) - 1).bit_length()) if len(group) else 1
+    if not len(group) or int(group[-1]).bit_length() + 32 + row_bits <= 64:
+        return _packed_order(group, descending, row_bits)
+    # Too many for 64 bits: some at a time, whole groups, numbered anew.
+    starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    order = []
+    for block in row_blocks(np.diff(np.append(starts, len(group))), PACKED_ROWS):
+        first = int(starts[block.start])
+        last = int(starts[block.stop]) if block.stop < len(starts) else len(group)
+        number = np.searchsorted(starts[block], np.arange(first, last), side="right") - 1
+        row_bits = max(1, (last - first - 1).bit_length())
+        order.append(first + _packed_order(number, descending[first:last], row_bits))
+    return np.concatenate(order)
+
+
+def _packed_order(group: Integers, descending: npt.NDArray[np.uint64], row_bits: int) -> Whole:
+    key = group.astype(np.uint64) << np.uint64(32 + row_bits)
+    key |= descending << np.uint64(row_bits)
+    key |= np.arange(len(group), dtype=np.uint64)
+    key.sort()
+    return (key & np.uint64((1 << row_bits) - 1)).astype(np.int64)
+
+
+def descending_bits(score: Floats) -> npt.NDArray[np.uint32]:
+    """Return whole numbers that descend where the scores ascend; 0 and -0 are told apart."""
+    bits = score.view(np.uint32)
+    # A float's bits ascend with it where it is positive, and descend where it is negative.
+    return np.where(bits >> np.uint32(31), bits, np.uint32(0x7FFFFFFF) - bits)
 
 
 def rank_by_order(group: Integers, order: Whole) -> Whole:
@@ -39,6 +87,19 @@ def rank_by_order(group: Integers, order: Whole) -> Whole:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = rank_in_group(group[order])
     return rank
+
+
+def best_rows(group: Integers, score: npt.NDArray[Any], most: int) -> Whole:
+    """Return the rows with the `most` highest scores of each group, ascending; equal ones as they stand.
+
+    `group` ascends. Scores are compared as `highest_first` does.
+
+    >>> best_rows(np.array([0, 1, 1, 1]), np.array([5, 2, 9, 9]), 2).tolist()
+    [0, 2, 3]
+    """
+    order = highest_first(group, score)
+    # `order` keeps the groups where they were, so a row's place in it is its group's.
+    return np.sort(order[rank_in_group(group) < most])
 
 
 def best_in_group(group: Integers, score: npt.NDArray[Any], tie: npt.NDArray[Any], most: int) -> Whole:
@@ -77,12 +138,23 @@ def pair_keys(user: Whole, item: Integers, n_items: int) -> Whole:
 
 def values_at(scores: sp.csr_matrix, user: Whole, item: npt.NDArray[np.int32]) -> Floats:
     """Return the matrix's value at each (user, item), 0 where it stores none. The matrix's indices get sorted."""
-    scores.sort_indices()  # a product of sparse matrices leaves its rows unsorted
-    rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
-    position = find_sorted(pair_keys(rows, scores.indices, scores.shape[1]), pair_keys(user, item, scores.shape[1]))
-    values = np.zeros(len(user), dtype=np.float32)
-    values[position >= 0] = scores.data[position[position >= 0]]
-    return values
+    scores.sort_indices()  # a product of sparse matrices leaves its rows unsorted; SciPy looks values up by halves then
+    return np.asarray(scores[user, item], dtype=np.float32).ravel() if len(user) else np.zeros(0, np.float32)
+
+
+def products_of_pairs(
+    left: npt.NDArray[np.float32], right: npt.NDArray[np.float32], indptr: Whole, column: Integers
+) -> npt.NDArray[np.float32]:
+    """Return [len(column), k]: the inner products of `left[row]` [k, d] with `right[column]` [d] of each pair.
+
+    `left` is [n_rows, k, d]; the columns of row n are `column[indptr[n]:indptr[n + 1]]`. A row at a time, so that no
+    more of `right` is copied than fits a processor's cache.
+    """
+    products = np.empty((len(column), left.shape[1]), dtype=np.float32)
+    for row, (low, high) in enumerate(pairwise(indptr.tolist())):
+        if high > low:
+            np.matmul(right[column[low:high]], left[row].T, out=products[low:high])
+    return products
 
 
 def top_columns(scores: Values, k: int) -> Positions:

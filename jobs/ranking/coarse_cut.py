@@ -1,7 +1,7 @@
 """The coarse cut: a few small trees choose which of a user's candidates the fine ranker scores.
 
 >>> score = ranker.coarse_score(ranking_features(shoppers, candidates, sources, COARSE_FEATURES))
->>> rows = coarse_cut(score, candidates.user, candidates.item, keep=200)
+>>> rows = coarse_cut(score, candidates.user, keep=200)
 
 The trees learn from the fine ranker, not from labels: would it place a candidate on the shelf at all (ranking
 distillation: Tang and Wang, KDD 2018)? So the cut follows whatever value a shop has chosen. Nearly all features that
@@ -10,10 +10,9 @@ the trees read are already part of the candidates.
 
 import lightgbm as lgb
 import numpy as np
-import numpy.typing as npt
 
 from jobs.config.parameters import Parameters
-from jobs.numeric.arrays import Floats, Values, Whole, best_in_group, rank_by_order
+from jobs.numeric.arrays import Floats, Values, Whole, best_rows, rank_by_order
 from jobs.ranking.boosting import TreeShape, fit_trees
 from jobs.ranking.pair_features import COARSE_FEATURES, FEATURES
 
@@ -32,12 +31,12 @@ def coarse_keep(parameters: Parameters) -> int | None:
     return keep if keep < parameters.candidates.per_user else None
 
 
-def coarse_cut(score: Values, user: Whole, item: npt.NDArray[np.int32], keep: int) -> Whole:
-    """Return the rows, ascending, that are among their user's `keep` highest scores; ties by item position.
+def coarse_cut(score: Values, user: Whole, keep: int) -> Whole:
+    """Return the rows, ascending, that are among their user's `keep` highest scores; equal ones as they stand.
 
     `user` ascends.
     """
-    return np.sort(best_in_group(user, score, item, keep))
+    return best_rows(user, score, keep)
 
 
 def train_coarse_cut(features: Floats, user: Whole, value: Values, parameters: Parameters) -> lgb.Booster:

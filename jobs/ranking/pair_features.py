@@ -14,7 +14,7 @@ import numpy.typing as npt
 from jobs.candidates.candidate_set import Candidates
 from jobs.candidates.sources import SCORES, Sources
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import Column, Floats, Whole, find_sorted, pair_keys, rank_by_order
+from jobs.numeric.arrays import Column, Floats, Whole, find_sorted, pair_keys
 from serving.snapshot.record import SOURCES
 
 ITEM_FEATURES = (
@@ -132,7 +132,7 @@ def _score(name: str, columns: _Columns) -> Column:
 
 def _rank(name: str, columns: _Columns) -> Column:
     """Rank by a score among all of the shopper's candidates, from 0; ties by item position."""
-    return _rank_of_user(columns.candidates.user, columns.candidates.scores[name])[columns.rows]
+    return columns.candidates.rank(name)[columns.rows]
 
 
 def _share(name: str, columns: _Columns) -> Column:
@@ -201,11 +201,6 @@ def ranking_features(
         matrix = np.column_stack([columns[name].astype(np.float32, copy=False) for name in names])
     matrix[~np.isfinite(matrix)] = np.nan
     return matrix
-
-
-def _rank_of_user(user: Whole, score: Floats) -> Floats:
-    """Return each candidate's rank by score among its user's, from 0; ties by item position."""
-    return rank_by_order(user, np.lexsort((-score, user))).astype(np.float32)
 
 
 def _share_of_best(user: Whole, score: Floats, indptr: Whole) -> Floats:

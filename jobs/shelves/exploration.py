@@ -16,7 +16,6 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import SparkSession
 
 from jobs.candidates.eligibility import load_eligibility
 from jobs.config.parameters import Parameters
@@ -26,7 +25,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.tables import EXPLORATION, EXPOSURES, INTERACTIONS, ITEM
 from jobs.numeric.arrays import Flags, Floats, Values, Whole
-from jobs.spark.queries import query
+from jobs.spark.engine import engine_for
 from serving.snapshot.contents import ORDERINGS, Pool
 
 STAGED = (EXPOSURES, INTERACTIONS)
@@ -156,7 +155,7 @@ def pools_of(table: pa.Table, item_ids: Sequence[str]) -> list[Pool]:
     return pools
 
 
-def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> Manifest:
+def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     """Build the pools of one day, unless they are already built from the same inputs and parameters.
 
     Raises:
@@ -171,18 +170,17 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     chosen |= {"rules": parameters.rules} if parameters.rules else {}
 
     def write() -> Manifest:
-        frames = {table.split("/")[1]: lake.read_days(spark, table, window) for table, window in days.items()}
         limits = {"window_days": WINDOW_DAYS, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
-        followed = query(spark, "marts/followed_exposures", frames, {"ds": ds, **limits})
-        outcomes = query(spark, "marts/exposure_outcomes", {"followed_exposures": followed}, {}).toArrow()
+        with engine_for(sum(lake.manifest(EXPOSURES, day).row_count or 0 for day in days[EXPOSURES])) as engine:
+            views = {table.split("/")[1]: engine.stored(lake, table, window) for table, window in days.items()}
+            followed = engine.query("marts/followed_exposures", views, {"ds": ds, **limits})
+            outcomes = engine.arrow(engine.query("marts/exposure_outcomes", {"followed_exposures": followed}, {}))
         table = exploration(_catalogue_for_anybody(lake, ds, parameters.rules), outcomes, parameters.seed, ds)
         metrics = {
             "pools": pc.count_distinct(table["pool"]).as_py(),
             "exposures": pc.sum(outcomes["exposure_count"]).as_py(),
         }
-        return lake.write(
-            spark.createDataFrame(table), EXPLORATION, ds, inputs=inputs, parameters=chosen, metrics=metrics
-        )
+        return lake.write_table(table, EXPLORATION, ds, inputs=inputs, parameters=chosen, metrics=metrics)
 
     return lake.build_if_stale(EXPLORATION, ds, inputs, chosen, write)
 

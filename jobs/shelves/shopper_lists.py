@@ -9,8 +9,6 @@ from datetime import date
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import types as T
 
 from jobs.candidates.eligibility import Eligibility, load_eligibility
 from jobs.config.parameters import Parameters
@@ -18,22 +16,20 @@ from jobs.features.shoppers import ShopperHistories, load_shoppers
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import ITEM, SHOPPER_LISTS, USER, USER_ITEM
-from jobs.spark.queries import query
+from jobs.spark.engine import Engine, Rows, engine_for
 from jobs.spark.shards import rows_of_shards
 
 INPUTS = (ITEM, USER, USER_ITEM)
-PAIR = T.StructType([T.StructField("user_id", T.StringType()), T.StructField("item_id", T.StringType())])
+PAIR = pa.schema([("user_id", pa.string()), ("item_id", pa.string())])
 
 
-def shopper_lists(
-    item: DataFrame, user_item: DataFrame, withheld: DataFrame, ds: date, list_length: int
-) -> DataFrame:
+def shopper_lists(engine: Engine, item: Rows, user_item: Rows, withheld: Rows, ds: date, list_length: int) -> Rows:
     """Return the lists as of `ds`, up to `list_length` items each, from that day's features.
 
     `withheld` holds the pairs of user_id and item_id that rules keep off them. The query says how lists are ordered.
     """
     views = {"item": item, "user_item": user_item, "withheld": withheld}
-    return query(item.sparkSession, SHOPPER_LISTS, views, {"ds": ds, "list_length": list_length})
+    return engine.query(SHOPPER_LISTS, views, {"ds": ds, "list_length": list_length})
 
 
 def withheld_pairs(shoppers: ShopperHistories, item_ids: pa.Array, eligibility: Eligibility) -> pa.RecordBatch:
@@ -50,7 +46,7 @@ def withheld_pairs(shoppers: ShopperHistories, item_ids: pa.Array, eligibility: 
 
 @dataclass(frozen=True)
 class WithheldShard:
-    """Yields the pairs of one user shard that rules withhold; sent to the executors."""
+    """Yields the pairs of one user shard that rules withhold; sent to other processes."""
 
     lake: Lake
     ds: date
@@ -67,7 +63,7 @@ class WithheldShard:
             yield withheld_pairs(batch, item_ids, eligibility)
 
 
-def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> Manifest:
+def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     """Build the lists of one day, unless they are already built from the same inputs and parameters.
 
     Raises:
@@ -77,11 +73,13 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     chosen = {"list_length": parameters.shelves.own_list_length, "rules": parameters.rules}
 
     def write() -> Manifest:
-        item, user_item = lake.read(spark, ITEM, ds), lake.read(spark, USER_ITEM, ds)
-        withheld = spark.createDataFrame([], PAIR)
+        withheld = PAIR.empty_table()
         if parameters.rules:
-            withheld = rows_of_shards(spark, PAIR, WithheldShard(lake, ds, parameters.rules))
-        lists = shopper_lists(item, user_item, withheld, ds, parameters.shelves.own_list_length)
-        return lake.write(lists, SHOPPER_LISTS, ds, inputs=inputs, parameters=chosen)
+            withheld = rows_of_shards(PAIR, WithheldShard(lake, ds, parameters.rules))
+        with engine_for(lake.manifest(USER_ITEM, ds).row_count or 0) as engine:
+            item, user_item = (engine.stored(lake, table, [ds]) for table in (ITEM, USER_ITEM))
+            length = parameters.shelves.own_list_length
+            lists = shopper_lists(engine, item, user_item, engine.table(withheld), ds, length)
+            return engine.write(lake, lists, SHOPPER_LISTS, ds, inputs=inputs, parameters=chosen)
 
     return lake.build_if_stale(SHOPPER_LISTS, ds, inputs, chosen, write)

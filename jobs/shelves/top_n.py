@@ -9,7 +9,6 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from jobs.candidates.candidate_set import Candidates, from_arrow
 from jobs.candidates.eligibility import Eligibility, load_eligibility
@@ -27,7 +26,7 @@ from jobs.ranking.ranker import Ranker, available_terms, load_ranker
 from jobs.shelves.blend import Blend, NewItemBoost, blended
 from jobs.shelves.dormant import Dormancy, ShelfPlaces, fused_shelves
 from jobs.shelves.reasons import reasons
-from jobs.spark.shards import map_shards
+from jobs.spark.shards import write_shards
 from serving.snapshot.experiments import BASE
 from serving.snapshot.record import REASON_CODES, SOURCES
 
@@ -85,7 +84,7 @@ def top_n(
     rows = np.arange(len(candidates.user))
     if keep is not None and ranker.coarse is not None:
         coarse = ranker.coarse_score(ranking_features(shoppers, candidates, sources, COARSE_FEATURES))
-        rows = coarse_cut(coarse, candidates.user, candidates.item, keep)
+        rows = coarse_cut(coarse, candidates.user, keep)
     user, item = candidates.user[rows], candidates.item[rows]
     value = ranker.value(ranking_features(shoppers, candidates, sources, rows=rows))
     value = boost.boosted(value, sources.catalogue.columns["age_days"][item])
@@ -98,7 +97,7 @@ def top_n(
 
 @dataclass(frozen=True)
 class RankShard:
-    """Yields `marts/top_n` of one user shard; sent to the executors."""
+    """Yields `marts/top_n` of one user shard; sent to other processes."""
 
     lake: Lake
     ds: date
@@ -212,7 +211,7 @@ def shelf_rows(
     )
 
 
-def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, identity: str) -> Manifest:
+def build(lake: Lake, ds: date, parameters: Parameters, identity: str) -> Manifest:
     """Build the shelves of one day, unless they are already built from the same inputs and parameters.
 
     `identity` is the night's run id, which the manifest keeps.
@@ -231,7 +230,6 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters, ide
         candidate_count = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates.per_user
         load_ranker(lake, ds, candidate_count)  # compiles once, before the workers of this machine start together
         shard = RankShard(lake, ds, parameters, candidate_count, running)
-        frame = map_shards(spark, TOP_N, shard)
-        return lake.write(frame, TOP_N, ds, inputs=inputs, parameters=chosen, in_shards=True)
+        return write_shards(lake, TOP_N, ds, shard, inputs=inputs, parameters=chosen)
 
     return lake.build_if_stale(TOP_N, ds, inputs, chosen, write)

@@ -51,8 +51,8 @@ def query(
         QueryBindingError: a view or a parameter is missing, or is one that the query does not use.
     """
     read = read_query(name)
-    _check_bound(name, "parameter", read.parameters, params)
-    _check_bound(name, "view", read.reads, views)
+    check_bound(name, "parameter", read.parameters, params)
+    check_bound(name, "view", read.reads, views)
     for view, frame in views.items():
         frame.createOrReplaceTempView(view)
     return spark.sql(read.text, args=dict(params))
@@ -117,7 +117,8 @@ def _header(text: str) -> str:
     return "\n".join(line.removeprefix("--") for line in lines[:length])
 
 
-def _check_bound(name: str, kind: str, used: frozenset[str], given: Mapping[str, object]) -> None:
+def check_bound(name: str, kind: str, used: frozenset[str], given: Mapping[str, object]) -> None:
+    """Raise QueryBindingError unless a query is given each view or parameter that it uses, and no other."""
     missing, extra = used - set(given), set(given) - used
     faults = [
         *([f"misses {kind} {_listed(missing)}"] if missing else []),

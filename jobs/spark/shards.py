@@ -1,35 +1,127 @@
-"""Run a function for every user shard on Spark's executors; a table that is keyed by user has one file a shard.
+"""Run a function for every user shard; a table that is keyed by user has one file a shard.
 
-Each task opens the files of its shard itself, so tables of the same users are joined without a shuffle.
+Each call opens the files of its shard itself, so tables of the same users are joined without a shuffle. The calls run
+in processes of this machine, one a core, which are kept for the next stage; with TOPSHELF_SPARK_MASTER on a cluster,
+on Spark's executors.
 """
 
-from collections.abc import Callable, Iterator
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import date
+from functools import cache, partial
+from typing import TypeVar
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-from jobs.lake.contracts import contract, spark_schema
+from jobs.lake.contracts import arrow_schema, contract, spark_schema
+from jobs.lake.lake import Lake
+from jobs.lake.manifest import Manifest
 from jobs.lake.tables import SHARDS
+from jobs.spark.engine import on_cluster
+from jobs.spark.session import session
 
 ShardFunction = Callable[[int], Iterator[pa.RecordBatch]]
+"""Yields the batches of one shard. It is sent to other processes, so it must be picklable: a frozen dataclass with
+`__call__` over plain values."""
+Found = TypeVar("Found")
 
 
-def map_shards(spark: SparkSession, table: str, run: ShardFunction) -> DataFrame:
-    """Return a frame of the stored columns of `table`, as `rows_of_shards` does."""
-    return rows_of_shards(spark, spark_schema(contract(table)), run)
+class ShardProcessError(RuntimeError):
+    """A process that worked on user shards ended before its work did."""
 
 
-def rows_of_shards(spark: SparkSession, columns: StructType, run: ShardFunction) -> DataFrame:
-    """Return a frame of `columns`: the batches that `run` yields for each user shard, in order.
+def write_shards(
+    lake: Lake,
+    table: str,
+    ds: date,
+    run: ShardFunction,
+    *,
+    inputs: Mapping[str, str],
+    parameters: Mapping[str, object] | None = None,
+) -> Manifest:
+    """Write one day of a table from the batches that `run` yields for each user shard, in order of the grain.
 
-    `run` gets the number of the shard. It is sent to the executors, so it must be picklable (a frozen dataclass with
-    `__call__` over plain values).
+    A batch has the contract's stored columns, by position.
+
+    Raises:
+        LakeWriteError: a file could not be written.
+        ShardProcessError: a process was killed.
     """
+    if on_cluster():
+        frame = _on_spark(session(), spark_schema(contract(table)), run)
+        return lake.write(frame, table, ds, inputs=inputs, parameters=parameters, in_shards=True)
+    with lake.writing(table, ds, inputs=inputs, parameters=parameters) as manifests:
+        _in_processes(partial(_write_shard, lake, table, ds, run))
+    return manifests[0]
 
+
+def rows_of_shards(columns: pa.Schema, run: ShardFunction) -> pa.Table:
+    """Return all batches of `columns` that `run` yields, shard after shard. Raises as `write_shards` does."""
+    if on_cluster():
+        return _on_spark(session(), from_arrow_schema(columns), run).toArrow().cast(columns)
+    return pa.concat_tables([columns.empty_table(), *_in_processes(partial(_shard_rows, columns, run))])
+
+
+def _write_shard(lake: Lake, table: str, ds: date, run: ShardFunction, shard: int) -> None:
+    schema = arrow_schema(contract(table))
+    lake.write_part(table, ds, shard, (_as_schema(batch, schema) for batch in run(shard) if batch.num_rows))
+
+
+def _shard_rows(columns: pa.Schema, run: ShardFunction, shard: int) -> pa.Table:
+    return pa.Table.from_batches([_as_schema(batch, columns) for batch in run(shard)], columns)
+
+
+def _as_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _on_spark(spark: SparkSession, columns: StructType, run: ShardFunction) -> DataFrame:
     def run_all(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for shard in batch.column(0).to_pylist():
                 yield from run(int(shard))
 
     return spark.range(0, SHARDS, 1, SHARDS).mapInArrow(run_all, columns)
+
+
+# Processes of this machine -----------------------------------------------------------------------------------
+
+@cache
+def _pool() -> ProcessPoolExecutor:
+    # Not forked: this process has threads (Java's gateway, BLAS), and their locks would be copied as they are.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(len(os.sched_getaffinity(0)), context, initializer=_begin_process)
+
+
+def _in_processes(run: Callable[[int], Found]) -> list[Found]:
+    """Return what `run` returns for each shard. What it raises is raised here."""
+    try:
+        return list(_pool().map(run, range(SHARDS)))
+    except BrokenProcessPool as error:
+        _pool.cache_clear()  # the next call starts others
+        raise ShardProcessError(
+            "a process that worked on a user shard was ended from outside, by the system for want of memory if by "
+            "nobody else; nothing of the table is trusted: free memory, then run the same command again"
+        ) from error
+
+
+def _begin_process() -> None:
+    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

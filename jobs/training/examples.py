@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import SparkSession
 
 from jobs.candidates.generate import candidate_parameters, candidates
 from jobs.candidates.sources import load_sources
@@ -38,7 +37,7 @@ from jobs.lake.tables import (
 from jobs.numeric.arrays import Column, find_sorted
 from jobs.ranking.heads import BASE_FACTS
 from jobs.ranking.pair_features import FEATURES, ranking_features
-from jobs.spark.shards import map_shards
+from jobs.spark.shards import write_shards
 
 COLUMN_OF_LABELS = {
     "purchase": "purchased",
@@ -55,7 +54,7 @@ INPUTS = (ITEM, USER, USER_ITEM, WINDOW_CF, CONTENT, TOWERS)
 
 @dataclass(frozen=True)
 class ExampleShard:
-    """Yields `marts/examples` of one user shard; sent to the executors."""
+    """Yields `marts/examples` of one user shard; sent to other processes."""
 
     lake: Lake
     ds: date
@@ -84,7 +83,7 @@ class ExampleShard:
                 ),
                 **labels_of(labels, batch.user_id, user, item, len(sources.catalogue)),
             }
-            # Spark takes columns by position, not by name.
+            # Columns are taken by position, not by name.
             names = [column.name for column in contract(EXAMPLES).stored_columns]
             yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
 
@@ -130,7 +129,7 @@ def label_rows(
     return row
 
 
-def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> Manifest:
+def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     """Build the examples of one as-of day, unless they are already built from the same inputs and parameters.
 
     Raises:
@@ -139,8 +138,7 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     inputs, chosen = lake.fingerprints(ds, *INPUTS, LABELS), candidate_parameters(parameters)
 
     def write() -> Manifest:
-        frame = map_shards(spark, EXAMPLES, ExampleShard(lake, ds, **chosen))
-        return lake.write(frame, EXAMPLES, ds, inputs=inputs, parameters=chosen, in_shards=True)
+        return write_shards(lake, EXAMPLES, ds, ExampleShard(lake, ds, **chosen), inputs=inputs, parameters=chosen)
 
     return lake.build_if_stale(EXAMPLES, ds, inputs, chosen, write)
 

@@ -2,63 +2,70 @@
 
 from datetime import date, timedelta
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
 from jobs.config.parameters import Parameters
 from jobs.features.counting import counted_events
 from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import LABELS
-from jobs.spark.queries import QueryParameter, query
+from jobs.spark.engine import Engine, Rows
+from jobs.spark.queries import QueryParameter
+
+A_MILLION = 1_000_000
 
 
-def horizon_labels(interactions: DataFrame, item: DataFrame, ds: date, horizon_days: int) -> DataFrame:
+def horizon_labels(engine: Engine, interactions: Rows, item: Rows, ds: date, horizon_days: int) -> Rows:
     """Return the `positive_pairs` of the `horizon_days` after `ds`.
 
     `interactions` is staging/interactions, of which earlier days tell the scale of ratings.
     """
-    return positive_pairs(counted_events(interactions, ds + timedelta(days=horizon_days), after=ds), item)
+    acts = counted_events(engine, interactions, ds + timedelta(days=horizon_days), after=ds)
+    return positive_pairs(engine, acts, item)
 
 
-def positive_pairs(acts: DataFrame, item: DataFrame) -> DataFrame:
+def positive_pairs(engine: Engine, acts: Rows, item: Rows) -> Rows:
     """Return one row per known user and catalogue item with any of `acts` but an impression or a low rating.
 
     `acts` are `counted_events`.
     """
-    return query(acts.sparkSession, "marts/labels", {"acts": acts, "item": item}, {})
+    return engine.query("marts/labels", {"acts": acts, "item": item}, {})
 
 
 def shown_pairs(
-    exposures: DataFrame, interactions: DataFrame, item: DataFrame, until: date, horizon_days: int
-) -> DataFrame:
+    engine: Engine, exposures: Rows, interactions: Rows, item: Rows, until: date, horizon_days: int
+) -> Rows:
     """Return one row per known user and catalogue item that was on a shelf in the `horizon_days` up to `until`."""
-    frames = {"exposures": exposures, "interactions": interactions}
+    views = {"exposures": exposures, "interactions": interactions}
     limits: dict[str, QueryParameter] = {
         "ds": until,
         "window_days": horizon_days,
         "places": PLACES,
         "follow_minutes": FOLLOW_MINUTES,
     }
-    followed = query(item.sparkSession, "marts/followed_exposures", frames, limits)
-    return query(item.sparkSession, "marts/shown", {"followed_exposures": followed, "item": item}, {})
+    followed = engine.query("marts/followed_exposures", views, limits)
+    return engine.query("marts/shown", {"followed_exposures": followed, "item": item}, {})
 
 
-def sample_users(labels: DataFrame, max_users: int) -> DataFrame:
+def sample_users(engine: Engine, labels: Rows, max_users: int) -> Rows:
     """Return the labels of about `max_users` users at most. A hash of the id chooses them, so the choice repeats."""
-    users = labels.select("user_id").distinct().count()
+    users = engine.count(labels, "user_id")
     if users <= max_users:
         return labels
-    return labels.where(F.pmod(F.xxhash64("user_id"), F.lit(1_000_000)) < int(1_000_000 * max_users / users))
-
-
-def write_labels(lake: Lake, labels: DataFrame, ds: date, parameters: Parameters, inputs: dict[str, str]) -> Manifest:
-    """Write `marts/labels` for one as-of day."""
-    chosen = label_parameters(parameters)
-    return lake.write(
-        sample_users(labels, parameters.training.windows.max_users), LABELS, ds, inputs=inputs, parameters=chosen
+    return engine.query(
+        "marts/sampled_labels", {"labels": labels}, {"users_of_a_million": A_MILLION * max_users // users}
     )
+
+
+def write_labels(
+    engine: Engine, lake: Lake, labels: Rows, ds: date, parameters: Parameters, inputs: dict[str, str]
+) -> Manifest:
+    """Write `marts/labels` for one as-of day."""
+    kept = engine.keep(labels)
+    try:
+        sample = sample_users(engine, kept, parameters.training.windows.max_users)
+        return engine.write(lake, sample, LABELS, ds, inputs=inputs, parameters=label_parameters(parameters))
+    finally:
+        engine.release(kept)
 
 
 def label_parameters(parameters: Parameters) -> dict[str, int]:

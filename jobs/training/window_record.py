@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import date
 
 import msgspec
-from pyspark.sql import SparkSession
 
 from jobs.config.parameters import Parameters
 from jobs.lake.code_version import code_of
@@ -35,9 +34,9 @@ class WindowRecord(msgspec.Struct, frozen=True):
     code: str
 
 
-def build_and_record(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
+def build_and_record(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
     """Build the windows of night `ds` and record them: train_ranker may run as a command of its own."""
-    built = windows.build(spark, lake, ds, parameters)
+    built = windows.build(lake, ds, parameters)
     lake.put_json(_path(ds), msgspec.to_builtins(_record_of(lake, built, parameters)))
     return built
 

@@ -8,19 +8,16 @@ With fewer pairs than a head of the ranker needs, there is no window.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import partial
-
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-from pyspark.storagelevel import StorageLevel
+from functools import cached_property, partial
 
 from jobs.config.calendar import window_days
 from jobs.config.parameters import Parameters
 from jobs.features import feature_tables
 from jobs.features.counting import counted_events
 from jobs.features.event_days import event_days
+from jobs.features.feature_tables import OpenEvents, row_count_of
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.partitions import log_stale
@@ -39,6 +36,8 @@ from jobs.lake.tables import (
 )
 from jobs.models import collaborative, content, train_towers
 from jobs.ranking.heads import MIN_POSITIVES, required_facts
+from jobs.spark.engine import Engine, Rows, engine_for
+from jobs.spark.queries import QueryParameter
 from jobs.training import examples
 from jobs.training.examples import Window
 from jobs.training.labels import horizon_labels, label_parameters, positive_pairs, shown_pairs, write_labels
@@ -49,7 +48,7 @@ MIN_TRAINING_WINDOWS = 3
 """With more windows than this, the oldest one is used for calibration."""
 
 
-def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
+def build(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
     """Build the windows of night `ds`, newest first; without labels in any of them, one window of held-out pairs.
 
     There is none where nothing can be learned: no shopper is known, or there are too few pairs to hold any out.
@@ -59,17 +58,32 @@ def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> 
     """
     if not lake.manifest(USER, ds).row_count:
         return []
-    days = window_days(event_days(lake, ds)[0], ds, parameters)
-    # Opened once for all windows: hundreds of days' files take seconds to list and to open.
-    events = visible_events(spark, lake, ds).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
+    staged = event_days(lake, ds)
+    days = window_days(staged[0], ds, parameters)
+    with engine_for(row_count_of(lake.manifest(INTERACTIONS, day) for day in staged)) as engine:
+        events = _Events(lake, engine, staged)
         windows = choose_windows(
-            lake, days, lambda day: build_window(spark, lake, day, parameters, events).row_count or 0, parameters
+            lake, days, lambda day: build_window(lake, day, parameters, events).row_count or 0, parameters
         )
         few = (lake.manifest(USER_ITEM, ds).row_count or 0) < MIN_POSITIVES
-        return windows or ([] if few else [_build_held_out(spark, lake, ds, events, parameters)])
-    finally:
-        events.unpersist()
+        return windows or ([] if few else [_build_held_out(lake, ds, events, parameters)])
+
+
+@dataclass(frozen=True)
+class _Events:
+    """The events that a night sees, opened once for all windows, and only if one of them is to be built."""
+
+    lake: Lake
+    engine: Engine
+    days: Sequence[date]
+
+    @cached_property
+    def interactions(self) -> Rows:
+        return self.engine.keep(self.engine.stored(self.lake, INTERACTIONS, self.days))
+
+    @property
+    def opened(self) -> OpenEvents:
+        return OpenEvents(self.engine, self.interactions)
 
 
 def choose_windows(
@@ -97,44 +111,30 @@ def choose_windows(
     return windows if label_count else []
 
 
-def visible_events(spark: SparkSession, lake: Lake, ds: date) -> DataFrame:
-    """Return the events that night `ds` sees."""
-    days = [day for day in lake.days(INTERACTIONS) if day <= ds]
-    return lake.read_days(spark, INTERACTIONS, days).where(F.col("event_date") <= F.lit(ds))
-
-
-def build_window(
-    spark: SparkSession, lake: Lake, day: date, parameters: Parameters, interactions: DataFrame | None = None
-) -> Manifest:
-    """Build one window; return the manifest of its labels, which come from events that landed within the horizon.
-
-    `interactions` is staging/interactions up to the horizon's end or later, if the caller has already opened it.
-    """
+def build_window(lake: Lake, day: date, parameters: Parameters, events: _Events) -> Manifest:
+    """Build one window; return the manifest of its labels, which come from events that landed within the horizon."""
     until = day + timedelta(days=parameters.training.horizon_days)
-    _fit(spark, lake, day, parameters, interactions)
+    _fit(lake, day, parameters, events)
     landed = _landed_days(lake, INTERACTIONS, day, until)
     inputs = lake.fingerprints(day, ITEM) | {INTERACTIONS: _digest(lake, INTERACTIONS, landed)}
-    chosen = label_parameters(parameters)
+    chosen, engine = label_parameters(parameters), events.engine
 
     def write() -> Manifest:
-        item = lake.read(spark, ITEM, day)
-        events = visible_events(spark, lake, until) if interactions is None else interactions
-        return write_labels(
-            lake, horizon_labels(events, item, day, parameters.training.horizon_days), day, parameters, inputs
-        )
+        item = engine.stored(lake, ITEM, [day])
+        labels = horizon_labels(engine, events.interactions, item, day, parameters.training.horizon_days)
+        return write_labels(engine, lake, labels, day, parameters, inputs)
 
     labels = lake.build_if_stale(LABELS, day, inputs, chosen, write)
     if "place" in required_facts(parameters.ranking.head_weight.positive()):
-        _build_shown(spark, lake, day, parameters, interactions)
-    examples.build(spark, lake, day, parameters)
+        _build_shown(lake, day, parameters, events)
+    examples.build(lake, day, parameters)
     return labels
 
 
-def _fit(
-    spark: SparkSession, lake: Lake, day: date, parameters: Parameters, interactions: DataFrame | None = None
-) -> None:
+def _fit(lake: Lake, day: date, parameters: Parameters, events: _Events | None = None) -> None:
     """Build the features and models of one window."""
-    feature_tables.build_if_stale(spark, lake, day, parameters, interactions)
+    if feature_tables.is_stale(lake, day, parameters):
+        feature_tables.build_if_stale(lake, day, parameters, events.opened if events else None)
     collaborative.build(lake, day, parameters, WINDOW_CF)
     content.build(lake, day, parameters)
     train_towers.build(lake, day, parameters)
@@ -148,53 +148,53 @@ def _digest(lake: Lake, table: str, days: Iterable[date]) -> str:
     return digest_of(lake.manifest(table, day).fingerprint for day in days)
 
 
-def _build_shown(
-    spark: SparkSession, lake: Lake, day: date, parameters: Parameters, interactions: DataFrame | None
-) -> None:
+def _build_shown(lake: Lake, day: date, parameters: Parameters, events: _Events) -> None:
     """Build `marts/shown` of one window, unless it is current or no exposures landed within the horizon."""
     until = day + timedelta(days=parameters.training.horizon_days)
     landed = {table: _landed_days(lake, table, day, until) for table in (EXPOSURES, INTERACTIONS)}
     inputs = lake.fingerprints(day, ITEM) | {table: _digest(lake, table, days) for table, days in landed.items()}
-    chosen = {"horizon_days": parameters.training.horizon_days}
+    chosen, engine = {"horizon_days": parameters.training.horizon_days}, events.engine
 
     def write() -> Manifest:
-        exposures = lake.read_days(spark, EXPOSURES, landed[EXPOSURES])
-        events = lake.read_days(spark, INTERACTIONS, landed[INTERACTIONS]) if interactions is None else interactions
-        item = lake.read(spark, ITEM, day)
-        shown = shown_pairs(exposures, events, item, until, parameters.training.horizon_days)
-        return lake.write(shown, SHOWN, day, inputs=inputs, parameters=chosen)
+        exposures = engine.stored(lake, EXPOSURES, landed[EXPOSURES])
+        item = engine.stored(lake, ITEM, [day])
+        shown = shown_pairs(engine, exposures, events.interactions, item, until, parameters.training.horizon_days)
+        return engine.write(lake, shown, SHOWN, day, inputs=inputs, parameters=chosen)
 
     if landed[EXPOSURES]:
         lake.build_if_stale(SHOWN, day, inputs, chosen, write)
 
 
-def _build_held_out(spark: SparkSession, lake: Lake, ds: date, events: DataFrame, parameters: Parameters) -> Window:
+def _build_held_out(lake: Lake, ds: date, events: _Events, parameters: Parameters) -> Window:
     """Build one window as of `ds` itself: a fifth of the pairs are its labels, everything is fitted to the others."""
-    rest = Lake(f"{lake.root}/{HELD_OUT}")
-    pair = F.xxhash64(F.lit(parameters.seed), F.col("user_id"), F.col("item_id"))
-    is_held_out = F.col("user_id").isNotNull() & (F.pmod(pair, F.lit(HELD_OUT_SHARE)) == 0)
-    split = {"held_out_share": HELD_OUT_SHARE, "seed": parameters.seed}
-    _copy_stale_days(
-        lake, rest, INTERACTIONS, ds, split, lambda days: events.where(~is_held_out & F.col("ds").isin(days))
-    )
+    rest, engine = Lake(f"{lake.root}/{HELD_OUT}"), events.engine
+    split: dict[str, QueryParameter] = {"share": HELD_OUT_SHARE, "seed": parameters.seed}
+
+    def other_pairs(days: Sequence[date]) -> Rows:
+        staged = engine.stored(lake, INTERACTIONS, days)
+        return engine.query("marts/events_of_other_pairs", {"interactions": staged}, {"ds": ds, **split})
+
+    _copy_stale_days(engine, lake, rest, INTERACTIONS, ds, split, other_pairs)
     for table in (ITEMS, USERS):
-        _copy_stale_days(lake, rest, table, ds, {}, partial(lake.read_days, spark, table))
-    _fit(spark, rest, ds, parameters)
+        _copy_stale_days(engine, lake, rest, table, ds, {}, partial(engine.stored, lake, table))
+    _fit(rest, ds, parameters)
     days = [day for day in lake.days(INTERACTIONS) if day <= ds]
     inputs = rest.fingerprints(ds, ITEM) | {INTERACTIONS: _digest(lake, INTERACTIONS, days)}
-    labels = positive_pairs(counted_events(events, ds).where(is_held_out), rest.read(spark, ITEM, ds))
-    write_labels(rest, labels, ds, parameters, inputs)
-    examples.build(spark, rest, ds, parameters)
+    acts = engine.query("marts/held_out_acts", {"acts": counted_events(engine, events.interactions, ds)}, split)
+    labels = positive_pairs(engine, acts, engine.stored(rest, ITEM, [ds]))
+    write_labels(engine, rest, labels, ds, parameters, inputs)
+    examples.build(rest, ds, parameters)
     return Window(rest, ds)
 
 
 def _copy_stale_days(
+    engine: Engine,
     lake: Lake,
     rest: Lake,
     table: str,
     ds: date,
     parameters: Mapping[str, object],
-    rows_of: Callable[[list[date]], DataFrame],
+    rows_of: Callable[[list[date]], Rows],
 ) -> None:
     """Write the rows of those days of a table, up to `ds`, that have changed in `lake` since `rest` got them.
 
@@ -207,4 +207,4 @@ def _copy_stale_days(
     if stale:
         # Of days that are copied whole, what is counted stays true.
         metrics = {} if parameters else {day: lake.manifest(table, day).metrics for day in stale}
-        rest.write_days(rows_of(stale), table, stale, inputs=inputs, parameters=parameters, metrics=metrics)
+        engine.write_days(rest, rows_of(stale), table, stale, inputs=inputs, parameters=parameters, metrics=metrics)

@@ -72,5 +72,8 @@ WHERE e.event_type <> 'return'
   AND (e.event_type <> 'purchase' OR e.quantity_milli > e.to_take_milli)
   AND (
     c.event_count IS NULL
-    OR PMOD(XXHASH64(e.item_id, DATE_SUB(:ds, e.days_ago)), c.event_count) < :shopper_limit
+    OR PMOD(
+      CAST(CONV(SUBSTR(MD5(CONCAT(e.item_id, CAST(CAST(DATE_SUB(:ds, e.days_ago) AS DATE) AS STRING))), 1, 8), 16, 10) AS BIGINT),
+      c.event_count
+    ) < :shopper_limit
   )

@@ -67,16 +67,21 @@ category_items AS (
   WHERE category IS NOT NULL AND category <> ''
 ),
 counted AS (
-  SELECT sold.item_id, listed.shelf, listed.score, sold.weight_total
+  SELECT item_id, 'best_sellers_7d' AS shelf, purchase_count_7d AS score, weight_total
   FROM sold
-    LATERAL VIEW STACK(
-      4,
-      'best_sellers_7d', sold.purchase_count_7d,
-      'best_sellers_30d', sold.purchase_count_30d,
-      'most_viewed_7d', sold.view_count_7d,
-      'most_viewed_30d', sold.view_count_30d
-    ) listed AS shelf, score
-  WHERE listed.score > 0
+  WHERE purchase_count_7d > 0
+  UNION ALL
+  SELECT item_id, 'best_sellers_30d', purchase_count_30d, weight_total
+  FROM sold
+  WHERE purchase_count_30d > 0
+  UNION ALL
+  SELECT item_id, 'most_viewed_7d', view_count_7d, weight_total
+  FROM sold
+  WHERE view_count_7d > 0
+  UNION ALL
+  SELECT item_id, 'most_viewed_30d', view_count_30d, weight_total
+  FROM sold
+  WHERE view_count_30d > 0
   UNION ALL
   SELECT sold.item_id, 'on_sale', sold.weight_30d, sold.weight_total
   FROM sold

@@ -95,7 +95,7 @@ SELECT
   COALESCE(sums.order_count, 0)          AS order_count,
   COALESCE(sums.unpriced_order_count, 0) AS unpriced_order_count,
   COALESCE(sums.revenue_minor, 0)        AS revenue_minor,
-  shop.order_count                       AS shop_order_count,
+  COALESCE(shop.order_count, 0)          AS shop_order_count,
   COALESCE(shop.revenue_minor, 0)        AS shop_revenue_minor
 FROM shop
 LEFT JOIN sums ON TRUE

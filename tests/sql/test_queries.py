@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from pyspark.sql import DataFrame, SparkSession
@@ -22,6 +23,7 @@ from jobs.features.counting import BEFORE_ALL, ITEM_LIMIT, SHOPPER_LIMIT
 from jobs.lake.code_version import SQL_ROOT
 from jobs.lake.contracts import check_columns, contract, spark_schema, spark_type, tables
 from jobs.shelves.fallback import LENGTHS, PRICE_WINDOW_DAYS
+from jobs.spark.in_process import InProcess, View
 from jobs.spark.queries import QueryBindingError, QueryError, query, read_query
 
 STAGED = {
@@ -60,6 +62,8 @@ DEFAULTS: dict[str, Any] = {
 }
 FAULT = T.StructType([T.StructField("reason", T.StringType()), T.StructField("column_name", T.StringType())])
 CASE_FILES = sorted(Path(__file__).parent.glob("*.*.yml"))
+SPARK_ALONE = {"marts/experiment_units", "marts/logged_places"}
+"""Beside the layer `staging`; all other queries run on DuckDB too."""
 CASES = [(path.stem.replace(".", "/"), case) for path in CASE_FILES for case in yaml.safe_load(path.read_text())]
 
 
@@ -169,6 +173,8 @@ def sort_key(row: dict[str, Any], columns: list[str]) -> tuple[tuple[bool, Any],
 @pytest.mark.parametrize(("name", "case"), CASES, ids=[f"{name}: {case['name']}" for name, case in CASES])
 def test_case(small: SparkSession, name: str, case: dict[str, Any]) -> None:
     found = [row.asDict(recursive=True) for row in run(small, name, case, {}).collect()]
+    if not name.startswith("staging/") and name not in SPARK_ALONE:
+        assert_duckdb_gives(found, small, name, case)
     expected = case["expect"]
     if name in tables() and not name.startswith("staging"):
         key = [column for column in contract(name).grain if column != "ds"]
@@ -184,6 +190,52 @@ def test_case(small: SparkSession, name: str, case: dict[str, Any]) -> None:
             column: pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
             for column, value in want.items()
         }
+
+
+class InDuckDb:
+    """Runs the queries of one case in DuckDB; what a case gives goes through the same Spark frames."""
+
+    def __init__(self, spark: SparkSession, engine: InProcess) -> None:
+        self.spark, self.engine, self.built = spark, engine, {}  # type: ignore[var-annotated]
+
+    def view(self, name: str, query_name: str, case: dict[str, Any]) -> View:
+        if name not in self.built:
+            if name in STAGED or name in PLAIN_VIEWS or name == "landed" or case["given"].get(name) is not None:
+                self.built[name] = self.engine.table(frame_of(self.spark, name, query_name, case, {}).toArrow())
+            else:
+                self.built[name] = self.run(BUILT.get(name) or f"features/{name}", case)
+        return self.built[name]
+
+    def run(self, name: str, case: dict[str, Any]) -> View:
+        text = read_query(name)
+        views = {view: self.view(view, name, case) for view in sorted(text.reads)}
+        found = self.engine.query(
+            name, views, {param: (DEFAULTS | case["params"])[param] for param in text.parameters}
+        )
+        if name not in tables():
+            return found
+        rows = self.engine.typed(found, contract(name))
+        return self.engine.table(rows.append_column("ds", pa.array([case["params"]["ds"]] * len(rows), pa.date32())))
+
+
+def comparable(value: Any) -> Any:
+    """Return a value as both engines give it: a map of Arrow is a list of pairs, a time without a zone is UTC."""
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return dict(value)
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None)
+    return int(value) if isinstance(value, Decimal) and value == int(value) else value
+
+
+def assert_duckdb_gives(rows: list[dict[str, Any]], spark: SparkSession, name: str, case: dict[str, Any]) -> None:
+    """Assert that DuckDB gives the rows that Spark gave, in every column."""
+    with InProcess() as engine:
+        found = engine.arrow(InDuckDb(spark, engine).run(name, case)).to_pylist()
+    here, there = (
+        sorted(repr(sorted((column, comparable(value)) for column, value in row.items())) for row in of)
+        for of in (found, rows)
+    )
+    assert here == there
 
 
 def queries() -> list[str]:

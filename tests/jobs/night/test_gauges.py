@@ -11,7 +11,10 @@ from jobs.night.usage import Processor
 
 def test_the_file_holds_each_family_once_with_its_help_and_is_replaced_whole(tmp_path: Path) -> None:
     write_gauges(tmp_path, "ingest", timing_gauges([StageTiming("gone", 9.0, 9.0)]))
-    timings = [StageTiming("ingest", 1.5, 2.0, processor=Processor(0.5, 2.0, 0.25)), StageTiming("features", 0.125, 1.0)]
+    timings = [
+        StageTiming("ingest", 1.5, 2.0, processor=Processor(0.5, 2.0, 0.25)),
+        StageTiming("features", 0.125, 1.0),
+    ]
     means = [
         GaugeValue("topshelf_night_feature_mean", {"table": "features/user", "column": column}, mean)
         for column, mean in (("views", 0.1), ("buys", -2.5e-7))

@@ -1,0 +1,250 @@
+"""Run queries of `sql/` in this process, on DuckDB: for as many rows as one machine holds, without starting Spark.
+
+    with InProcess() as engine:
+        users = engine.stored(lake, "staging/users", days)
+        latest = engine.query("features/latest_user", {"users": users}, {"ds": ds})
+
+The text of a query is the one that Spark runs; sqlglot writes it in DuckDB's dialect. `tests/sql` runs every case on
+both, so they give the same rows. Rows are named by views of one connection. What does not fit DUCKDB_MEMORY_SHARE of
+the memory goes to a temporary folder.
+"""
+
+import itertools
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from functools import lru_cache
+from typing import NewType, Self
+
+import duckdb
+import psutil
+import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel
+from sqlglot.optimizer.scope import traverse_scope
+
+from jobs.lake.contracts import Contract, arrow_schema, check_names, contract
+from jobs.lake.lake import Lake, without_zones
+from jobs.lake.manifest import Manifest
+from jobs.lake.tables import SHARDS
+from jobs.spark.queries import QueryParameter, check_bound, read_query
+
+DUCKDB_MEMORY_SHARE = 0.4
+"""Of the machine's memory. The rest is for the processes that rank, and for the files that the system keeps cached."""
+BATCH_ROWS = 1 << 16
+MACROS = (  # functions of Spark that DuckDB does not have, and sqlglot has no words for
+    "CREATE MACRO pmod(a, b) AS ((a % b) + b) % b",
+    # CONV(text, 16, 10) of Spark, for numbers below 2^63; it returns text as there.
+    "CREATE MACRO conv(digits, of, into_base) AS CAST(CAST(concat('0x', digits) AS BIGINT) AS VARCHAR)",
+    "CREATE MACRO make_dt_interval(d, h, m) AS to_days(d) + to_hours(h) + to_minutes(m)",
+    "CREATE MACRO timestamp_micros(micros) AS make_timestamp(CAST(micros AS BIGINT))",
+    # What would overflow is null, as with Spark's TRY_MULTIPLY and TRY_SUM.
+    "CREATE MACRO safe_multiply(a, b) AS TRY_CAST(CAST(a AS HUGEINT) * b AS BIGINT)",
+    "CREATE MACRO try_sum(x) AS TRY_CAST(sum(x) AS BIGINT)",
+)
+View = NewType("View", str)
+"""The name of a view or a table of a connection."""
+
+
+class InProcess:
+    """One connection to DuckDB, in memory, and the views that were made in it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="topshelf-duckdb-")
+        limit = int(psutil.virtual_memory().total * DUCKDB_MEMORY_SHARE)
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{limit}B",
+            "temp_directory": self._folder.name,
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        self._connection = duckdb.connect(":memory:", config=config)
+        self._connection.execute("SET TimeZone = 'UTC'")
+        for macro in MACROS:
+            self._connection.execute(macro)
+        self._numbers = itertools.count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._connection.close()
+        self._folder.cleanup()
+
+    def stored(self, lake: Lake, table: str, days: Iterable[date]) -> View:
+        """Return days of a table, with `ds`.
+
+        Raises:
+            MissingPartitionError: one of the days has no manifest.
+        """
+        return self._view_of(lake.dataset(table, days))
+
+    def table(self, rows: pa.Table) -> View:
+        """Return rows that are at hand."""
+        return self._view_of(rows.cast(without_zones(rows.schema)))
+
+    def query(self, name: str, views: Mapping[str, View], params: Mapping[str, QueryParameter]) -> View:
+        """Return `sql/<name>.sql` over `views` with `params` bound; lazily.
+
+        Raises:
+            QueryError, QueryBindingError: as `jobs.spark.queries.query` does.
+        """
+        read = read_query(name)
+        check_bound(name, "parameter", read.parameters, params)
+        check_bound(name, "view", read.reads, views)
+        return self._create("VIEW", _in_duckdb(read.text, views, params))
+
+    def keep(self, rows: View) -> View:
+        """Compute rows now, once, for several readers."""
+        return self._create("TABLE", f'SELECT * FROM "{rows}"')
+
+    def release(self, rows: View) -> None:
+        """Forget rows that were kept; whoever still reads them fails."""
+        self._connection.execute(f'DROP TABLE "{rows}"')
+
+    def arrow(self, rows: View) -> pa.Table:
+        """Return all rows."""
+        return self._connection.sql(f'SELECT * FROM "{rows}"').to_arrow_table()
+
+    def typed(self, rows: View, of: Contract) -> pa.Table:
+        """Return all rows as a table's columns and types, in order of its grain.
+
+        Raises:
+            ContractMismatchError: the rows have other columns than the contract.
+        """
+        check_names(of, self._connection.table(rows).columns)
+        return pa.Table.from_batches(self._batches(rows, of, "TRUE"), arrow_schema(of))
+
+    def count(self, rows: View, column: str) -> int:
+        """Return how many different values a column has."""
+        found = self._connection.execute(f'SELECT COUNT(DISTINCT "{column}") FROM "{rows}"').fetchone()
+        assert found is not None
+        return int(found[0])
+
+    def write(
+        self,
+        lake: Lake,
+        rows: View,
+        table: str,
+        ds: date,
+        *,
+        inputs: Mapping[str, str],
+        parameters: Mapping[str, object] | None = None,
+        metrics: Mapping[str, object] | None = None,
+    ) -> Manifest:
+        """Write one day of a table whole, laid out as `Lake.write` does.
+
+        Raises:
+            ContractMismatchError: the rows have other columns than the contract.
+            LakeWriteError: a file could not be written.
+        """
+        of = contract(table)
+        check_names(of, self._connection.table(rows).columns)
+        kept = self.keep(rows)
+        try:
+            parts = self._parts(kept, of)
+            return lake.write_parts(parts, table, ds, inputs=inputs, parameters=parameters, metrics=metrics)
+        finally:
+            self.release(kept)
+
+    def write_days(
+        self,
+        lake: Lake,
+        rows: View,
+        table: str,
+        days: Sequence[date],
+        *,
+        inputs: Mapping[date, Mapping[str, str]],
+        parameters: Mapping[str, object] | None = None,
+        metrics: Mapping[date, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Write several days of a table, one file a day; `rows` carry `ds` as a date."""
+        of, kept = contract(table), self.keep(rows)
+        told = metrics or {}
+        try:
+            for ds in days:
+                batches = self._batches(kept, of, f"ds = DATE '{ds}'")
+                lake.write_parts(
+                    [(0, batches)], table, ds, inputs=inputs[ds], parameters=parameters, metrics=told.get(ds)
+                )
+        finally:
+            self.release(kept)
+
+    def _parts(self, rows: View, of: Contract) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+        unit = next((name for name in ("user_id", "unit_id") if name in of.grain), None)
+        if unit is None:
+            yield 0, self._batches(rows, of, "TRUE")
+            return
+        ids = self._connection.sql(f'SELECT DISTINCT "{unit}" FROM "{rows}"').to_arrow_table()
+        shard = [zlib.crc32(one.encode()) % SHARDS for one in ids[unit].to_pylist()]
+        shards = self._create(
+            "TABLE", f'SELECT * FROM "{self.table(ids.append_column("shard", pa.array(shard, pa.int32())))}"'
+        )
+        try:
+            for number in range(SHARDS):
+                chosen = f'"{unit}" IN (SELECT "{unit}" FROM "{shards}" WHERE shard = {number})'
+                yield number, self._batches(rows, of, chosen)
+        finally:
+            self.release(shards)
+
+    def _batches(self, rows: View, of: Contract, where: str) -> Iterator[pa.RecordBatch]:
+        """Yield the rows where a condition holds, in order of the grain, as the contract's types."""
+        grain = ", ".join(f'"{name}" NULLS FIRST' for name in of.grain if name != "ds")
+        columns = ", ".join(f'CAST("{column.name}" AS {_type_of(column.type)})' for column in of.stored_columns)
+        ordered = f"ORDER BY {grain}" if grain else ""
+        found = self._connection.sql(f'SELECT {columns} FROM "{rows}" WHERE {where} {ordered}')
+        schema = arrow_schema(of)
+        for batch in found.to_arrow_reader(BATCH_ROWS):
+            arrays = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _view_of(self, source: object) -> View:
+        name = View(f"rows_{next(self._numbers)}")
+        self._connection.register(name, source)
+        return name
+
+    def _create(self, kind: str, select: str) -> View:
+        name = View(f"rows_{next(self._numbers)}")
+        self._connection.execute(f'CREATE TEMP {kind} "{name}" AS {select}')
+        return name
+
+
+def _type_of(ddl: str) -> str:
+    """Return DuckDB's type for a type of a contract."""
+    return str(exp.DataType.build(ddl, dialect="spark").sql(dialect="duckdb"))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> exp.Expression:
+    return sqlglot.parse_one(text, dialect="spark")
+
+
+def _in_duckdb(text: str, views: Mapping[str, View], params: Mapping[str, QueryParameter]) -> str:
+    """Return a query in DuckDB's dialect, over the views' names and with its parameters written out."""
+    select = _parsed(text).copy()
+    for table in [
+        source
+        for scope in traverse_scope(select)
+        for source in scope.sources.values()
+        if isinstance(source, exp.Table)
+    ]:
+        if table.name in views:
+            if not table.alias:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name)))
+            table.set("this", exp.to_identifier(views[table.name], quoted=True))
+    for newest in list(select.find_all(exp.ArgMax)):  # DuckDB's own MAX_BY passes over values that are null
+        newest.replace(exp.Anonymous(this="ARG_MAX_NULL", expressions=[newest.this, newest.expression]))
+    for placeholder in list(select.find_all(exp.Placeholder)):
+        placeholder.replace(_literal(params[placeholder.name]))
+    return str(select.sql(dialect="duckdb", comments=False, unsupported_level=ErrorLevel.IGNORE))
+
+
+def _literal(value: QueryParameter) -> exp.Expression:
+    if isinstance(value, bool):
+        return exp.Boolean(this=value)
+    if isinstance(value, date):
+        return exp.cast(exp.Literal.string(str(value)), "DATE")
+    return exp.Literal.string(value) if isinstance(value, str) else exp.Literal.number(value)
