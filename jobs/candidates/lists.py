@@ -100,8 +100,8 @@ def _viewed(shoppers: ShopperHistories) -> RankedItems:
 def _nearest_unseen(index: faiss.Index, vectors: Floats, seen: Whole, n_items: int, quota: int) -> RankedItems:
     """Unseen items with the largest inner product with the user's vector; only products above zero say anything.
 
-    `seen` holds pair keys, ascending. Half as many again as `quota` are asked for, and three times as many for the few
-    users to whom what they have seen leaves fewer than that.
+    `seen` holds pair keys, ascending. Half as many again as `quota` are asked for; three times as many, for the few
+    users to whom what they have seen leaves fewer than `quota`.
     """
     user = np.arange(len(vectors))
     product, nearest = _asked(index, vectors, min(n_items, quota * 3 // 2))
@@ -117,10 +117,11 @@ def _nearest_unseen(index: faiss.Index, vectors: Floats, seen: Whole, n_items: i
 
 
 def _asked(index: faiss.Index, vectors: Floats, most: int) -> tuple[Floats, Positions]:
-    """Return the products and positions [n, most] of the items nearest to each vector; FAISS refuses to look for 0."""
-    if not most:
+    """Return the products and positions [n, most] of the items that are nearest to each vector."""
+    if not most:  # FAISS refuses to look for none
         return np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
-    return tuple(index.search(np.ascontiguousarray(vectors), most))
+    product, nearest = index.search(np.ascontiguousarray(vectors), most)
+    return product, nearest
 
 
 def _is_unseen(user: Whole, product: Floats, nearest: Positions, seen: Whole, n_items: int) -> Flags:

@@ -89,7 +89,10 @@ class ShopperScores:
     """The user tower's vectors; None where the towers were left out."""
 
     def at(self, sources: Sources, user: Whole, item: npt.NDArray[np.int32]) -> dict[str, Floats]:
-        """Return every score of the pairs (user, item), by SCORES; without towers, `two_tower` is 0. `user` ascends."""
+        """Return every score of the pairs (user, item), by SCORES; without towers, `two_tower` is 0.
+
+        `user` ascends.
+        """
         indptr = np.searchsorted(user, np.arange(len(self.factors) + 1))
         profiles = np.stack(list(self.profiles.values()), axis=1)
         by_taste = products_of_pairs(profiles, sources.item_vectors, indptr, item)

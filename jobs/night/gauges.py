@@ -3,8 +3,8 @@
     topshelf_night_ingest.prom      one a command, named by its first stage, replaced whole
     topshelf_night_snapshots.prom   whether the newest night is held back; by every command that moves the pointer
 
-They hold each stage's seconds, processor time and peak memory, and the published night's day, outcome, mean score and feature means.
-The means are those of one user shard, which is cheap in a large shop and comparable from night to night.
+They hold each stage's seconds, processor time and peak memory, and the published night's day, outcome, mean score and
+feature means. The means are those of one user shard: cheap in a large shop, and comparable from night to night.
 """
 
 import os

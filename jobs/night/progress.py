@@ -45,7 +45,7 @@ class StageTiming:
     """Lines below the note."""
     began_at: str = ""
     """UTC, ISO 8601."""
-    processor: Processor = Processor()
+    processor: Processor = field(default_factory=Processor)
 
 
 @dataclass

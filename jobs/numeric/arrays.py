@@ -138,7 +138,7 @@ def pair_keys(user: Whole, item: Integers, n_items: int) -> Whole:
 
 def values_at(scores: sp.csr_matrix, user: Whole, item: npt.NDArray[np.int32]) -> Floats:
     """Return the matrix's value at each (user, item), 0 where it stores none. The matrix's indices get sorted."""
-    scores.sort_indices()  # a product of sparse matrices leaves its rows unsorted; SciPy looks values up by halves then
+    scores.sort_indices()  # a product of sparse matrices leaves its rows unsorted, and SciPy would pass through each
     return np.asarray(scores[user, item], dtype=np.float32).ravel() if len(user) else np.zeros(0, np.float32)
 
 

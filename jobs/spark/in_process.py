@@ -32,7 +32,7 @@ from jobs.lake.tables import SHARDS
 from jobs.spark.queries import QueryParameter, check_bound, read_query
 
 DUCKDB_MEMORY_SHARE = 0.4
-"""Of the machine's memory. The rest is for the processes that rank, and for the files that the system keeps cached."""
+"""Of the machine's memory. The rest is for other processes, and for the files that the system keeps cached."""
 BATCH_ROWS = 1 << 16
 MACROS = (  # functions of Spark that DuckDB does not have, and sqlglot has no words for
     "CREATE MACRO pmod(a, b) AS ((a % b) + b) % b",
@@ -218,7 +218,7 @@ def _type_of(ddl: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _parsed(text: str) -> exp.Expression:
+def _parsed(text: str) -> exp.Expr:
     return sqlglot.parse_one(text, dialect="spark")
 
 
@@ -235,14 +235,18 @@ def _in_duckdb(text: str, views: Mapping[str, View], params: Mapping[str, QueryP
             if not table.alias:
                 table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name)))
             table.set("this", exp.to_identifier(views[table.name], quoted=True))
-    for newest in list(select.find_all(exp.ArgMax)):  # DuckDB's own MAX_BY passes over values that are null
-        newest.replace(exp.Anonymous(this="ARG_MAX_NULL", expressions=[newest.this, newest.expression]))
+    for call, name, second in (
+        (exp.ArgMax, "ARG_MAX_NULL", "expression"),  # DuckDB's own MAX_BY passes over values that are null
+        (exp.Quantile, "QUANTILE_CONT", "quantile"),  # its QUANTILE does not interpolate, as Spark's PERCENTILE does
+    ):
+        for found in list(select.find_all(call)):
+            found.replace(exp.Anonymous(this=name, expressions=[found.this, found.args[second]]))
     for placeholder in list(select.find_all(exp.Placeholder)):
         placeholder.replace(_literal(params[placeholder.name]))
     return str(select.sql(dialect="duckdb", comments=False, unsupported_level=ErrorLevel.IGNORE))
 
 
-def _literal(value: QueryParameter) -> exp.Expression:
+def _literal(value: QueryParameter) -> exp.Expr:
     if isinstance(value, bool):
         return exp.Boolean(this=value)
     if isinstance(value, date):

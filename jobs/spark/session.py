@@ -75,6 +75,8 @@ def _own_options() -> dict[str, str]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
         "spark.sql.sources.partitionOverwriteMode": "static",
         "spark.sql.parquet.compression.codec": "zstd",
+        # As other writers of parquet hold times; Spark's own default, INT96, is its past.
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.sql.warehouse.dir": str(Path(tempfile.gettempdir()) / "topshelf-warehouse"),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",

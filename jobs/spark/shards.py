@@ -95,6 +95,7 @@ def _on_spark(spark: SparkSession, columns: StructType, run: ShardFunction) -> D
 
 # Processes of this machine -----------------------------------------------------------------------------------
 
+
 @cache
 def _pool() -> ProcessPoolExecutor:
     # Not forked: this process has threads (Java's gateway, BLAS), and their locks would be copied as they are.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
 
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -281,14 +282,17 @@ def _volume(lake: Lake, events: Mapping[date, RowCounts], summary: IngestSummary
 def _refuse_strangers(lake: Lake, landing: str, cleaned: Mapping[str, DataFrame], built: Sequence[date]) -> None:
     """Raise StrangersError if there is a catalogue and no event of the days built is about one of its products."""
     all_events = cleaned["events"].where("reason IS NULL").select("item_id")
-    others = [day for day in lake.days(ITEMS) if day not in set(built)]
-    catalogues = [cleaned["items"].where("reason IS NULL").select("item_id")] if "items" in cleaned else []
-    if others:
-        catalogues.append(lake.read_days(all_events.sparkSession, ITEMS, others).select("item_id"))
+    others = lake.dataset(ITEMS, [day for day in lake.days(ITEMS) if day not in set(built)])
+    landed = [cleaned["items"].where("reason IS NULL").select("item_id")] if "items" in cleaned else []
+    first = {row["item_id"] for row in all_events.limit(FIRST_EVENTS).collect()}
+    # Without Spark first: it takes seconds to open hundreds of days, and in a right landing one of them is enough.
+    if len(others.head(1, columns=["item_id"], filter=pc.field("item_id").isin(sorted(first)))):
+        return
+    before = others.to_table(columns=["item_id"]).group_by("item_id").aggregate([])
+    catalogues = [*landed, all_events.sparkSession.createDataFrame(before)] if len(before) else landed
     if not catalogues:
         return
     catalogue = reduce(DataFrame.unionAll, catalogues)
-    first = {row["item_id"] for row in all_events.limit(FIRST_EVENTS).collect()}
     if not catalogue.where(F.col("item_id").isin(first)).isEmpty():
         return
     events = all_events.distinct()

@@ -73,7 +73,10 @@ WHERE e.event_type <> 'return'
   AND (
     c.event_count IS NULL
     OR PMOD(
-      CAST(CONV(SUBSTR(MD5(CONCAT(e.item_id, CAST(CAST(DATE_SUB(:ds, e.days_ago) AS DATE) AS STRING))), 1, 8), 16, 10) AS BIGINT),
+      CAST(
+        CONV(SUBSTR(MD5(CONCAT(e.item_id, CAST(CAST(DATE_SUB(:ds, e.days_ago) AS DATE) AS STRING))), 1, 8), 16, 10)
+        AS BIGINT
+      ),
       c.event_count
     ) < :shopper_limit
   )

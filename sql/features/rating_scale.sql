@@ -3,7 +3,7 @@
 -- one slip of the pen does not make dislikes of all others. Equal ratings of an item on a day, of one shopper, are one.
 --
 -- Reads:  visible_events
-SELECT (MIN(rating_milli) + PERCENTILE_CONT(0.99) WITHIN GROUP (ORDER BY rating_milli)) / 2 AS middle_milli
+SELECT (MIN(rating_milli) + PERCENTILE(rating_milli, 0.99)) / 2 AS middle_milli
 FROM (
   SELECT DISTINCT
     user_id,

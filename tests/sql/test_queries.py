@@ -35,6 +35,7 @@ STAGED = {
 BUILT = {
     "followed_exposures": "marts/followed_exposures",
     "acts": "features/counted_events",
+    "labels": "marts/labels",
     "usual_price": "marts/usual_price",
 }
 """Views that a query of another layer, or of another name, builds."""

@@ -15,7 +15,9 @@ from jobs.features import feature_tables as features
 from jobs.lake.contracts import contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
+from jobs.lake.tables import SHARDS
 from jobs.shelves import fallback
+from jobs.spark.engine import OnSpark
 from tests.jobs.commands import topshelf
 
 FIRST, DS, LAST = date(2026, 1, 1), date(2026, 1, 10), date(2026, 1, 14)
@@ -101,8 +103,8 @@ def tables_of(lake: Lake, ds: date) -> dict[str, pa.Table]:
 
 
 def build(spark: SparkSession, lake: Lake, ds: date, parameters: Parameters) -> dict[str, pa.Table]:
-    features.build_if_stale(spark, lake, ds, parameters)
-    fallback.build(spark, lake, ds, parameters)
+    features.build_if_stale(lake, ds, parameters)
+    fallback.build(lake, ds, parameters)
     return tables_of(lake, ds)
 
 
@@ -127,22 +129,39 @@ def test_nothing_that_lands_or_happens_after_the_day_changes_a_byte_of_it(spark:
 
     for table, rows in told.items():
         assert rows.equals(again[table]), table
-    features.build_if_stale(spark, full, LAST, Parameters())
+    features.build_if_stale(full, LAST, Parameters())
     assert full.manifest(features.ITEM, LAST).fingerprint != full.manifest(features.ITEM, DS).fingerprint
+
+
+def test_spark_builds_the_rows_that_duckdb_builds(spark: SparkSession, lake: Lake) -> None:
+    drawn = events(6, 400, DAYS)
+    stage(spark, lake, DAYS, [*drawn, *returns(drawn[:200], DAYS[-3:])], items([FIRST, DS]), users([FIRST]))
+    here = build(spark, lake, DS, Parameters())
+    there = Lake(f"{lake.root}-spark")
+    stage(spark, there, DAYS, [*drawn, *returns(drawn[:200], DAYS[-3:])], items([FIRST, DS]), users([FIRST]))
+    with OnSpark(spark) as engine:
+        interactions = engine.stored(there, features.INTERACTIONS, [day for day in DAYS if day <= DS])
+        assert features.build_if_stale(there, DS, Parameters(), features.OpenEvents(engine, interactions))
+    fallback.build(there, DS, Parameters())
+    for table, rows in tables_of(there, DS).items():
+        assert rows.cast(here[table].schema).equals(here[table]), table
+        for shard in range(SHARDS if "user_id" in contract(table).grain else 0):
+            mine = lake.shard(table, DS, shard)
+            assert mine.equals(there.shard(table, DS, shard).cast(mine.schema)), f"shard {shard} of {table}"
 
 
 def test_a_table_is_built_again_only_when_its_inputs_or_weights_changed(spark: SparkSession, lake: Lake) -> None:
     stage(spark, lake, [FIRST], events(1, 40, [FIRST]), items([FIRST]), users([FIRST]))
     parameters = Parameters()
-    assert features.build_if_stale(spark, lake, FIRST, parameters)
+    assert features.build_if_stale(lake, FIRST, parameters)
     stamp = {table: lake.manifest(table, FIRST) for table in features.TABLES}
-    assert not features.build_if_stale(spark, lake, FIRST, parameters)
+    assert not features.build_if_stale(lake, FIRST, parameters)
 
     heavier = parameters.with_values({"features.event_weight_milli.view": 2000})
-    assert features.build_if_stale(spark, lake, FIRST, heavier)
+    assert features.build_if_stale(lake, FIRST, heavier)
     assert lake.manifest(features.ITEM, FIRST).fingerprint != stamp[features.ITEM].fingerprint
 
-    assert features.build_if_stale(spark, lake, FIRST, parameters)
+    assert features.build_if_stale(lake, FIRST, parameters)
     for table, manifest in stamp.items():
         assert lake.manifest(table, FIRST).inputs == manifest.inputs
         assert lake.manifest(table, FIRST).row_count == manifest.row_count
@@ -150,22 +169,22 @@ def test_a_table_is_built_again_only_when_its_inputs_or_weights_changed(spark: S
 
 def test_only_the_stale_tables_are_built(spark: SparkSession, lake: Lake) -> None:
     stage(spark, lake, [FIRST], events(1, 40, [FIRST]), items([FIRST]), users([FIRST]))
-    features.build_if_stale(spark, lake, FIRST, Parameters())
+    features.build_if_stale(lake, FIRST, Parameters())
     told = {table: lake.find_manifest(table, FIRST) for table in features.TABLES}
     inputs = {FIRST: {"rows": "none"}}
     lake.write_days(
         frame(spark, features.USERS, users([FIRST], deleted=True)), features.USERS, [FIRST], inputs=inputs
     )
     built: list[str] = []
-    write = Lake.write
+    write = Lake.write_parts
 
     def noted(self: Lake, frame: DataFrame, table: str, *given: Any, **named: Any) -> Any:
         built.append(table)
         return write(self, frame, table, *given, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lake, "write", noted)
-        assert features.build_if_stale(spark, lake, FIRST, Parameters())
+        patch.setattr(Lake, "write_parts", noted)
+        assert features.build_if_stale(lake, FIRST, Parameters())
     assert built == [features.USER, features.NEWCOMER, features.USER_ITEM, features.USER_CATEGORY]
     assert lake.find_manifest(features.ITEM, FIRST) == told[features.ITEM]
     assert not set(lake.arrow(features.USER, FIRST)["user_id"].to_pylist()) & {"u0", "u1", "u2"}
@@ -176,19 +195,19 @@ def test_a_day_that_staging_lacks_is_named_with_its_remedy(spark: SparkSession, 
     with pytest.raises(
         MissingPartitionError, match=r"staging/interactions has no ds=2026-01-03; run topshelf stage ingest"
     ):
-        features.build_if_stale(spark, lake, DAYS[2], Parameters())
+        features.build_if_stale(lake, DAYS[2], Parameters())
 
 
 def test_a_gap_before_the_day_is_not_passed_over(spark: SparkSession, lake: Lake) -> None:
     days = [DAYS[0], DAYS[2]]
     stage(spark, lake, days, events(1, 5, days), [], [])
     with pytest.raises(MissingPartitionError, match=r"no ds=2026-01-02; run topshelf stage ingest --ds 2026-01-03"):
-        features.build_if_stale(spark, lake, DAYS[2], Parameters())
+        features.build_if_stale(lake, DAYS[2], Parameters())
 
 
 def test_a_shop_without_items_users_or_categories_has_features(spark: SparkSession, lake: Lake) -> None:
     stage(spark, lake, [FIRST], events(1, 30, [FIRST]), [], [])
-    features.build_if_stale(spark, lake, FIRST, Parameters())
+    features.build_if_stale(lake, FIRST, Parameters())
     told = {table: lake.manifest(table, FIRST) for table in features.TABLES}
     assert told[features.USER_CATEGORY].row_count == 0
     assert all(told[table].row_count for table in (features.ITEM, features.USER, features.USER_ITEM))

@@ -71,7 +71,7 @@ def built(spark, lake: Lake, landing, land: Land):
 
     def build(ds: date) -> Lake:
         ingest(spark, lake, str(landing), ds, Parameters())
-        feature_tables.build_if_stale(spark, lake, ds, Parameters())
+        feature_tables.build_if_stale(lake, ds, Parameters())
         content.build(lake, ds, Parameters())
         return lake
 
@@ -104,7 +104,7 @@ def test_a_night_reads_the_days_that_hold_vectors_and_builds_again_when_they_cha
     assert lake.manifest("artifacts/content", D2).fingerprint != first.fingerprint
 
     rest = Lake(str(tmp_path / "rest"))
-    _copy_stale_days(lake, rest, "staging/items", D2, {}, lambda days: lake.read_days(spark, "staging/items", days))
+    _copy_stale_days(engine, lake, rest, "staging/items", D2, {}, partial(engine.stored, lake, "staging/items"))
     assert rest.manifest("staging/items", D1).metrics["with_embedding"] == 2
 
 

@@ -204,10 +204,10 @@ def staged(spark: SparkSession, lake: Lake) -> Lake:
 
 
 def test_a_night_builds_it_once_and_again_when_exposures_change(spark: SparkSession, staged: Lake) -> None:
-    built = exploration.build(spark, staged, DS, Parameters())
+    built = exploration.build(staged, DS, Parameters())
     rows = staged.arrow("marts/exploration", DS)
     assert set(rows["pool"].to_pylist()) == {"", "home"}
     assert built.metrics == {"pools": 2, "exposures": 1}
-    assert exploration.build(spark, staged, DS, Parameters()) == built
-    again = exploration.build(spark, staged, DS, Parameters().with_values({"seed": 1}))
+    assert exploration.build(staged, DS, Parameters()) == built
+    again = exploration.build(staged, DS, Parameters().with_values({"seed": 1}))
     assert again.fingerprint != built.fingerprint

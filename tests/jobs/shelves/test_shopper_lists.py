@@ -80,19 +80,19 @@ def listed(lake: Lake, user: str, name: str) -> list[str]:
 
 
 def test_without_rules_everything_is_listed_and_a_night_builds_it_once(spark: SparkSession, shop: Lake) -> None:
-    built = shopper_lists.build(spark, shop, DS, Parameters())
-    assert shopper_lists.build(spark, shop, DS, Parameters()) == built
+    built = shopper_lists.build(shop, DS, Parameters())
+    assert shopper_lists.build(shop, DS, Parameters()) == built
     for user in ("adult", "minor", "no age"):
         assert listed(shop, user, "buy_again") == ["fresh", "due"]
         assert listed(shop, user, "recently_viewed") == ["wine", "recalled", "lamp"]
-    shorter = shopper_lists.build(spark, shop, DS, Parameters().with_values({"shelves.own_list_length": 1}))
+    shorter = shopper_lists.build(shop, DS, Parameters().with_values({"shelves.own_list_length": 1}))
     assert shorter.fingerprint != built.fingerprint
     assert listed(shop, "adult", "recently_viewed") == ["wine"]
 
 
 def test_rules_hold_for_each_shopper_and_change_the_lists(spark: SparkSession, shop: Lake) -> None:
-    built = shopper_lists.build(spark, shop, DS, Parameters())
-    ruled = shopper_lists.build(spark, shop, DS, Parameters(rules=checked_rules(RULES, "test")))
+    built = shopper_lists.build(shop, DS, Parameters())
+    ruled = shopper_lists.build(shop, DS, Parameters(rules=checked_rules(RULES, "test")))
     assert ruled.fingerprint != built.fingerprint
     seen = {user: listed(shop, user, "recently_viewed") for user in ("adult", "minor", "no age")}
     assert seen == {"adult": ["wine", "lamp"], "minor": ["lamp"], "no age": ["lamp"]}

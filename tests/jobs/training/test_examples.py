@@ -12,6 +12,7 @@ from pyspark.sql import types as T
 from jobs.lake.contracts import arrow_type, contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.ranking.pair_features import FEATURES
+from jobs.spark.engine import OnSpark
 from jobs.training.examples import ExampleShard, labels_of, load_examples
 from jobs.training.labels import horizon_labels, shown_pairs
 from tests.jobs.small_shop import DECAY_DAYS, drawn_shop, lay, lay_shop
@@ -69,7 +70,7 @@ def test_labels_count_the_horizon_s_acts_and_its_money(spark: SparkSession) -> N
         act("a", "view", user_id=None, session_id="s"),
         act("gone", "purchase"),
     ]
-    rows = horizon_labels(frame(spark, "staging/interactions", acts), items(spark), DS, 14).collect()
+    rows = horizon_labels(OnSpark(spark), frame(spark, "staging/interactions", acts), items(spark), DS, 14).collect()
     found = {(row.user_id, row.item_pos): row for row in rows}
     assert set(found) == {("u", 0), ("u", 1), ("u", 2)}
     told = found["u", 0]
@@ -98,7 +99,7 @@ def test_what_was_shown_counts_by_the_first_time_and_what_followed_that(spark: S
         act("b", "click", request_id="r2"),  # of the second time
     ]
     frames = frame(spark, "staging/exposures", shown), frame(spark, "staging/interactions", acts)
-    rows = shown_pairs(*frames, items(spark), DS + timedelta(days=14), 14).collect()
+    rows = shown_pairs(OnSpark(spark), *frames, items(spark), DS + timedelta(days=14), 14).collect()
     assert {(row.item_pos, row.position, row.followed) for row in rows} == {(0, 0, True), (1, 1, False)}
 
 

@@ -87,5 +87,5 @@ def test_a_shop_that_nobody_can_be_learned_from_has_no_window_and_the_record_say
         lay(of, USER, ds, pa.table({"user_id": ["anna"][:n_pairs]}))
         lay(of, USER_ITEM, ds, pa.table({"user_id": ["anna"] * n_pairs}))
         assert current_windows(of, ds, CHOSEN) is None
-        assert build_and_record(spark, of, ds, CHOSEN) == []
+        assert build_and_record(of, ds, CHOSEN) == []
         assert current_windows(of, ds, CHOSEN) == []
