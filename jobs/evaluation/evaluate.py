@@ -139,10 +139,9 @@ def ingest_missing_days(lake: Lake, landing: str, until: date, parameters: Param
     staged = set(lake.days(INTERACTIONS))
     if staged and all(min(staged) + timedelta(days=n) in staged for n in range((until - min(staged)).days + 1)):
         return
-    from jobs.spark.session import session
     from jobs.staging.ingest import ingest
 
-    ingest(session(), lake, landing, until, parameters)
+    ingest(lake, landing, until, parameters)
 
 
 def evaluate(

@@ -44,7 +44,7 @@ def run_and_print(
     """
     progress = StageProgress()
     night = run_stages(settings, parameters, ds, names or [stage.name for stage in STAGES], progress, force)
-    timings = [timing for timing in progress.timings if timing.name != "spark"]
+    timings = progress.timings
     if folder := os.environ.get("TOPSHELF_METRICS_DIR"):
         gauges = timing_gauges(timings)
         if night is not None:

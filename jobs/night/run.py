@@ -61,9 +61,6 @@ def run_stages(
     stages = [stage for stage in STAGES if stage.name in names]
     night = NightContext(settings, with_decisions(settings, parameters), ds, progress or StageProgress(), force)
     night.progress.open(ds, [stage.name for stage in stages])
-    if any(stage.spark == "always" for stage in stages):
-        with night.progress.stage("spark", "starts a Spark session") as timing:
-            timing.note = f"{night.spark.sparkContext.master}, Spark {night.spark.version}"
     for stage in stages:
         with night.progress.stage(stage.name, stage.does) as timing, held(night.lake.root, stage.lock_of(ds)):
             timing.note, *timing.remarks = stage.run(night).split("\n")

@@ -38,7 +38,7 @@ def ingest(night: NightContext) -> str:
     from jobs.staging.ingest import ingest as ingest_landing
     from jobs.staging.remarks import remarks_of, shortened
 
-    summary = ingest_landing(night.spark, night.lake, night.settings.landing, night.ds, night.parameters)
+    summary = ingest_landing(night.lake, night.settings.landing, night.ds, night.parameters)
     lines = [str(summary), *shortened(summary.remarks())]
     if night.ds not in summary.built and (before := remarks_of(night.lake, night.ds)).lines:
         lines += [f"remarked when {before.span} was read:", *before.lines]

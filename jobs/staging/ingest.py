@@ -31,6 +31,7 @@ from jobs.landing.row_counts import FEWEST_MET, RowCounts, strangers, total
 from jobs.landing.rows import landed_rows, naming_file
 from jobs.landing.volume import usual_events, volume_refusal, volume_remark
 from jobs.spark.queries import QueryParameter, query
+from jobs.spark.session import session
 from jobs.staging.quarantine import count_rows, quarantine, refuse_too_many
 from jobs.staging.remarks import remarks_as_metrics
 
@@ -96,7 +97,7 @@ class IngestSummary:
         return lines + [f"without {what}" for what in self.without] + [f"passed over {what}" for what in self.unknown]
 
 
-def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: Parameters) -> IngestSummary:
+def ingest(lake: Lake, landing: str, ds: date, parameters: Parameters) -> IngestSummary:
     """Build the stale days of the staging tables, from the first landed day up to `ds`.
 
     Raises:
@@ -116,6 +117,7 @@ def ingest(spark: SparkSession, lake: Lake, landing: str, ds: date, parameters: 
     summary = IngestSummary(ds, len(days), stale)
     if not stale:
         return summary
+    spark = session()
     files = {
         name: inspect(source, name, (file for day in stale if day in by_day for file in by_day[day].files))
         for name, by_day in landed.items()

@@ -20,7 +20,6 @@ from confluent_kafka import Producer
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
 from jobs.lake.tables import INTERACTIONS
-from jobs.spark.session import session
 from jobs.staging.ingest import ingest
 from tests.bench.figures import Figure
 from tests.serving.kafka_server import Kafka
@@ -103,7 +102,7 @@ def main() -> list[Figure]:
             assert process.returncode == 0
         staged = []
         for place, lake in ((f"{folder}/landing", f"{folder}/lake"), (f"{folder}/by-hand", f"{folder}/other")):
-            ingest(session(), Lake(lake), place, DAY, Parameters())
+            ingest(Lake(lake), place, DAY, Parameters())
             staged.append(sorted(Lake(lake).manifest(INTERACTIONS, DAY).files.values()))
     return [
         Figure(f"landed, {EVENTS:,} events of {size / 1e6:,.0f} MB", EVENTS / took, "events/s"),

@@ -11,7 +11,8 @@ from jobs.night.stages import STAGES
 from tests.dags.conftest import load
 
 Found = dict[str, Any]
-ON_SPARK = {stage.name for stage in STAGES if stage.spark == "always"}
+LIGHT = ("wait_for_landing", "publish", "report")
+"""Tasks that leave the machine to others."""
 
 
 @pytest.fixture
@@ -57,13 +58,7 @@ def test_landing_in_a_bucket_is_waited_for_as_well(airflow_home: Path) -> None:
 
 def test_what_fills_the_machine_takes_a_slot_of_the_pool(night: dict[str, Any]) -> None:
     for name, task in night["tasks"].items():
-        heavy = not ON_SPARK.isdisjoint(stages_of(task)) or name in ("train_cf", "train_ranker", "validate")
-        assert task["pool"] == ("topshelf_heavy" if heavy else "default_pool"), name
-
-
-def test_tasks_without_spark_name_no_stage_that_starts_it(night: dict[str, Any]) -> None:
-    for name in ("train_cf", "train_ranker", "validate", "publish"):
-        assert ON_SPARK.isdisjoint(stages_of(night["tasks"][name]))
+        assert task["pool"] == ("default_pool" if name in LIGHT else "topshelf_heavy"), name
 
 
 def test_what_is_published_is_an_asset_and_a_refusal_is_told(night: dict[str, Any], found: Found) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from jobs.features.item_embeddings import COLUMNS, ItemEmbeddings, newest_embedd
 from jobs.lake.lake import Lake
 from jobs.models import content
 from jobs.models.embedding_weight import UNJUDGED
+from jobs.spark.engine import OnSpark
 from jobs.staging.ingest import ingest
 from jobs.training.windows import _copy_stale_days
 from tests.conftest import Land
@@ -70,7 +72,7 @@ def built(spark, lake: Lake, landing, land: Land):
     """Build features and content of a day from what has landed."""
 
     def build(ds: date) -> Lake:
-        ingest(spark, lake, str(landing), ds, Parameters())
+        ingest(lake, str(landing), ds, Parameters())
         feature_tables.build_if_stale(lake, ds, Parameters())
         content.build(lake, ds, Parameters())
         return lake
@@ -104,6 +106,7 @@ def test_a_night_reads_the_days_that_hold_vectors_and_builds_again_when_they_cha
     assert lake.manifest("artifacts/content", D2).fingerprint != first.fingerprint
 
     rest = Lake(str(tmp_path / "rest"))
+    engine = OnSpark(spark)
     _copy_stale_days(engine, lake, rest, "staging/items", D2, {}, partial(engine.stored, lake, "staging/items"))
     assert rest.manifest("staging/items", D1).metrics["with_embedding"] == 2
 

@@ -31,7 +31,6 @@ def test_the_check_counts_what_the_night_keeps_and_sets_aside(land, landing, lak
     check = check_landing(str(landing), None, StagingParameters(max_quarantine_share=1.0))
     assert check.stops == []
     summary = ingest(
-        spark,
         lake,
         str(landing),
         date.fromisoformat(D2),

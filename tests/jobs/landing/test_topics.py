@@ -114,7 +114,7 @@ def test_a_topic_s_days_are_staged_as_the_same_days_in_files(
         (folder / "_SUCCESS").touch()
     other = Lake(str(tmp_path / "other-lake"))
     for place, into in ((landing, lake), (by_hand, other)):
-        ingest(spark, into, str(place), D2, Parameters())
+        ingest(into, str(place), D2, Parameters())
     interactions = {name: files for name, files in staged(lake, D1, D2).items() if name.startswith(INTERACTIONS)}
     assert interactions == {name: files for name, files in staged(other, D1, D2).items() if name in interactions}
 

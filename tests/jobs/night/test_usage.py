@@ -20,7 +20,7 @@ def test_what_this_process_computes_is_the_drivers() -> None:
     busy(0.3)
     used = Processor.used() - before
     assert 0.25 <= used.driver_s < 5
-    assert used.jvm_s == used.workers_s == 0
+    assert used.jvm_s + used.workers_s < used.driver_s
 
 
 def test_a_process_that_ended_counts_among_the_workers() -> None:

@@ -14,6 +14,6 @@ def run(spark, lake, landing):
     """Run an ingest up to a day: `run(D2)`; into another lake with `run(D2, other)`."""
 
     def to(ds: date, into: Lake = lake, **tuned):
-        return ingest(spark, into, str(landing), ds, Parameters().with_values(tuned))
+        return ingest(into, str(landing), ds, Parameters().with_values(tuned))
 
     return to

@@ -63,7 +63,7 @@ EVENTS_AT_THE_EDGE = [
 def run(spark, lake, landing):
     def day(max_quarantine_share=0.05):
         parameters = Parameters().with_values({"staging.max_quarantine_share": max_quarantine_share})
-        return ingest(spark, lake, str(landing), DAY, parameters)
+        return ingest(lake, str(landing), DAY, parameters)
 
     return day
 

@@ -81,7 +81,7 @@ def staged(spark, tmp_path, landing, land):
             land("exposures", f"{DAY}", file, content, mark=False)
         lake = Lake(str(tmp_path / name))
         parameters = Parameters().with_values({"staging.max_quarantine_share": 1.0})
-        return lake, ingest(spark, lake, str(landing), DAY, parameters)
+        return lake, ingest(lake, str(landing), DAY, parameters)
 
     return stage
 
@@ -177,5 +177,5 @@ def test_what_a_lander_lands_is_staged(spark, landing, land, lake, tmp_path):
         assert lander.step() == 1
         lander.close()
     land("events", f"{DAY}")
-    ingest(spark, lake, str(landing), DAY, Parameters())
+    ingest(lake, str(landing), DAY, Parameters())
     assert places(lake) == ALL_PLACES

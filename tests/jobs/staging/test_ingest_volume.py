@@ -31,22 +31,22 @@ def test_a_nearly_empty_day_stops_the_night_and_its_check_until_it_is_said_to_be
 ):
     two_weeks(90)
     with pytest.raises(TooFewEventsError, match=r"ds=2026-01-17: 90 events, .* usually has 1,000, less than .* 10%"):
-        ingest(spark, lake, str(landing), LAST, Parameters())
+        ingest(lake, str(landing), LAST, Parameters())
     assert lake.find_manifest("staging/interactions", LAST) is None
     (why,) = check_landing(str(landing), None, StagingParameters()).stops
     assert "90 events, where this weekday usually has 1,000" in why
 
     as_it_is = Parameters().with_values({"staging.min_volume_share": 0})
-    summary = ingest(spark, lake, str(landing), LAST, as_it_is)
+    summary = ingest(lake, str(landing), LAST, as_it_is)
     assert summary.counts["events"].kept == 2_090
     assert "few events: ds=2026-01-17 has 90 events, where this weekday usually has 1,000" in summary.remarks()
-    assert ingest(spark, lake, str(landing), LAST, Parameters()).built == []  # it is staged, and stays
+    assert ingest(lake, str(landing), LAST, Parameters()).built == []  # it is staged, and stays
 
 
 def test_a_day_of_less_than_half_is_told_also_against_days_of_earlier_runs(spark, lake, landing, two_weeks):
     two_weeks(499)
-    ingest(spark, lake, str(landing), LAST - timedelta(days=1), Parameters())
-    summary = ingest(spark, lake, str(landing), LAST, Parameters())
+    ingest(lake, str(landing), LAST - timedelta(days=1), Parameters())
+    summary = ingest(lake, str(landing), LAST, Parameters())
     assert summary.built == [LAST]
     assert "few events: ds=2026-01-17 has 499 events, where this weekday usually has 1,000" in summary.remarks()
     check = check_landing(str(landing), None, StagingParameters())
