@@ -1,9 +1,9 @@
-"""Judge a table by a contract's checks, with Great Expectations' own engines.
+"""Judge rows by a contract's checks, with Great Expectations.
 
 >>> checks = single_checks(contract("marts/top_n").checks)
 >>> [judgement.passed for judgement in judge(frame, "marts/top_n", checks)]
 
-Rows come as a Spark frame, or as pandas over Arrow's types. Arrow's nulls are not NaN, so both engines judge alike.
+Rows come as pandas over Arrow's types: Arrow's nulls are not NaN.
 """
 
 import logging
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
-from pyspark.sql import DataFrame
 
 from jobs.checks.kinds import expectation_of
 from jobs.lake.contracts import Check
@@ -30,14 +29,14 @@ class Judgement(NamedTuple):
     error: str = ""
 
 
-def judge(rows: DataFrame | pd.DataFrame, name: str, checks: Sequence[Check]) -> list[Judgement]:
+def judge(rows: pd.DataFrame, name: str, checks: Sequence[Check]) -> list[Judgement]:
     """Return for each single check whether `rows`, one day of the table `name`, pass it.
 
     Raises:
         UnknownCheckError: there is no such kind of check.
     """
     gx = _great_expectations()
-    asset = _data_source(gx, on_spark=not isinstance(rows, pd.DataFrame)).add_dataframe_asset(name)
+    asset = _data_source(gx).add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe("day").get_batch(batch_parameters={"dataframe": rows})
     expectations = []
     # Results come back in another order than the suite's, so each expectation carries its place.
@@ -60,8 +59,8 @@ def _error(result: GreatExpectations) -> str:
     return str(message or "")
 
 
-def _data_source(gx: GreatExpectations, *, on_spark: bool) -> GreatExpectations:
-    """Return a data source of the Spark or the pandas engine, in a context that writes nothing to disk."""
+def _data_source(gx: GreatExpectations) -> GreatExpectations:
+    """Return a data source of the pandas engine, in a context that writes nothing to disk."""
     from great_expectations.data_context.types import base
 
     context = gx.get_context(
@@ -73,8 +72,7 @@ def _data_source(gx: GreatExpectations, *, on_spark: bool) -> GreatExpectations:
             analytics_enabled=False,
         ),
     )
-    sources = context.data_sources
-    return sources.add_spark("lake", persist=False) if on_spark else sources.add_pandas("lake")
+    return context.data_sources.add_pandas("lake")
 
 
 def _great_expectations() -> GreatExpectations:

@@ -7,10 +7,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pyspark.sql import Column as Expression
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
 from jobs.lake.contracts import Check
 
 LARGEST = 1.7976931348623157e308
@@ -29,8 +25,8 @@ class CheckKind:
 
     expectation: Callable[[Check], tuple[str, dict[str, object]]]
     """Returns the name of Great Expectations' class, and its arguments."""
-    bad_rows: Callable[[DataFrame, Check], DataFrame] | None
-    """Returns the rows that break a failed check; None: the check is about the table, not about rows."""
+    bad_rows: Callable[[Check], str] | None
+    """Returns a SELECT of the rows of `given` that break a failed check; None: the check is not about rows."""
     per_column: bool = False
     """Such a check may name several columns; each is checked for itself."""
 
@@ -78,35 +74,42 @@ def columns_of(check: Check) -> list[str]:
     return [named] if isinstance(named, str) else list(named)
 
 
-def _column(check: Check) -> Expression:
-    return F.col(f"`{check.arguments['column']}`")
+def _column(check: Check) -> str:
+    return f"`{check.arguments['column']}`"
 
 
-def _null_rows(frame: DataFrame, check: Check) -> DataFrame:
-    return frame.where(_column(check).isNull())
+def _where(condition: str) -> str:
+    return f"SELECT * FROM given WHERE {condition}"
 
 
-def _rows_outside(frame: DataFrame, value: Expression, low: float | None, high: float | None) -> DataFrame:
-    too_low = F.lit(False) if low is None else value < F.lit(low)
-    too_high = F.lit(False) if high is None else value > F.lit(high)
-    return frame.where(too_low | too_high)
+def _null_rows(check: Check) -> str:
+    return _where(f"{_column(check)} IS NULL")
 
 
-def _grain(check: Check) -> list[str]:
+def _rows_outside(value: str, low: object, high: object) -> str:
+    sides = [f"{value} < {low}"] * (low is not None) + [f"{value} > {high}"] * (high is not None)
+    return _where(" OR ".join(sides) or "FALSE")
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def grain_of(check: Check) -> list[str]:
+    """Return the columns of a check of uniqueness, without `ds`: it is made of one day."""
     return [name for name in columns_of(check) if name != "ds"]  # a batch is one day
 
 
 def _unique(check: Check) -> tuple[str, dict[str, object]]:
-    grain = _grain(check)
+    grain = grain_of(check)
     if len(grain) > 1:
         return "ExpectCompoundColumnsToBeUnique", {"column_list": grain}
     return "ExpectColumnValuesToBeUnique", {"column": grain[0]}
 
 
-def _repeated_rows(frame: DataFrame, check: Check) -> DataFrame:
-    grain = [name for name in columns_of(check) if name in frame.columns]
-    repeated = frame.groupBy(*grain).count().where("count > 1").drop("count")
-    return frame.join(repeated, grain, "left_semi")
+def _repeated_rows(check: Check) -> str:
+    grain = ", ".join(f"`{name}`" for name in grain_of(check))
+    return _where(f"({grain}) IN (SELECT {grain} FROM given GROUP BY {grain} HAVING COUNT(*) > 1)")
 
 
 def _limits(check: Check) -> dict[str, object]:
@@ -131,20 +134,18 @@ KINDS = {
             "ExpectColumnValuesToBeInSet",
             {"column": check.arguments["column"], "value_set": check.arguments["values"]},
         ),
-        lambda frame, check: frame.where(~_column(check).isin(list(check.arguments["values"]))),
+        lambda check: _where(f"{_column(check)} NOT IN ({', '.join(map(_text, check.arguments['values']))})"),
     ),
     "between": CheckKind(
         lambda check: ("ExpectColumnValuesToBeBetween", {"column": check.arguments["column"], **_limits(check)}),
-        lambda frame, check: _rows_outside(
-            frame, _column(check), check.arguments.get("min"), check.arguments.get("max")
-        ),
+        lambda check: _rows_outside(_column(check), check.arguments.get("min"), check.arguments.get("max")),
     ),
     "finite": CheckKind(
         lambda check: (
             "ExpectColumnValuesToBeBetween",
             {"column": check.arguments["column"], "min_value": -LARGEST, "max_value": LARGEST},
         ),
-        lambda frame, check: _rows_outside(frame, _column(check), -LARGEST, LARGEST),
+        lambda check: _rows_outside(_column(check), f"CAST({-LARGEST} AS DOUBLE)", f"CAST({LARGEST} AS DOUBLE)"),
         per_column=True,
     ),
     "matches": CheckKind(
@@ -152,15 +153,15 @@ KINDS = {
             "ExpectColumnValuesToMatchRegex",
             {"column": check.arguments["column"], "regex": check.arguments["pattern"]},
         ),
-        lambda frame, check: frame.where(~_column(check).rlike(check.arguments["pattern"])),
+        lambda check: _where(f"NOT {_column(check)} RLIKE {_text(check.arguments['pattern'])}"),
     ),
     "length": CheckKind(
         lambda check: (
             "ExpectColumnValueLengthsToBeBetween",
             {"column": check.arguments["column"], **_limits(check)},
         ),
-        lambda frame, check: _rows_outside(
-            frame, F.length(_column(check)), check.arguments.get("min"), check.arguments.get("max")
+        lambda check: _rows_outside(
+            f"LENGTH({_column(check)})", check.arguments.get("min"), check.arguments.get("max")
         ),
     ),
     "row_count": CheckKind(lambda check: ("ExpectTableRowCountToBeBetween", _limits(check)), None),

@@ -3,28 +3,26 @@
     topshelf stage validate --ds 2026-01-31 --lake data/lake
 
 The results go to `marts/validation/ds=<day>/<run>.json`, and to a page beside it for any browser. A failed `fail`
-check stops the run; a failed `warn` check is reported. Only the columns that a table's checks name are read, once.
-Great Expectations judges up to IN_PROCESS_ROWS rows in this process and larger tables on Spark, by the same
-expectations. Spark also finds the rows that break a check.
+check stops the run; a failed `warn` check is reported. Only the columns that a table's checks name are read.
+Great Expectations judges the values that decide them (`jobs.checks.witnesses`); where one fails, the rows that break
+it are looked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import msgspec
-import pandas as pd
-from pyspark.sql import DataFrame
 
 from jobs.checks.expectations import Judgement, judge
 from jobs.checks.kinds import columns_of, kind_of, single_checks
 from jobs.checks.report import BY_HAND, CheckResult, ValidationReport, page, page_path, report_path
+from jobs.checks.witnesses import witnesses
 from jobs.lake.contracts import Check, Contract, contract
 from jobs.lake.lake import Lake
 from jobs.lake.tables import BUILT_BY, remedy
-from jobs.spark.session import session
+from jobs.spark.engine import Engine, Rows, engine_for
 
 EXAMPLE_ROWS = 3
-IN_PROCESS_ROWS = 2_000_000
 
 
 class ValidationFailedError(ValueError):
@@ -72,33 +70,21 @@ def table_remedy(name: str, ds: date) -> str:
 
 def check_day(lake: Lake, name: str, ds: date) -> list[CheckResult]:
     """Return the result of each check in the contract of `name`, over one day."""
-    if (lake.manifest(name, ds).row_count or 0) > IN_PROCESS_ROWS:
-        frame = lake.read(session(), name, ds)
-        return check_table(contract(name), frame, lambda: frame)
-    return check_table(contract(name), _checked_columns(lake, name, ds), lambda: lake.read(session(), name, ds))
+    with engine_for(lake.manifest(name, ds).row_count or 0) as engine:
+        return check_rows(contract(name), engine, engine.stored(lake, name, [ds]))
 
 
-def check_table(
-    table: Contract, rows: DataFrame | pd.DataFrame, on_spark: Callable[[], DataFrame]
-) -> list[CheckResult]:
-    """Return the result of each check of a contract over `rows`.
-
-    `on_spark` returns the same rows on Spark. It is called only to find the rows that break a failed check.
-    """
+def check_rows(table: Contract, engine: Engine, rows: Rows) -> list[CheckResult]:
+    """Return the result of each check of a contract over `rows`."""
     checks = single_checks(table.checks)
-    judgements = judge(rows, table.table, checks) if checks else []
-    return [_result(table, check, judgement, on_spark) for check, judgement in zip(checks, judgements, strict=True)]
+    judged: dict[int, Judgement] = {}
+    for found in witnesses(engine, rows, checks):
+        of_frame = judge(found.frame, table.table, found.checks)
+        judged |= {id(check): judgement for check, judgement in zip(found.checks, of_frame, strict=True)}
+    return [_result(table, check, judged[id(check)], engine, rows) for check in checks]
 
 
-def _checked_columns(lake: Lake, name: str, ds: date) -> pd.DataFrame:
-    """Return a day's rows as pandas over Arrow's types, with the grain and the columns that checks look at."""
-    table = contract(name)
-    needed = {*table.grain, *(column for check in table.checks for column in columns_of(check))}
-    columns = [column for column in table.stored_columns if column.name in needed]
-    return lake.arrow(name, ds, [column.name for column in columns]).to_pandas(types_mapper=pd.ArrowDtype)
-
-
-def _result(table: Contract, check: Check, judgement: Judgement, on_spark: Callable[[], DataFrame]) -> CheckResult:
+def _result(table: Contract, check: Check, judgement: Judgement, engine: Engine, rows: Rows) -> CheckResult:
     arguments = ", ".join(f"{key} {value}" for key, value in check.arguments.items())
     result = CheckResult(
         table.table,
@@ -109,11 +95,16 @@ def _result(table: Contract, check: Check, judgement: Judgement, on_spark: Calla
     )
     if result.passed or result.detail:
         return result
-    frame, bad_rows = on_spark(), kind_of(check).bad_rows
+    bad_rows = kind_of(check).bad_rows
     if bad_rows is None:
-        return msgspec.structs.replace(result, detail=f"it has {frame.count():,} rows")
-    bad = bad_rows(frame, check)
-    columns = [name for name in dict.fromkeys((*table.grain, *columns_of(check))) if name in frame.columns]
-    rows = bad.select(*columns).orderBy(*columns).limit(EXAMPLE_ROWS).collect()
-    examples = [", ".join(f"{name}={value}" for name, value in row.asDict().items()) for row in rows]
-    return msgspec.structs.replace(result, bad_rows=bad.count(), examples=examples)
+        count = engine.arrow(engine.select("SELECT COUNT(*) AS n FROM given", {"given": rows}))["n"][0].as_py()
+        return msgspec.structs.replace(result, detail=f"it has {count:,} rows")
+    known = engine.columns(rows)
+    columns = [f"`{name}`" for name in dict.fromkeys((*table.grain, *columns_of(check))) if name in known]
+    bad = engine.select(bad_rows(check), {"given": rows})
+    listed = ", ".join(columns)
+    few = f"SELECT {listed} FROM bad ORDER BY {listed} LIMIT {EXAMPLE_ROWS}"
+    shown = engine.arrow(engine.select(few, {"bad": bad})).to_pylist()
+    count = engine.arrow(engine.select("SELECT COUNT(*) AS n FROM bad", {"bad": bad}))["n"][0].as_py()
+    examples = [", ".join(f"{name}={value}" for name, value in row.items()) for row in shown]
+    return msgspec.structs.replace(result, bad_rows=count, examples=examples)

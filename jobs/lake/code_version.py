@@ -24,6 +24,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 SQL_ROOT = SOURCE_ROOT / "sql"
 OURS = ("jobs", "serving")
 COMPUTES = {
+    "duckdb": "duckdb",
     "faiss": "faiss-cpu",
     "implicit": "implicit",
     "lightgbm": "lightgbm",
@@ -33,6 +34,7 @@ COMPUTES = {
     "pyarrow": "pyarrow",
     "pyspark": "pyspark",
     "scipy": "scipy",
+    "sqlglot": "sqlglot",
 }
 """Libraries whose version may change a result, by import name: the distribution's name.
 
@@ -46,7 +48,7 @@ VALUES_ARE_RECORDED = (
 )
 """Modules that only hold values: a manifest records the values that shaped a table, so their code does not count."""
 _QUERY = re.compile(r"(staging|features|marts)/[a-z_]+")
-_RUNS_QUERIES = "jobs.spark.queries"
+_RUN_QUERIES = {"jobs.spark.engine", "jobs.spark.queries"}
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,7 @@ def _read(module: str) -> _Module:
     assert path is not None, module
     tree = ast.parse(path.read_bytes())
     imports, table_names = set(_imported(tree)), set(_tables_named(tree))
-    queries = (
-        {name for name in table_names if (SQL_ROOT / f"{name}.sql").exists()} if _RUNS_QUERIES in imports else {}
-    )
+    queries = {name for name in table_names if (SQL_ROOT / f"{name}.sql").exists()} if imports & _RUN_QUERIES else {}
     _drop_docstrings(tree)
     return _Module(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(imports), frozenset(queries))
 

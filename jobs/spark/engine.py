@@ -45,6 +45,12 @@ class Engine(Protocol):
     def query(self, name: str, views: Mapping[str, Rows], params: Mapping[str, QueryParameter]) -> Rows:
         """Return `sql/<name>.sql` over `views` with `params` bound; lazily. Errors as of `jobs.spark.queries`."""
 
+    def select(self, text: str, views: Mapping[str, Rows]) -> Rows:
+        """Return what a SELECT in Spark's SQL gives of the views that it names; lazily."""
+
+    def columns(self, rows: Rows) -> list[str]:
+        """Return the names of the columns."""
+
     def keep(self, rows: Rows) -> Rows:
         """Return the same rows, computed once for several readers, until `release` or the engine's end."""
 
@@ -106,6 +112,14 @@ class OnSpark:
 
     def query(self, name: str, views: Mapping[str, Rows], params: Mapping[str, QueryParameter]) -> DataFrame:
         return query(self._spark, name, views, params)
+
+    def select(self, text: str, views: Mapping[str, Rows]) -> DataFrame:
+        for view, frame in views.items():
+            frame.createOrReplaceTempView(view)
+        return self._spark.sql(text)
+
+    def columns(self, rows: DataFrame) -> list[str]:
+        return rows.columns
 
     def keep(self, rows: DataFrame) -> DataFrame:
         self._kept.append(rows.persist(StorageLevel.MEMORY_AND_DISK))

@@ -97,6 +97,14 @@ class InProcess:
         check_bound(name, "view", read.reads, views)
         return self._create("VIEW", _in_duckdb(read.text, views, params))
 
+    def select(self, text: str, views: Mapping[str, View]) -> View:
+        """Return what a SELECT gives, in Spark's SQL, of the views that it names; lazily."""
+        return self._create("VIEW", _in_duckdb(text, views, {}))
+
+    def columns(self, rows: View) -> list[str]:
+        """Return the names of the columns."""
+        return list(self._connection.table(rows).columns)
+
     def keep(self, rows: View) -> View:
         """Compute rows now, once, for several readers."""
         return self._create("TABLE", f'SELECT * FROM "{rows}"')
@@ -115,7 +123,7 @@ class InProcess:
         Raises:
             ContractMismatchError: the rows have other columns than the contract.
         """
-        check_names(of, self._connection.table(rows).columns)
+        check_names(of, self.columns(rows))
         return pa.Table.from_batches(self._batches(rows, of, "TRUE"), arrow_schema(of))
 
     def count(self, rows: View, column: str) -> int:
@@ -142,7 +150,7 @@ class InProcess:
             LakeWriteError: a file could not be written.
         """
         of = contract(table)
-        check_names(of, self._connection.table(rows).columns)
+        check_names(of, self.columns(rows))
         kept = self.keep(rows)
         try:
             parts = self._parts(kept, of)

@@ -7,20 +7,21 @@ import sys
 from datetime import date
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from jobs.checks import validate as validation
 from jobs.checks.kinds import KINDS, UnknownCheckError, expectation_of, single_checks
 from jobs.checks.report import page_path, report_path
 from jobs.checks.validate import (
     ValidationFailedError,
-    check_table,
+    check_rows,
     table_remedy,
     validate,
 )
 from jobs.lake.contracts import Check, Contract, contract, spark_schema, tables
 from jobs.lake.tables import BUILT_BY
+from jobs.spark import engine
+from jobs.spark.engine import OnSpark
+from jobs.spark.in_process import InProcess
 
 DAY = date(2026, 1, 1)
 ITEMS, USERS = "staging/items", "staging/users"
@@ -38,14 +39,15 @@ def frame(spark):
     return spark.createDataFrame(rows, "item_id string, rank int, score double, category string")
 
 
-@pytest.fixture(params=["pandas", "spark"])
-def checked(request, frame):
-    """Return the results of checks, as if a contract had them, by each engine that judges tables."""
+@pytest.fixture(params=["duckdb", "spark"])
+def checked(request, frame, spark):
+    """Return the results of checks, as if a contract had them, by each engine that finds what decides them."""
 
     def results_of(*checks: Check, rows=frame):
         table = Contract("marts/given", "", ("ds", "item_id"), (), checks, ())
-        judged = rows if request.param == "spark" else rows.toArrow().to_pandas(types_mapper=pd.ArrowDtype)
-        return check_table(table, judged, lambda: rows)
+        with OnSpark(spark) if request.param == "spark" else InProcess() as of:
+            given = rows if request.param == "spark" else of.table(rows.toArrow())
+            return check_rows(table, of, given)
 
     return results_of
 
@@ -179,11 +181,11 @@ def test_the_stored_results_keep_their_keys(spark, lake):
     }
 
 
-@pytest.mark.parametrize("limit", [0, 2_000_000])
-def test_a_large_table_is_judged_on_spark_and_a_small_one_without_and_both_find_the_same(
+@pytest.mark.parametrize("limit", [0, 50_000_000])
+def test_a_large_table_is_checked_on_spark_and_a_small_one_here_and_both_find_the_same(
     spark, lake, monkeypatch, limit
 ):
-    monkeypatch.setattr(validation, "IN_PROCESS_ROWS", limit)
+    monkeypatch.setattr(engine, "MOST_ROWS_HERE", limit)
     lake.write(items(spark, ("mug", -5), ("cup", 3), ("cup", 4), ("jar", None)), ITEMS, DAY, inputs={})
     with pytest.raises(ValidationFailedError):
         validate(lake, [ITEMS], DAY)
@@ -194,10 +196,11 @@ def test_a_large_table_is_judged_on_spark_and_a_small_one_without_and_both_find_
     }
 
 
-def test_a_small_table_that_passes_its_checks_needs_no_spark(spark, lake, monkeypatch):
-    lake.write(items(spark, ("mug", 5), ("cup", 3)), ITEMS, DAY, inputs={})
-    monkeypatch.setattr(validation, "session", lambda: pytest.fail("Spark was started"))
-    assert validate(lake, [ITEMS], DAY).failures == []
+def test_a_small_table_needs_no_spark(spark, lake, monkeypatch):
+    lake.write(items(spark, ("mug", 5), ("cup", -3)), ITEMS, DAY, inputs={})
+    monkeypatch.setattr(engine, "session", lambda: pytest.fail("Spark was started"))
+    with pytest.raises(ValidationFailedError, match="item_id=cup, price_minor=-3"):
+        validate(lake, [ITEMS], DAY)
 
 
 def test_each_runs_results_are_a_page_that_needs_nothing_else_and_shows_what_failed(spark, lake):
