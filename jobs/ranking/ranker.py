@@ -145,7 +145,7 @@ def load_ranker(lake: Lake, ds: date, rows: int = 0) -> Ranker:
     fitted, head_facts = manifest.parameters_as(FittedParameters), manifest.metrics_as(RankerMetrics).heads
     models = {name.removesuffix(".txt"): lake.text(RANKER, ds, name) for name in manifest.files}
     boosters = {name: lgb.Booster(model_str=model) for name, model in models.items()}
-    compiled = {name: compile_once(models[name]) for name in boosters if pays(boosters[name], rows)}
+    compiled = {name: compile_once(models[name]) for name in boosters} if pays(rows) else {}
     order, coarse = boosters.pop(ORDER, None), boosters.pop(COARSE, None)
     return Ranker(
         boosters,

@@ -296,9 +296,9 @@ def test_the_file_in_the_readme_is_read() -> None:
 def test_a_printed_file_names_every_setting_with_its_bounds_and_default() -> None:
     text = as_toml(read())
     tables = tomllib.loads(text)
-    assert tables["parameters"]["ranking"]["trees"] == 200
+    assert tables["parameters"]["ranking"]["trees"] == 100
     assert text.count("# Allowed: ") == len(KNOWN)
-    assert "# Trees of each head.\n# Allowed: a whole number from 1 to 10,000. Default: 200.\ntrees = 200\n" in text
+    assert "# Trees of each head.\n# Allowed: a whole number from 1 to 10,000. Default: 100.\ntrees = 100\n" in text
     assert "\n# factors =\n" in text  # not set: the shop's data choose
 
 

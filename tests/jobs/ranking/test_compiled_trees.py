@@ -54,6 +54,5 @@ def test_a_folder_that_others_may_write_to_is_refused(cache: Path) -> None:
 
 
 def test_compiling_pays_for_many_rows_only() -> None:
-    booster, _ = trained("binary")
-    assert not pays(booster, 1_000)
-    assert pays(booster, compiled_trees.MIN_TREE_ROWS)
+    assert not pays(1_000)
+    assert pays(compiled_trees.MIN_ROWS)
