@@ -1,1 +1,1 @@
-"""Spark for the other rooms: the session, the queries of `sql/`, and one task for each user shard."""
+"""What runs queries of `sql/` and the work of each user shard: this machine's processes, or Spark."""

@@ -100,7 +100,8 @@ def _on_spark(spark: SparkSession, columns: StructType, run: ShardFunction) -> D
 def _pool() -> ProcessPoolExecutor:
     # Not forked: this process has threads (Java's gateway, BLAS), and their locks would be copied as they are.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(len(os.sched_getaffinity(0)), context, initializer=_begin_process)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ProcessPoolExecutor(min(cores, SHARDS), context, initializer=_begin_process)
 
 
 def _in_processes(run: Callable[[int], Found]) -> list[Found]:
