@@ -5,20 +5,20 @@
         latest = engine.query("features/latest_user", {"users": users}, {"ds": ds})
 
 The text of a query is the one that Spark runs; sqlglot writes it in DuckDB's dialect. `tests/sql` runs every case on
-both, so they give the same rows. Rows are named by views of one connection. What does not fit DUCKDB_MEMORY_SHARE of
-the memory goes to a temporary folder.
+both, so they give the same rows. Rows are named by views of one connection. What does not fit half of the memory that
+DuckDB would take goes to a temporary folder.
 """
 
 import itertools
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from functools import lru_cache
 from typing import NewType, Self
 
 import duckdb
-import psutil
 import pyarrow as pa
 import sqlglot
 from sqlglot import exp
@@ -28,11 +28,14 @@ from sqlglot.optimizer.scope import traverse_scope
 from jobs.lake.contracts import Contract, arrow_schema, check_names, contract
 from jobs.lake.lake import Lake, without_zones
 from jobs.lake.manifest import Manifest
+from jobs.lake.partitions import LakeWriteError
 from jobs.lake.tables import SHARDS
 from jobs.spark.queries import QueryParameter, check_bound, read_query
 
-DUCKDB_MEMORY_SHARE = 0.4
-"""Of the machine's memory. The rest is for other processes, and for the files that the system keeps cached."""
+MEMORY_SHARE = 0.5
+"""Of what DuckDB would take, four fifths of the machine's or the container's memory. The rest is for other processes,
+and for the files that the system keeps cached."""
+BYTES_OF = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 BATCH_ROWS = 1 << 16
 MACROS = (  # functions of Spark that DuckDB does not have, and sqlglot has no words for
     "CREATE MACRO pmod(a, b) AS ((a % b) + b) % b",
@@ -53,9 +56,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="topshelf-duckdb-")
-        limit = int(psutil.virtual_memory().total * DUCKDB_MEMORY_SHARE)
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": f"{limit}B",
             "temp_directory": self._folder.name,
             "preserve_insertion_order": False,
             "autoinstall_known_extensions": False,
@@ -63,9 +64,17 @@ class InProcess:
         }
         self._connection = duckdb.connect(":memory:", config=config)
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute(f"SET memory_limit = '{int(self._memory_limit() * MEMORY_SHARE)}B'")
         for macro in MACROS:
             self._connection.execute(macro)
         self._numbers = itertools.count()
+
+    def _memory_limit(self) -> float:
+        """Return how many bytes DuckDB takes at most; it sets that by the machine, or by the container's limit."""
+        told = self._connection.execute("SELECT current_setting('memory_limit')").fetchone()
+        assert told is not None
+        number, unit = str(told[0]).split()
+        return float(number) * BYTES_OF[unit]
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +124,8 @@ class InProcess:
 
     def arrow(self, rows: View) -> pa.Table:
         """Return all rows."""
-        return self._connection.sql(f'SELECT * FROM "{rows}"').to_arrow_table()
+        with _told():
+            return self._connection.sql(f'SELECT * FROM "{rows}"').to_arrow_table()
 
     def typed(self, rows: View, of: Contract) -> pa.Table:
         """Return all rows as a table's columns and types, in order of its grain.
@@ -203,11 +213,12 @@ class InProcess:
         grain = ", ".join(f'"{name}" NULLS FIRST' for name in of.grain if name != "ds")
         columns = ", ".join(f'CAST("{column.name}" AS {_type_of(column.type)})' for column in of.stored_columns)
         ordered = f"ORDER BY {grain}" if grain else ""
-        found = self._connection.sql(f'SELECT {columns} FROM "{rows}" WHERE {where} {ordered}')
         schema = arrow_schema(of)
-        for batch in found.to_arrow_reader(BATCH_ROWS):
-            arrays = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        with _told():
+            found = self._connection.sql(f'SELECT {columns} FROM "{rows}" WHERE {where} {ordered}')
+            for batch in found.to_arrow_reader(BATCH_ROWS):
+                arrays = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _view_of(self, source: object) -> View:
         name = View(f"rows_{next(self._numbers)}")
@@ -216,8 +227,28 @@ class InProcess:
 
     def _create(self, kind: str, select: str) -> View:
         name = View(f"rows_{next(self._numbers)}")
-        self._connection.execute(f'CREATE TEMP {kind} "{name}" AS {select}')
+        with _told():
+            self._connection.execute(f'CREATE TEMP {kind} "{name}" AS {select}')
         return name
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn DuckDB's error of a query for which there is no room into one that says what to do.
+
+    Raises:
+        LakeWriteError: memory is used up, and so is the temporary folder's disk.
+    """
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        if isinstance(error, duckdb.IOException) and "No space left" not in str(error):
+            raise
+        raise LakeWriteError(
+            f"a query needs more room than memory and the temporary folder have ({str(error).splitlines()[0]}); free "
+            "space there, name a larger folder in TMPDIR, or a cluster in TOPSHELF_SPARK_MASTER, and run the same "
+            "command again"
+        ) from error
 
 
 def _type_of(ddl: str) -> str:

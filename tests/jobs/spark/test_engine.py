@@ -9,9 +9,10 @@ from pyspark.sql import SparkSession
 
 from jobs.lake.contracts import ContractMismatchError
 from jobs.lake.lake import Lake
-from jobs.lake.partitions import MissingPartitionError
+from jobs.lake.partitions import LakeWriteError, MissingPartitionError
 from jobs.lake.tables import ITEMS, SHARDS, USERS
 from jobs.spark import engine as engines
+from jobs.spark import in_process
 from jobs.spark.engine import Engine, OnSpark, engine_for
 from jobs.spark.in_process import InProcess
 from jobs.spark.queries import QueryBindingError
@@ -102,6 +103,15 @@ def test_a_query_that_was_given_other_rows_keeps_those_it_was_made_of(engine: En
         assert engine.arrow(second)["region"].to_pylist() == ["FR"]
         assert engine.arrow(engine.keep(first))["region"].to_pylist() == ["DE"]
         assert engine.count(first, "user_id") == 1
+
+
+def test_a_query_that_memory_and_disk_cannot_hold_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_process, "MEMORY_SHARE", 0.0005)
+    with InProcess() as engine:
+        engine._connection.execute("SET max_temp_directory_size = '1MB'")
+        many = engine.select("SELECT MD5(CAST(id AS STRING)) AS a FROM RANGE(20000000) AS t(id)", {})
+        with pytest.raises(LakeWriteError, match=r"needs more room.*TMPDIR.*run the same command again"):
+            engine.keep(engine.select("SELECT a FROM given ORDER BY a DESC", {"given": many}))
 
 
 def test_few_rows_stay_in_this_process_and_many_or_a_cluster_take_spark(
