@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import dataset, fs
+from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -22,6 +22,9 @@ from jobs.lake.contracts import arrow_schema, check_columns, check_names, contra
 from jobs.lake.manifest import Manifest
 from jobs.lake.partitions import Partitions, write_error
 from jobs.lake.tables import SHARDS
+
+if TYPE_CHECKING:
+    from pyarrow import dataset
 
 
 @dataclass(frozen=True)
@@ -207,12 +210,14 @@ class Lake(Partitions):
         reader = spark.read.schema(schema.add("ds", "date")).option("basePath", self.location(table))
         return reader.parquet(*(self.location(table, ds) for ds in wanted))
 
-    def dataset(self, table: str, days: Iterable[date]) -> dataset.Dataset:
+    def dataset(self, table: str, days: Iterable[date]) -> "dataset.Dataset":
         """Return days of a table as an Arrow dataset, with `ds`; times are in UTC and carry no zone.
 
         Raises:
             MissingPartitionError: one of the days has no manifest.
         """
+        from pyarrow import dataset  # loads pandas: a second that the processes of shards need not spend
+
         files = [
             (self._inside(table, ds, name), dataset.field("ds") == pa.scalar(ds, pa.date32()))
             for ds in days

@@ -8,7 +8,6 @@
 Both run the same texts of `sql/` and give the same rows.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol, Self, TypeAlias
@@ -22,7 +21,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.spark.in_process import InProcess
 from jobs.spark.queries import QueryParameter, query
-from jobs.spark.session import SUBMITTED, session
+from jobs.spark.session import on_cluster, session
 
 MOST_ROWS_HERE = 50_000_000
 """A stage that reads more rows than this runs on Spark, which spills and spreads them."""
@@ -145,9 +144,3 @@ class OnSpark:
 def engine_for(rows: int) -> Engine:
     """Return an engine that suits a stage which reads so many rows."""
     return OnSpark(session()) if on_cluster() or rows > MOST_ROWS_HERE else InProcess()
-
-
-def on_cluster() -> bool:
-    """Tell whether Spark runs elsewhere: a master is named, or spark-submit started this program."""
-    master = os.environ.get("TOPSHELF_SPARK_MASTER", "")
-    return SUBMITTED in os.environ or (bool(master) and not master.startswith("local"))

@@ -62,6 +62,12 @@ def session(app_name: str = "topshelf", *, here: bool = False) -> SparkSession:
     return builder.getOrCreate()
 
 
+def on_cluster() -> bool:
+    """Tell whether Spark runs elsewhere: a master is named, or spark-submit started this program."""
+    master = os.environ.get("TOPSHELF_SPARK_MASTER", "")
+    return SUBMITTED in os.environ or (bool(master) and not master.startswith("local"))
+
+
 def _own_options() -> dict[str, str]:
     """Return what is fixed here, and the driver's memory, which has a setting of its own."""
     return {

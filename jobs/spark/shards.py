@@ -18,15 +18,13 @@ from typing import TypeVar
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from jobs.lake.contracts import arrow_schema, contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import SHARDS
-from jobs.spark.engine import on_cluster
-from jobs.spark.session import session
+from jobs.spark.session import on_cluster, session
 
 ShardFunction = Callable[[int], Iterator[pa.RecordBatch]]
 """Yields the batches of one shard. It is sent to other processes, so it must be picklable: a frozen dataclass with
@@ -66,6 +64,8 @@ def write_shards(
 def rows_of_shards(columns: pa.Schema, run: ShardFunction) -> pa.Table:
     """Return all batches of `columns` that `run` yields, shard after shard. Raises as `write_shards` does."""
     if on_cluster():
+        from pyspark.sql.pandas.types import from_arrow_schema  # loads pandas
+
         return _on_spark(session(), from_arrow_schema(columns), run).toArrow().cast(columns)
     return pa.concat_tables([columns.empty_table(), *_in_processes(partial(_shard_rows, columns, run))])
 
