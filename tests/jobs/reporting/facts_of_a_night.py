@@ -154,6 +154,7 @@ PURCHASE = HeadFacts(
     places=[],
     strongest_features=["als"],
 )
+INGEST = StageRun("ingest", "2026-02-01T00:10:00+00:00", 88.2, 1_530, "1 of 31 days built", 4.1, 44.0, 12.2)
 FACTS = ReportFacts(
     ds=DAY,
     currency="€",
@@ -163,7 +164,7 @@ FACTS = ReportFacts(
     shown={"i1": Product("Mug", "home/mugs", 450, PICTURE)},
     rows=[LandedRows("events", RowCounts(kept=95, set_aside={"wrong_type": 5}), RowCounts(kept=200))],
     checks=CHECKS,
-    stages=[StageTime(StageRun("ingest", "2026-02-01T00:10:00+00:00", 88.2, 1_530, "1 of 31 days built"), 80.0)],
+    stages=[StageTime(INGEST, 80.0)],
     earlier=date(2026, 1, 30),
     holdout=HOLDOUT,
     published=PUBLISHED,

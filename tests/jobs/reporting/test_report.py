@@ -125,7 +125,7 @@ def test_data_people_read_rows_against_the_day_before_checks_with_their_page_and
     assert "events 100 200 -50% 95 5 0 5 wrong_type" in text
     assert "warning : features/item breaks not_null (title &lt;x&gt;): 3 rows" in text
     assert '<a href="../../marts/validation/ds=2026-01-31/abc.html">' in html
-    assert "ingest 2026-02-01 00:10:00 88.2 80.0 1,530 1 of 31 days built" in text
+    assert "ingest 2026-02-01 00:10:00 88.2 80.0 60.3 1,530 1 of 31 days built" in text
     assert '<a href="../ds=2026-01-30/report.html">' in html
 
 

@@ -62,6 +62,7 @@ def test_probabilities_learned_from_a_share_of_the_negatives_give_back_the_base_
     chosen = SMALL.with_values(
         {
             "ranking.trees": 120,
+            "ranking.learning_rate": 0.05,
             "training.negative_share": share,
             "ranking.order_tilt": 0.0,
             "ranking.head_weight.interaction": 0.0,
