@@ -3,6 +3,7 @@
 What could change a table's bytes (time zone, partitions, batch size) is fixed here.
 """
 
+import logging
 import os
 import re
 import shlex
@@ -28,6 +29,9 @@ WRAPPER_PARTS = SPARK_JAVA_HOME.parts[-3:]
 REAL_JAVA = "TOPSHELF_JAVA"
 SUBMITTED = "PYSPARK_GATEWAY_PORT"
 """Stands in the environment of a program that spark-submit started; its command line names the master."""
+
+
+log = logging.getLogger(__name__)
 
 
 class JavaNotFoundError(RuntimeError):
@@ -59,7 +63,9 @@ def session(app_name: str = "topshelf", *, here: bool = False) -> SparkSession:
         builder = builder.config(name, value)
     if master.startswith("local"):
         builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
-    return builder.getOrCreate()
+    started = builder.getOrCreate()
+    log.info("Spark %s runs on %s", started.version, started.sparkContext.master)
+    return started
 
 
 def on_cluster() -> bool:

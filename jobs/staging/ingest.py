@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import reduce
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -288,7 +289,9 @@ def _refuse_strangers(lake: Lake, landing: str, cleaned: Mapping[str, DataFrame]
     landed = [cleaned["items"].where("reason IS NULL").select("item_id")] if "items" in cleaned else []
     first = {row["item_id"] for row in all_events.limit(FIRST_EVENTS).collect()}
     # Without Spark first: it takes seconds to open hundreds of days, and in a right landing one of them is enough.
-    if len(others.head(1, columns=["item_id"], filter=pc.field("item_id").isin(sorted(first)))):
+    if len(
+        others.head(1, columns=["item_id"], filter=pc.field("item_id").isin(pa.array(sorted(first), pa.string())))
+    ):
         return
     before = others.to_table(columns=["item_id"]).group_by("item_id").aggregate([])
     catalogues = [*landed, all_events.sparkSession.createDataFrame(before)] if len(before) else landed

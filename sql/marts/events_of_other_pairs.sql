@@ -1,5 +1,5 @@
--- Staged events without those of the pairs that are held out, as sql/marts/held_out_acts.sql chooses them; grain:
--- (ds, interaction_id).
+-- Staged events without those of the held out pairs, which sql/marts/held_out_acts.sql chooses; grain: (ds,
+-- interaction_id).
 -- A view of a run: a night of a shop that is too young for windows writes it to a lake of its own.
 --
 -- Params: :ds     DATE  the day to stand in
