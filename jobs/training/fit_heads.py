@@ -20,7 +20,7 @@ GAMMA = {"objective": "gamma"}
 """The objective of money: a gamma likelihood, whose mean is the mean of the money."""
 ORDERED_PLACES = 30
 """A pair of items counts for the order head if one of them ranks within this many places."""
-ORDER_EXAMPLES = 300_000
+ORDER_EXAMPLES = 500_000
 """The order head is trained on all examples up to about this many; beyond, its negatives are sampled."""
 
 

@@ -46,10 +46,11 @@ def ranks_of(lists: Lists) -> dict[tuple[int, int], dict[str, int]]:
     return ranks
 
 
+@pytest.mark.parametrize("n_items", [N_ITEMS, 1 << 58])  # of the larger shop, no row fits one whole number
 @settings(max_examples=60, deadline=None)
 @given(LISTS)
-def test_an_items_score_is_the_sum_of_its_reciprocal_ranks(lists: Lists) -> None:
-    fused, ranks = reciprocal_rank_fusion(listed(lists), N_ITEMS), ranks_of(lists)
+def test_an_items_score_is_the_sum_of_its_reciprocal_ranks(n_items: int, lists: Lists) -> None:
+    fused, ranks = reciprocal_rank_fusion(listed(lists), n_items), ranks_of(lists)
     assert list(zip(fused.user.tolist(), fused.item.tolist(), strict=True)) == sorted(ranks)
     for row, pair in enumerate(sorted(ranks)):
         by_source = ranks[pair]

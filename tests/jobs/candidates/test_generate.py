@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from jobs.candidates.candidate_set import Candidates, from_arrow, to_arrow
 from jobs.candidates.fusion import RRF_K, SOURCE_CODE
 from jobs.candidates.generate import CandidateShard, candidate_parameters, candidates
-from jobs.candidates.lists import CATEGORIES_PER_USER, LISTED, QUOTA
+from jobs.candidates.lists import CATEGORIES_PER_USER, LISTED, QUOTA, _nearest_unseen
 from jobs.candidates.sources import SCORES
 from jobs.config.parameters import Parameters
 from jobs.features.shoppers import ShopperHistories
 from jobs.lake.lake import Lake
+from jobs.models.nearest_items import exact_index
 from tests.jobs.small_shop import DECAY_DAYS, catalogue, drawn_shop, lay_shop, shoppers, sources, touch
 
 DS = date(2026, 1, 31)
@@ -250,3 +251,15 @@ def test_als_lists_nothing_for_a_shopper_without_history() -> None:
 def test_shoppers_of_a_shop_without_products_have_no_candidates() -> None:
     found = candidates(shoppers(0, [], []), sources(catalogue(0)), 10)
     assert found.indptr(2).tolist() == [0, 0, 0]
+
+
+def test_whoever_has_seen_what_is_nearest_is_asked_for_again_until_the_list_is_full() -> None:
+    n_items, quota = 90, 20
+    vectors = np.linspace(1, 2, n_items, dtype=np.float32)[::-1, None]  # the first item is the nearest to everybody
+    index = exact_index(np.ascontiguousarray(vectors))
+    seen = np.arange(25) + n_items  # user 1 has seen the 25 nearest, which leaves 5 of the 30 first asked for
+    user, item, rank = _nearest_unseen(index, np.ones((3, 1), np.float32), seen, n_items, quota)
+    lists = {one: item[user == one].tolist() for one in range(3)}
+    assert lists[0] == lists[2] == list(range(quota))
+    assert lists[1] == list(range(25, 25 + quota))
+    assert all(rank[user == one].tolist() == list(range(quota)) for one in range(3))

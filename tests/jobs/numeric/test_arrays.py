@@ -5,6 +5,7 @@ from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,10 +14,14 @@ from hypothesis.extra.numpy import arrays as drawn
 import jobs.numeric.arrays
 from jobs.numeric.arrays import (
     best_in_group,
+    best_rows,
     coded,
+    descending_bits,
     find_sorted,
+    highest_first,
     is_in,
     pair_keys,
+    products_of_pairs,
     rank_by_order,
     rank_in_group,
     top_columns,
@@ -24,6 +29,7 @@ from jobs.numeric.arrays import (
     values_at,
 )
 
+ODD = (-np.inf, -2.5, -1e-40, -0.0, 0.0, 1e-40, 0.5, 0.5000001, 3e38, np.inf, np.nan)
 GROUPS = st.lists(st.integers(0, 5), max_size=30)
 KEYS = st.lists(st.integers(-3, 12), max_size=20)
 SHAPES = st.tuples(st.integers(0, 4), st.integers(0, 7))
@@ -57,6 +63,53 @@ def test_a_rank_by_an_order_counts_the_better_rows_of_the_same_group(rows: list[
         for place, row in enumerate(rows)
     ]
     assert rank_by_order(group, np.lexsort((-score, group))).tolist() == wanted
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(ODD)), max_size=40), st.sampled_from([1, 7, 1 << 16]))
+def test_rows_are_ordered_by_group_then_highest_score_then_as_they_stand(
+    rows: list[tuple[int, float]], packed_rows: int
+) -> None:
+    rows.sort(key=lambda row: row[0])
+    score = np.array([row[1] for row in rows], np.float32)
+    known = np.nan_to_num(score, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    wanted = sorted(range(len(rows)), key=lambda row: (rows[row][0], -known[row]))
+    # Groups so far apart that group, score and row do not fit 64 bits; then blocks are sorted, of so many rows.
+    for apart in (1, 1 << 40):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jobs.numeric.arrays, "PACKED_ROWS", packed_rows)
+            order = highest_first(whole([row[0] * apart for row in rows]), score)
+        assert order.tolist() == wanted
+
+
+@settings(deadline=None)
+@given(drawn(np.float32, 8, elements=st.floats(width=32, allow_nan=False)))
+def test_numbers_that_stand_for_scores_descend_as_they_ascend(scores: np.ndarray) -> None:
+    ascending = np.unique(scores + np.float32(0))
+    numbers = descending_bits(ascending).astype(np.int64)
+    assert (np.diff(numbers) < 0).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30), st.integers(0, 4))
+def test_the_best_rows_of_each_group_stand_where_they_stood(rows: list[tuple[int, int]], most: int) -> None:
+    rows.sort(key=lambda row: row[0])
+    wanted = []
+    for group in range(4):
+        mine = [place for place, row in enumerate(rows) if row[0] == group]
+        wanted += sorted(sorted(mine, key=lambda place: (-rows[place][1], place))[:most])
+    group, score = (whole([row[column] for row in rows]) for column in range(2))
+    assert best_rows(group, score, most).tolist() == wanted
+
+
+def test_products_of_pairs_are_inner_products_row_by_row() -> None:
+    rng = np.random.default_rng(0)
+    left, right = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((3, 2, 5), (7, 5)))
+    indptr, column = whole([0, 3, 3, 5]), whole([6, 0, 2, 2, 5])
+    row = np.repeat(np.arange(3), np.diff(indptr))
+    wanted = np.einsum("pkd,pd->pk", left[row], right[column])
+    np.testing.assert_array_equal(products_of_pairs(left, right, indptr, column), wanted)
+    assert products_of_pairs(left, right, whole([0, 0, 0, 0]), whole([])).shape == (0, 2)
 
 
 @settings(deadline=None)
