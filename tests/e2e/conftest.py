@@ -22,6 +22,7 @@ PARAMETERS = Parameters().with_values(
         "training.windows.max_count": 2,
         "training.windows.min_history_days": 10,
         "ranking.trees": 30,
+        "ranking.learning_rate": 0.05,
         "models.als.factors": 16,
         "candidates.per_user": 120,
     }
