@@ -31,7 +31,7 @@ from airflow.sdk import DAG, Asset, BaseNotifier, Param
 from airflow.sdk.exceptions import AirflowException
 from airflow.timetables.interval import CronDataIntervalTimetable
 from airflow.timetables.trigger import CronTriggerTimetable
-sys.path.insert(0, "dags")
+sys.path[:0] = ["dags", "dags/plugins"]
 took = {}
 for name in ("nightly_recommendations", "trending_refresh", "new_items", "maintenance"):
     began = time.perf_counter()
