@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.candidates.lists import RankedItems
-from jobs.numeric.arrays import Flags, Integers, Values, Whole, best_rows, pair_keys
+from jobs.numeric.arrays import Flags, Integers, Values, Whole, best_rows, group_starts, pair_keys
 from serving.snapshot.record import SOURCES
 
 SOURCE_CODE = {source: code for code, source in enumerate(SOURCES)}
@@ -72,7 +72,7 @@ def reciprocal_rank_fusion(listed: ListedItems, n_items: int) -> FusedItems:
             nothing.astype(float),
         )
     pair, rank, source = _in_order(listed, n_items)
-    first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
+    first = group_starts(pair)
     user, item = np.divmod(pair[first], n_items)
     return FusedItems(
         user,

@@ -5,9 +5,10 @@
 A staged row counts from the day of the landing folder that it came in. Training uses the features of earlier days.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Protocol
 
 from jobs.config.parameters import Parameters
 from jobs.features.counting import counted_events
@@ -28,6 +29,15 @@ _KEPT = (LATEST_USER, EVENTS, HISTORY)
 """Queries whose rows a build keeps: each is read several times, and opening hundreds of staged days costs seconds."""
 
 
+class EventsAtHand(Protocol):
+    """Events that an engine has, or opens when they are first asked for."""
+
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def interactions(self) -> Rows: ...
+
+
 @dataclass(frozen=True)
 class OpenEvents:
     """Rows of staging/interactions up to a day or later, that an engine has at hand for several builds."""
@@ -36,10 +46,10 @@ class OpenEvents:
     interactions: Rows
 
 
-def build_if_stale(lake: Lake, ds: date, parameters: Parameters, events: OpenEvents | None = None) -> bool:
+def build_if_stale(lake: Lake, ds: date, parameters: Parameters, events: EventsAtHand | None = None) -> bool:
     """Build the tables as of `ds` whose inputs, weights or code have changed; return whether there was one.
 
-    `events` reach to `ds` or further, if the caller has them at hand.
+    `events` reach to `ds` or further, if the caller has them; they are opened only if a table is stale.
 
     Raises:
         MissingPartitionError: staging has no day `ds`, or lacks a day between its first event and `ds`.
@@ -53,21 +63,10 @@ def build_if_stale(lake: Lake, ds: date, parameters: Parameters, events: OpenEve
     if events is not None:
         _build(lake, ds, parameters, stale, staged, events)
         return True
-    with engine_for(row_count_of(manifest for _, manifest in staged[INTERACTIONS])) as engine:
+    with engine_for(sum(manifest.row_count or 0 for _, manifest in staged[INTERACTIONS])) as engine:
         opened = OpenEvents(engine, engine.stored(lake, INTERACTIONS, (day for day, _ in staged[INTERACTIONS])))
         _build(lake, ds, parameters, stale, staged, opened)
     return True
-
-
-def is_stale(lake: Lake, ds: date, parameters: Parameters) -> bool:
-    """Tell whether `build_if_stale` would build a table. Raises as it does."""
-    inputs, chosen = _inputs(_staged(lake, ds), ds), _table_parameters(parameters)
-    return any(lake.why_stale(table, ds, inputs[table], chosen) for table in TABLES)
-
-
-def row_count_of(manifests: Iterable[Manifest]) -> int:
-    """Return how many rows days of tables have."""
-    return sum(manifest.row_count or 0 for manifest in manifests)
 
 
 def _event_weights(parameters: Parameters) -> dict[str, int]:
@@ -106,7 +105,7 @@ def _inputs(manifests: Staged, ds: date) -> dict[str, dict[str, str]]:
 
 
 def _build(
-    lake: Lake, ds: date, parameters: Parameters, stale: Sequence[str], staged: Staged, events: OpenEvents
+    lake: Lake, ds: date, parameters: Parameters, stale: Sequence[str], staged: Staged, events: EventsAtHand
 ) -> None:
     """Build the stale tables in the order of TABLES, as later ones read earlier ones."""
     engine, inputs, values = events.engine, _inputs(staged, ds), _query_parameters(ds, parameters)

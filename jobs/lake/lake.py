@@ -3,8 +3,8 @@
 >>> Lake("data/lake").manifest("features/item", date(2026, 1, 31)).row_count
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -87,10 +87,31 @@ class Lake(Partitions):
         Raises:
             LakeWriteError: a file could not be written.
         """
-        self._begin(table, ds)
-        try:
+
+        def write() -> None:
             for number, batches in parts:
                 self.write_part(table, ds, number, batches)
+
+        return self.write_by(write, table, ds, inputs=inputs, parameters=parameters, metrics=metrics)
+
+    def write_by(
+        self,
+        write: Callable[[], object],
+        table: str,
+        ds: date,
+        *,
+        inputs: Mapping[str, str],
+        parameters: Mapping[str, object] | None = None,
+        metrics: Mapping[str, object] | None = None,
+    ) -> Manifest:
+        """Write one day of a table whole; `write` makes its files by `write_part`, here or in other processes.
+
+        Raises:
+            LakeWriteError: a file could not be written.
+        """
+        self._begin(table, ds)
+        try:
+            write()
         except OSError as error:
             raise write_error(error, f"{table}/ds={ds}") from error
         return self._finish(table, ds, inputs, parameters or {}, metrics or {})
@@ -114,14 +135,12 @@ class Lake(Partitions):
         of = contract(table)
         check_names(of, rows.column_names)
         schema = arrow_schema(of)
-        ordered = (
-            rows.select(schema.names).cast(schema).sort_by([(name, "ascending") for name in of.grain if name != "ds"])
-        )
-        parts = [(0, ordered.to_batches())]
+        grain = [(name, "ascending") for name in of.grain if name != "ds"]
+        parts = [(0, rows.select(schema.names).cast(schema).sort_by(grain).to_batches())]
         return self.write_parts(parts, table, ds, inputs=inputs, parameters=parameters, metrics=metrics)
 
     def write_part(self, table: str, ds: date, number: int, batches: Iterable[pa.RecordBatch]) -> None:
-        """Write one file of a day: for a process that writes for another, which began the day and finishes it."""
+        """Write one file of a day, of a day that `write_by` writes."""
         schema, writer = arrow_schema(contract(table)), None
         path = self._inside(table, ds, f"part-{number:05d}-0.zstd.parquet")
         with ExitStack() as open_files:
@@ -130,28 +149,6 @@ class Lake(Partitions):
                     stream = open_files.enter_context(self._filesystem[0].open_output_stream(path))
                     writer = open_files.enter_context(pq.ParquetWriter(stream, schema, compression="zstd"))
                 writer.write_batch(batch)
-
-    @contextmanager
-    def writing(
-        self,
-        table: str,
-        ds: date,
-        *,
-        inputs: Mapping[str, str],
-        parameters: Mapping[str, object] | None = None,
-    ) -> Iterator[list[Manifest]]:
-        """Write one day whole by other processes' `write_part` within the block; its manifest is in the list then.
-
-        Raises:
-            LakeWriteError: a file could not be written.
-        """
-        manifests: list[Manifest] = []
-        self._begin(table, ds)
-        try:
-            yield manifests
-        except OSError as error:
-            raise write_error(error, f"{table}/ds={ds}") from error
-        manifests.append(self._finish(table, ds, inputs, parameters or {}, {}))
 
     def write_days(
         self,
@@ -344,6 +341,17 @@ class Lake(Partitions):
             return str(stream.readall().decode())
 
 
+def as_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch with its columns, by position, as the schema's; a value that does not fit its type raises."""
+    arrays = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def shard_column(grain: Sequence[str]) -> str | None:
+    """Return the column of a grain by which its table is laid out in shards; None for a table of one file."""
+    return next((name for name in ("user_id", "unit_id") if name in grain), None)
+
+
 def without_zones(schema: pa.Schema) -> pa.Schema:
     """Return a schema whose times carry no zone; they are UTC in every table."""
     return pa.schema(
@@ -361,7 +369,7 @@ def _no_rows(table: str, columns: Sequence[str] | None) -> pa.Table:
 
 def _fixed_partitions(frame: DataFrame, grain: Sequence[str]) -> DataFrame:
     """Lay rows into files by the grain alone: by the user's shard, else into one sorted file."""
-    unit = next((name for name in ("user_id", "unit_id") if name in grain), None)
+    unit = shard_column(grain)
     if unit:
         shard = (F.crc32(F.col(unit)) % F.lit(SHARDS)).cast("int")
         return frame.repartitionById(SHARDS, shard).sortWithinPartitions(*grain)

@@ -7,7 +7,7 @@ back last, so that a run that dies leaves nothing that looks whole.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -74,6 +74,14 @@ class Partitions:
         if found is None:
             raise MissingPartitionError(f"{table} has no ds={ds}; {remedy(table, ds)}")
         return found
+
+    def row_count(self, table: str, days: Iterable[date]) -> int:
+        """Return how many rows days of a table have.
+
+        Raises:
+            MissingPartitionError: one of the days has no manifest.
+        """
+        return sum(self.manifest(table, ds).row_count or 0 for ds in days)
 
     def fingerprints(self, ds: date, *tables: str) -> dict[str, str]:
         """Return `{table/ds=day: fingerprint}`, as a manifest's `inputs` want it."""

@@ -25,13 +25,24 @@ PACKED_ROWS = 1 << 16
 """A block of so many rows has at most as many groups, so that both fit into an integer beside a score."""
 
 
+def group_starts(group: Integers) -> Whole:
+    """Return the first row of each group; rows of a group stand together.
+
+    >>> group_starts(np.array([3, 3, 3, 8, 9, 9])).tolist()
+    [0, 3, 4]
+    """
+    is_first = np.ones(len(group), np.bool_)
+    is_first[1:] = group[1:] != group[:-1]
+    return np.flatnonzero(is_first)
+
+
 def rank_in_group(group: Integers) -> Whole:
     """Return each row's place among the rows of its group, from 0, in their order; `group` ascends.
 
     >>> rank_in_group(np.array([3, 3, 3, 8, 9, 9])).tolist()
     [0, 1, 2, 0, 0, 1]
     """
-    start = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]])) if len(group) else np.empty(0, np.int64)
+    start = group_starts(group)
     length = np.diff(np.append(start, len(group)))
     return np.asarray(np.arange(len(group)) - np.repeat(start, length), dtype=np.int64)
 
@@ -51,7 +62,7 @@ def highest_first(group: Integers, score: npt.NDArray[Any]) -> Whole:
     if not len(group) or int(group[-1]).bit_length() + 32 + row_bits <= 64:
         return _packed_order(group, descending, row_bits)
     # Too many for 64 bits: some at a time, whole groups, numbered anew.
-    starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    starts = group_starts(group)
     order = []
     for block in row_blocks(np.diff(np.append(starts, len(group))), PACKED_ROWS):
         first = int(starts[block.start])

@@ -171,7 +171,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
 
     def write() -> Manifest:
         limits = {"window_days": WINDOW_DAYS, "places": PLACES, "follow_minutes": FOLLOW_MINUTES}
-        with engine_for(sum(lake.manifest(EXPOSURES, day).row_count or 0 for day in days[EXPOSURES])) as engine:
+        with engine_for(lake.row_count(EXPOSURES, days[EXPOSURES])) as engine:
             views = {table.split("/")[1]: engine.stored(lake, table, window) for table, window in days.items()}
             followed = engine.query("marts/followed_exposures", views, {"ds": ds, **limits})
             outcomes = engine.arrow(engine.query("marts/exposure_outcomes", {"followed_exposures": followed}, {}))

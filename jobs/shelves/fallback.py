@@ -80,7 +80,7 @@ def _build_usual_prices(lake: Lake, ds: date) -> Manifest:
     chosen = {"window_days": PRICE_WINDOW_DAYS}
 
     def write() -> Manifest:
-        with engine_for(sum(lake.manifest(ITEMS, day).row_count or 0 for day in days)) as engine:
+        with engine_for(lake.row_count(ITEMS, days)) as engine:
             items = engine.stored(lake, ITEMS, days)
             prices = engine.query(USUAL_PRICE, {"items": items}, {"ds": ds, **chosen})
             return engine.write(lake, prices, USUAL_PRICE, ds, inputs=inputs, parameters=chosen)

@@ -11,7 +11,6 @@ DuckDB would take goes to a temporary folder.
 
 import itertools
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -26,11 +25,12 @@ from sqlglot.errors import ErrorLevel
 from sqlglot.optimizer.scope import traverse_scope
 
 from jobs.lake.contracts import Contract, arrow_schema, check_names, contract
-from jobs.lake.lake import Lake, without_zones
+from jobs.lake.lake import Lake, as_schema, shard_column, without_zones
 from jobs.lake.manifest import Manifest
 from jobs.lake.partitions import LakeWriteError
 from jobs.lake.tables import SHARDS
 from jobs.spark.queries import QueryParameter, check_bound, read_query
+from serving.snapshot.record import shard_of
 
 MEMORY_SHARE = 0.5
 """Of what DuckDB would take, four fifths of the machine's or the container's memory. The rest is for other processes,
@@ -192,12 +192,12 @@ class InProcess:
             self.release(kept)
 
     def _parts(self, rows: View, of: Contract) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
-        unit = next((name for name in ("user_id", "unit_id") if name in of.grain), None)
+        unit = shard_column(of.grain)
         if unit is None:
             yield 0, self._batches(rows, of, "TRUE")
             return
         ids = self._connection.sql(f'SELECT DISTINCT "{unit}" FROM "{rows}"').to_arrow_table()
-        shard = [zlib.crc32(one.encode()) % SHARDS for one in ids[unit].to_pylist()]
+        shard = [shard_of(one, SHARDS) for one in ids[unit].to_pylist()]
         shards = self._create(
             "TABLE", f'SELECT * FROM "{self.table(ids.append_column("shard", pa.array(shard, pa.int32())))}"'
         )
@@ -217,8 +217,7 @@ class InProcess:
         with _told():
             found = self._connection.sql(f'SELECT {columns} FROM "{rows}" WHERE {where} {ordered}')
             for batch in found.to_arrow_reader(BATCH_ROWS):
-                arrays = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
-                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+                yield as_schema(batch, schema)
 
     def _view_of(self, source: object) -> View:
         name = View(f"rows_{next(self._numbers)}")

@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from jobs.lake.contracts import arrow_schema, contract, spark_schema
-from jobs.lake.lake import Lake
+from jobs.lake.lake import Lake, as_schema
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import SHARDS
 from jobs.spark.session import on_cluster, session
@@ -56,9 +56,8 @@ def write_shards(
     if on_cluster():
         frame = _on_spark(session(), spark_schema(contract(table)), run)
         return lake.write(frame, table, ds, inputs=inputs, parameters=parameters, in_shards=True)
-    with lake.writing(table, ds, inputs=inputs, parameters=parameters) as manifests:
-        _in_processes(partial(_write_shard, lake, table, ds, run))
-    return manifests[0]
+    write = partial(_in_processes, partial(_write_shard, lake, table, ds, run))
+    return lake.write_by(write, table, ds, inputs=inputs, parameters=parameters)
 
 
 def rows_of_shards(columns: pa.Schema, run: ShardFunction) -> pa.Table:
@@ -72,16 +71,11 @@ def rows_of_shards(columns: pa.Schema, run: ShardFunction) -> pa.Table:
 
 def _write_shard(lake: Lake, table: str, ds: date, run: ShardFunction, shard: int) -> None:
     schema = arrow_schema(contract(table))
-    lake.write_part(table, ds, shard, (_as_schema(batch, schema) for batch in run(shard) if batch.num_rows))
+    lake.write_part(table, ds, shard, (as_schema(batch, schema) for batch in run(shard) if batch.num_rows))
 
 
 def _shard_rows(columns: pa.Schema, run: ShardFunction, shard: int) -> pa.Table:
-    return pa.Table.from_batches([_as_schema(batch, columns) for batch in run(shard)], columns)
-
-
-def _as_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    arrays = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return pa.Table.from_batches([as_schema(batch, columns) for batch in run(shard)], columns)
 
 
 def _on_spark(spark: SparkSession, columns: StructType, run: ShardFunction) -> DataFrame:

@@ -17,7 +17,6 @@ from jobs.config.parameters import Parameters
 from jobs.features import feature_tables
 from jobs.features.counting import counted_events
 from jobs.features.event_days import event_days
-from jobs.features.feature_tables import OpenEvents, row_count_of
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.partitions import log_stale
@@ -60,7 +59,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
         return []
     staged = event_days(lake, ds)
     days = window_days(staged[0], ds, parameters)
-    with engine_for(row_count_of(lake.manifest(INTERACTIONS, day) for day in staged)) as engine:
+    with engine_for(lake.row_count(INTERACTIONS, staged)) as engine:
         events = _Events(lake, engine, staged)
         windows = choose_windows(
             lake, days, lambda day: build_window(lake, day, parameters, events).row_count or 0, parameters
@@ -80,10 +79,6 @@ class _Events:
     @cached_property
     def interactions(self) -> Rows:
         return self.engine.keep(self.engine.stored(self.lake, INTERACTIONS, self.days))
-
-    @property
-    def opened(self) -> OpenEvents:
-        return OpenEvents(self.engine, self.interactions)
 
 
 def choose_windows(
@@ -133,8 +128,7 @@ def build_window(lake: Lake, day: date, parameters: Parameters, events: _Events)
 
 def _fit(lake: Lake, day: date, parameters: Parameters, events: _Events | None = None) -> None:
     """Build the features and models of one window."""
-    if feature_tables.is_stale(lake, day, parameters):
-        feature_tables.build_if_stale(lake, day, parameters, events.opened if events else None)
+    feature_tables.build_if_stale(lake, day, parameters, events)
     collaborative.build(lake, day, parameters, WINDOW_CF)
     content.build(lake, day, parameters)
     train_towers.build(lake, day, parameters)
