@@ -30,7 +30,8 @@ SCORES_OF = {
     "als": ("als",),
     "two_tower": ("two_tower",),
     "item_item": ("item_item",),
-    "ease": ("ease", "ease_whole"),
+    "ease": ("ease", "ease_ordered"),
+    "follows": ("follows",),
     "content": ("content", "taste", "taste_last"),
 }
 """The scores that are left out with their source; the others belong to no source."""

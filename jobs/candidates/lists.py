@@ -29,13 +29,14 @@ QUOTA = {
     "two_tower": 100,
     "item_item": 100,
     "ease": 100,
+    "follows": 100,
     "content": 50,
     "popular": 100,
     "trending": 50,
     "new_item": 50,
 }
 """How many items a source may list for a user: more than it will place, as a shelf draws on a few hundred."""
-LISTED = ("item_item", "ease", "content")
+LISTED = ("item_item", "ease", "follows", "content")
 """Scores by neighbours that bring candidates of their own."""
 CATEGORIES_PER_USER = 3
 

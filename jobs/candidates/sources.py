@@ -1,8 +1,8 @@
 """What candidates are drawn from and scored by, as of one day: the catalogue's lists, CF, content and towers.
 
-A shopper's history is read in four ways: `all` (the strength of every pair), `touched` (every pair counts alike),
-`faded` (pairs fade with the age of their last event: today's taste) and `last` (pairs of the last day of activity:
-today's basket).
+A shopper's history is read in four ways: `all` (the strength of every pair), `faded` (pairs fade with the age of
+their last event: today's taste), `last` (pairs of the last day of activity: today's basket) and `ordered` (pairs fade
+with the number of later moments at which the shopper turned to something else, be they seconds or months apart).
 """
 
 from collections.abc import Mapping
@@ -26,12 +26,13 @@ from jobs.models.nearest_items import exact_index, load_index
 from jobs.models.towers import Towers, load_towers
 from jobs.numeric.arrays import Flags, Floats, Whole, products_of_pairs, unit_rows, values_at
 
-NEIGHBOURS = {"item_item": CF, "ease": CF, "ease_whole": CF, "recent": CF, "content": CONTENT}
+NEIGHBOURS = {"item_item": CF, "ease": CF, "follows": CF, "recent": CF, "content": CONTENT}
 """Item-item matrices, and the artifact that holds each."""
 BY_NEIGHBOURS = {
     "item_item": ("all", "item_item"),
     "ease": ("faded", "ease"),
-    "ease_whole": ("touched", "ease_whole"),
+    "ease_ordered": ("ordered", "ease"),
+    "follows": ("ordered", "follows"),
     "recent": ("faded", "recent"),
     "recent_last": ("last", "recent"),
     "content": ("faded", "content"),
@@ -39,6 +40,10 @@ BY_NEIGHBOURS = {
 """Scores that multiply a reading of the shopper with an item-item matrix."""
 BY_TASTE = {"taste": "faded", "taste_last": "last"}
 """Scores that are the cosine of an item's content vector with the mean of a reading of the shopper."""
+DECAY_MOMENTS = 5.0
+"""Later moments after which a pair counts 1/e in the reading `ordered`."""
+LEAST_READING = 1e-3
+"""Pairs that count less are left out of the reading `ordered`."""
 SCORES = ("als", "two_tower", *BY_NEIGHBOURS, *BY_TASTE)
 
 
@@ -164,8 +169,9 @@ def readings(shoppers: ShopperHistories, decay_days: float) -> dict[str, sp.csr_
     days = shoppers.history["days_since_last_event"].astype(np.float32)
     latest = np.full(len(shoppers), np.inf, dtype=np.float32)
     np.minimum.at(latest, shoppers.history_user()[touched], days[touched])
+    in_order = faded(shoppers.later_moments(), DECAY_MOMENTS)
     values = {
-        "touched": touched,
+        "ordered": np.where(touched & (in_order >= LEAST_READING), in_order, 0),
         "faded": np.where(touched, faded(days, decay_days), 0),
         "last": touched & (days == latest[shoppers.history_user()]),
     }

@@ -90,20 +90,12 @@ class AlsParameters(Section):
 
 
 class EaseParameters(Section):
-    """Two EASE models (Steck 2019): one on the whole history, one on pairs that decay with age."""
+    """EASE (Steck 2019) of each item on its nearest items, fitted to pairs that decay with age."""
 
-    regularization: Annotated[
-        Number, Field(gt=0, le=10**9, description="L2 penalty of the EASE that does not decay.")
-    ] = 500.0
-    decayed_regularization: Annotated[
-        Number, Field(gt=0, le=10**9, description="L2 penalty of the EASE that decays.")
-    ] = 200.0
+    regularization: Annotated[Number, Field(gt=0, le=10**9, description="L2 penalty of EASE's weights.")] = 50.0
     decay_days: Annotated[
         Number, Field(gt=0, le=36_500, description="Days after which a pair's strength has decayed to 1/e.")
     ] = 120.0
-    max_items: Annotated[
-        int, Field(ge=0, le=100_000, description="Largest catalogue, in items, for which EASE is fitted.")
-    ] = 6_000
 
 
 class ContentVectorParameters(Section):
@@ -124,10 +116,7 @@ class ModelParameters(Section):
     """jobs/models: collaborative and content models."""
 
     neighbours: Annotated[
-        int,
-        Field(
-            ge=1, le=1000, description="Neighbours kept for each item, by co-occurrence; EASE keeps twice as many."
-        ),
+        int, Field(ge=1, le=1000, description="Neighbours kept for each item, by co-occurrence, EASE and order.")
     ] = 100
     recent_days: Annotated[
         int, Field(ge=1, le=36_500, description="Days of history behind the neighbours of this season.")
@@ -163,7 +152,7 @@ class WindowParameters(Section):
     ] = 50_000
     max_users: Annotated[
         int, Field(ge=1, le=10**9, description="Most shoppers of a window, about; a hash chooses them.")
-    ] = 10_000
+    ] = 20_000
 
 
 class TrainingParameters(Section):

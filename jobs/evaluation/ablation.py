@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from rich.progress import track
 from rich.table import Table
 
-from jobs.candidates.generate import candidate_parameters
 from jobs.config.parameters import Parameters
 from jobs.config.terminal import Terminal
 from jobs.evaluation.console import HEADINGS, HEADLINE
@@ -42,10 +41,11 @@ from jobs.ranking.pair_features import (
 )
 from jobs.ranking.ranker import ORDER, Ranker
 from jobs.shelves.blend import Blend, blended
-from jobs.training.examples import Examples, ExampleShard, Window, examples_of, load_shown
+from jobs.training.examples import Examples, Window, example_shard, examples_of, load_shown
 from jobs.training.holdout import Outcome, outcome_of
 from jobs.training.holdout_lists import HeldOutCandidates
 from jobs.training.holdout_measures import intra_list_diversity
+from jobs.training.sampling import examples_of_users
 from jobs.training.train_heads import train
 from jobs.training.window_record import read_windows
 from serving.snapshot.record import SOURCES
@@ -97,7 +97,7 @@ class AblatedNight:
         ]
 
     def _generated(self, window: Window, without: str | None) -> pa.Table:
-        shard = ExampleShard(window.lake, window.ds, **candidate_parameters(self.parameters), without=without)
+        shard = example_shard(window.lake, window.ds, self.parameters, without)
         return pa.Table.from_batches([batch for number in range(SHARDS) for batch in shard(number)])
 
     def rankers(self, examples: Sequence[Examples]) -> list[Ranker]:
@@ -147,7 +147,8 @@ def ablation(lake: Lake, ds: date, parameters: Parameters, seeds: int = SEEDS) -
     vectors = newest.lake.array(CONTENT, newest.ds, "item_vectors")
     examples = night.examples()
     rankers = night.rankers(examples[1:])
-    user_id = examples[0].user_id
+    examples[0] = examples_of_users(examples[0], examples[0].is_whole)
+    user_id = examples[0].user_id.filter(pa.array(examples[0].is_whole))
     scorer = ShelfScorer(outcome_of(newest, user_id, catalogue), user_id, catalogue, vectors, parameters)
     whole = scorer.score(examples[0], rankers)
     without: dict[str, dict[str, MetricChanges]] = {}
@@ -190,7 +191,7 @@ def _pieces(night: AblatedNight, examples: Sequence[Examples], rankers: Sequence
 
     def no_source(name: str) -> tuple[Examples, Sequence[Ranker]]:
         generated = night.examples(name)
-        return generated[0], night.rankers(generated[1:])
+        return examples_of_users(generated[0], generated[0].is_whole), night.rankers(generated[1:])
 
     def no_features(names: Sequence[str]) -> tuple[Examples, Sequence[Ranker]]:
         blind = [_blind(window, names) for window in examples]

@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 from implicit.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from jobs.models.ease import item_weights
 from jobs.numeric.arrays import Positions, Values, top_columns
 from jobs.numeric.list_metrics import K, marked
 
@@ -151,8 +151,24 @@ def knn_products(history: History, rows: npt.NDArray[np.int64]) -> float:
 
 
 def ease_scorer(history: History) -> Scorer:
-    """Score by EASE (`jobs.models.ease`) on the binary matrix."""
+    """Score by EASE on the binary matrix.
+
+    Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019. A night's own EASE regards each item's
+    nearest items alone (`jobs.models.ease`).
+    """
     return history.weighed_by(item_weights(history.together(), EASE_LAMBDA))
+
+
+def item_weights(gram: Values, ridge: float) -> Values:
+    """Return B [n_items, n_items] with a zero diagonal that minimises |X - X B|^2 + ridge |B|^2, given `gram` = X'X.
+
+    `gram` is overwritten; in Fortran order it is inverted in place.
+    """
+    gram[np.diag_indices_from(gram)] += ridge
+    weights = scipy.linalg.inv(gram, overwrite_a=True, check_finite=False)
+    weights /= -np.diag(weights)
+    np.fill_diagonal(weights, 0.0)
+    return np.asarray(weights)
 
 
 def als_scorer(history: History) -> Scorer:

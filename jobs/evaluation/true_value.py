@@ -33,9 +33,9 @@ from jobs.lake.evaluations import Bounds, GroupValue, NewItemValue, TrueValue
 from jobs.lake.lake import Lake
 from jobs.lake.tables import FALLBACK
 from jobs.numeric.arrays import Positions
+from jobs.numeric.draws import Floats, Ints
 from jobs.numeric.list_metrics import K, intervals
 from jobs.synthetic.catalogue import Shop, is_available, items_of, user_ids
-from jobs.synthetic.draws import Floats, Ints
 from jobs.synthetic.exposures import PLACES, policy_shelves
 from jobs.synthetic.shoppers import Shoppers, shoppers
 from jobs.synthetic.truth import best_lists, day_number, item_numbers, list_values, read_shop, user_numbers

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from jobs.features.strength import interaction_values
 from jobs.lake.lake import Lake
+from jobs.numeric.arrays import distinct_above
 
 Column = npt.NDArray[Any]
 
@@ -48,6 +49,10 @@ class ShopperHistories:
     def history_user(self) -> npt.NDArray[np.int64]:
         """Return the index of the user of each history row."""
         return np.repeat(np.arange(len(self)), np.diff(self.indptr))
+
+    def later_moments(self) -> npt.NDArray[np.int64]:
+        """Return at how many later times the user's other pairs had their last event, of each history row."""
+        return distinct_above(self.history_user(), self.history["last_event_ts"].astype(np.int64))
 
     def take(self, start: int, stop: int) -> "ShopperHistories":
         """Return the users from `start` up to, not including, `stop`."""

@@ -12,7 +12,7 @@ from implicit.als import AlternatingLeastSquares
 from jobs.config.parameters import Parameters
 from jobs.features.strength import interaction_values
 from jobs.models.nearest_items import SAMPLE
-from jobs.numeric.arrays import Floats
+from jobs.numeric.arrays import Floats, distinct_above
 
 Number = TypeVar("Number", int, float)
 
@@ -44,9 +44,6 @@ class CfParameters:
     recent_days: int
     ease_lambda: float
     ease_decay_days: float
-    ease_whole_lambda: float
-    ease_max_items: int
-    """EASE inverts a dense items x items matrix. In a larger catalogue it is left out, and the manifest says so."""
     seed: int
     on_spark: bool = False
     """Whether Spark's ALS fits the item factors (jobs.models.als_spark)."""
@@ -62,10 +59,8 @@ class CfParameters:
             iterations=als.iterations,
             neighbours=parameters.models.neighbours,
             recent_days=parameters.models.recent_days,
-            ease_lambda=ease.decayed_regularization,
+            ease_lambda=ease.regularization,
             ease_decay_days=ease.decay_days,
-            ease_whole_lambda=ease.regularization,
-            ease_max_items=ease.max_items,
             seed=parameters.seed,
         )
 
@@ -82,11 +77,13 @@ class Pairs:
     """[rows, n_items] interaction values."""
     days_since: sp.csr_matrix
     """[rows, n_items] days since the pair's last event, plus one: a 0 would count as no entry."""
+    moments: sp.csr_matrix
+    """[rows, n_items] how many later moments the row's other pairs ended at, plus one: 1 for what came last."""
     n_users: int
 
 
-def matrix_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Return `strength` and `days_since` of Pairs for features/user_item or features/session_item.
+def matrices_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix, sp.csr_matrix, sp.csr_matrix]:
+    """Return `strength`, `days_since` and `moments` of Pairs for features/user_item or features/session_item.
 
     A row is a distinct value of the column `key`, in byte order. Pairs without weight have no entry.
     """
@@ -95,10 +92,15 @@ def matrix_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix, s
     values = interaction_values(table["weight_milli"].to_numpy())
     days = table["days_since_last_event"].to_numpy().astype(np.float32) + 1
     columns = table["item_pos"].to_numpy().astype(np.int64)
-    touched = values > 0
+    at_us = table["last_event_ts"].cast(pa.int64()).fill_null(0).to_numpy()
+    touched = np.flatnonzero(values > 0)
+    touched = touched[np.argsort(rows[touched], kind="stable")]
+    moments = distinct_above(rows[touched], at_us[touched]) + 1
     at, shape = (rows[touched], columns[touched]), (len(keys), n_items)
-    strength = sp.csr_matrix((values[touched], at), shape=shape, dtype=np.float32)
-    return strength, sp.csr_matrix((days[touched], at), shape=shape, dtype=np.float32)
+    strength, days_since, moments = (
+        sp.csr_matrix((data, at), shape=shape, dtype=np.float32) for data in (values[touched], days[touched], moments)
+    )
+    return strength, days_since, moments
 
 
 def implicit_factors(pairs: Pairs, parameters: CfParameters) -> Floats:

@@ -1,4 +1,4 @@
-"""Build `artifacts/cf` for one day: ALS item factors, item-item neighbours and EASE.
+"""Build `artifacts/cf` for one day: ALS item factors, item-item neighbours, EASE and what follows what.
 
     topshelf stage train_cf --ds 2026-01-31
 
@@ -20,11 +20,13 @@ from implicit.utils import ParameterWarning
 from threadpoolctl import threadpool_limits
 
 from jobs.config.parameters import Parameters
+from jobs.features.strength import faded
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import CF, ITEM, SESSION_ITEM, USER_ITEM
-from jobs.models.als import CfParameters, Pairs, implicit_factors, matrix_of, sample_of_users
+from jobs.models.als import CfParameters, Pairs, implicit_factors, matrices_of, sample_of_users
 from jobs.models.ease import ease_weights
+from jobs.models.follows import follows
 from jobs.models.nearest_items import MOST_ASKED, index_of
 from jobs.numeric.arrays import Floats, highest_first, rank_in_group
 
@@ -40,27 +42,24 @@ def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: Floats | None
       to known users alone; zeros without any.
     - `item_item_*`: CSR of each item's nearest neighbours by TF-IDF cosine, over users and sessions.
     - `recent_*`: the same by plain cosine over the pairs of the last `recent_days`: what goes together this season.
-    - `ease_*`: CSR of the strongest weights of each item's row in EASE (Steck 2019), fitted to pairs that fade with
-      `ease_decay_days`; empty above `ease_max_items`.
-    - `ease_whole_*`: the same, fitted to pairs that do not fade.
+    - `ease_*`: CSR of the strongest weights of each item's row in EASE (`jobs.models.ease`), fitted to pairs that
+      fade with `ease_decay_days`.
+    - `follows_*`: CSR of what shoppers turn to after each item (`jobs.models.follows`).
 
     Each item's neighbours descend by score, ties by position; `_indptr`, `_indices` and `_data` are a CSR's arrays.
     """
-    n_items = pairs.strength.shape[1]
     recent = pairs.days_since.copy()
     recent.data = (recent.data <= parameters.recent_days).astype(np.float32)
     recent.eliminate_zeros()
     most = parameters.neighbours
-    nothing = sp.csr_matrix((n_items, n_items))
-    has_ease = n_items <= parameters.ease_max_items
-    faded_ease = (parameters.ease_decay_days, parameters.ease_lambda)
-    whole_ease = (np.inf, parameters.ease_whole_lambda)
+    baskets = pairs.days_since.copy()
+    baskets.data = faded(baskets.data - 1, parameters.ease_decay_days)
     return {
         "item_factors": implicit_factors(pairs, parameters) if item_factors is None else item_factors,
         **_csr_arrays("item_item", _neighbours(TFIDFRecommender, pairs.strength, most), most),
         **_csr_arrays("recent", _neighbours(CosineRecommender, recent, most), most),
-        **_csr_arrays("ease", ease_weights(pairs.days_since, *faded_ease) if has_ease else nothing, most * 2),
-        **_csr_arrays("ease_whole", ease_weights(pairs.days_since, *whole_ease) if has_ease else nothing, most * 2),
+        **_csr_arrays("ease", ease_weights(baskets, parameters.ease_lambda, most), most),
+        **_csr_arrays("follows", follows(pairs.moments, most), most),
     }
 
 
@@ -114,11 +113,11 @@ def build(lake: Lake, ds: date, parameters: Parameters, artifact: str = CF) -> M
 def _fit(lake: Lake, ds: date, artifact: str, inputs: Mapping[str, str], chosen: CfParameters) -> Manifest:
     """Fit to the day's features and write the artifact."""
     n_items = lake.manifest(ITEM, ds).row_count or 0
-    columns = ["item_pos", "weight_milli", "days_since_last_event"]
-    users = matrix_of(lake.arrow(USER_ITEM, ds, ["user_id", *columns]), "user_id", n_items)
-    sessions = matrix_of(lake.arrow(SESSION_ITEM, ds, ["session_id", *columns]), "session_id", n_items)
-    strength, days_since = (sp.vstack(both, format="csr") for both in zip(users, sessions, strict=True))
-    pairs = Pairs(strength, days_since, users[0].shape[0])
+    columns = ["item_pos", "weight_milli", "days_since_last_event", "last_event_ts"]
+    users = matrices_of(lake.arrow(USER_ITEM, ds, ["user_id", *columns]), "user_id", n_items)
+    sessions = matrices_of(lake.arrow(SESSION_ITEM, ds, ["session_id", *columns]), "session_id", n_items)
+    strength, days_since, moments = (sp.vstack(both, format="csr") for both in zip(users, sessions, strict=True))
+    pairs = Pairs(strength, days_since, moments, users[0].shape[0])
     # One thread whoever imported NumPy first: implicit runs its own, and BLAS's sums depend on how many there are.
     with threadpool_limits(1, "blas"):
         arrays = train_cf(pairs, chosen, _spark_factors(lake, ds, n_items, chosen) if chosen.on_spark else None)
@@ -130,17 +129,16 @@ def _fit(lake: Lake, ds: date, artifact: str, inputs: Mapping[str, str], chosen:
         "pairs": int(users[0].nnz),
         "anonymous_sessions": sessions[0].shape[0],
         "als": "fitted" if users[0].nnz else "left out: no pair of a known shopper and a product",
-        "ease": _ease_in_words(pairs, chosen),
+        "ease": "fitted" if pairs.strength.nnz else "left out: no pair of a shopper and a product",
+        "follows": _follows_in_words(arrays),
         "index": index.facts(),
     }
     arrays |= index.array()
     return lake.write_artifact(artifact, ds, arrays, inputs=inputs, parameters=vars(chosen), metrics=metrics)
 
 
-def _ease_in_words(pairs: Pairs, chosen: CfParameters) -> str:
-    if pairs.strength.shape[1] > chosen.ease_max_items:
-        return f"left out: over {chosen.ease_max_items} items"
-    return "fitted" if pairs.strength.nnz else "left out: no pair of a shopper and a product"
+def _follows_in_words(arrays: Arrays) -> str:
+    return "fitted" if len(arrays["follows_data"]) else "left out: no shopper did one thing after another"
 
 
 def _spark_factors(lake: Lake, ds: date, n_items: int, chosen: CfParameters) -> Floats:

@@ -124,14 +124,16 @@ def train_content(
     texts = [items[name].fill_null("").to_pylist() for name in ("title", "category", "brand")]
     words = [words_of(*columns) for columns in zip(*texts, items["price_minor"].to_pylist(), strict=True)]
     vectors, of_shop = _item_vectors(tf_idf(words), parameters.seed, embeddings, touched)
-    neighbours = nearest(vectors, vectors, parameters.neighbours + 1)  # an item is its own neighbour
-    own = np.arange(len(vectors))[:, None]
-    kept = (neighbours.position >= 0) & (neighbours.position != own) & (neighbours.score > 0)
+    known = np.flatnonzero(vectors.any(axis=1))  # an item that says nothing of itself is near to none
+    neighbours = nearest(vectors[known], vectors[known], parameters.neighbours + 1)  # an item is its own neighbour
+    kept = (neighbours.position >= 0) & (neighbours.position != np.arange(len(known))[:, None]) & (neighbours.score > 0)
     kept &= np.cumsum(kept, axis=1) <= parameters.neighbours
+    count = np.zeros(len(vectors), dtype=np.int64)
+    count[known] = kept.sum(axis=1)
     return {
         "item_vectors": vectors,
-        "content_indptr": np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64),
-        "content_indices": neighbours.position[kept].astype(np.int32),
+        "content_indptr": np.concatenate([[0], np.cumsum(count)]),
+        "content_indices": known[neighbours.position[kept]].astype(np.int32),
         "content_data": neighbours.score[kept].astype(np.float32),
         **of_shop,
     }, neighbours.recall

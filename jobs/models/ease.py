@@ -1,37 +1,65 @@
-"""EASE: item-item weights in closed form (Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019)."""
+"""EASE on each item's neighbourhood: how much each of its nearest items says of an item.
+
+EASE (Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019) regresses every item on all others, and
+inverts a dense matrix of items x items for it. Here an item is regressed on its nearest items by cosine alone, as
+SLIM is with selected items (Ning and Karypis, ICDM 2011). So time and memory grow with the catalogue, not with its
+square, and catalogues of any size have it. docs/quality.md has what this costs and gains.
+"""
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from jobs.features.strength import faded
-from jobs.numeric.arrays import Values
+from jobs.models.co_occurrence import best_of_product
+from jobs.numeric.arrays import Floats, Whole
 
 LEAST_WEIGHT = 1e-4
 """Smaller weights are left out of the artifact."""
+MOST_TOGETHER = 60_000_000
+"""About so many pairs of items are held at once. In a larger shop, each item keeps those nearest to it."""
 
 
-def item_weights(gram: Values, ridge: float) -> Values:
-    """Return B [n_items, n_items] with a zero diagonal that minimises |X - X B|^2 + ridge |B|^2, given `gram` = X'X.
+def ease_weights(baskets: sp.csr_matrix, ridge: float, nearest: int) -> sp.csr_matrix:
+    """Return item-item weights [n_items, n_items] of LEAST_WEIGHT or more, with a zero diagonal; maybe none.
 
-    `gram` is overwritten; in Fortran order it is inverted in place.
+    Column j minimises |x_j - X b|^2 + ridge |b|^2, where b is zero but for the `nearest` items of j: those with the
+    highest cosine, ties by position. `baskets` is X: CSR [shoppers, items] of strengths.
     """
-    gram[np.diag_indices_from(gram)] += ridge
-    weights = scipy.linalg.inv(gram, overwrite_a=True, check_finite=False)
-    weights /= -np.diag(weights)
-    np.fill_diagonal(weights, 0.0)
-    return np.asarray(weights)
+    n_items = baskets.shape[1]
+    together, lengths = _together(baskets, max(nearest, MOST_TOGETHER // max(n_items, 1)))
+    squares = (lengths**2).astype(np.float32)
+    weights, columns = [], []
+    for item in range(n_items):
+        near = _nearest(together, lengths, item, nearest)
+        others = together.indices[near]
+        own = together[others][:, others].toarray()
+        own = np.maximum(own, own.T)  # a pair may have been kept by one of its items alone
+        own[np.diag_indices_from(own)] = squares[others] + np.float32(ridge)
+        solved = scipy.linalg.lapack.sposv(own, together.data[near], lower=1)[1] if len(near) else np.empty(0)
+        kept = solved >= LEAST_WEIGHT
+        weights.append(solved[kept].astype(np.float32))
+        columns.append(others[kept])
+    indptr = np.concatenate([[0], np.cumsum([len(column) for column in columns])])
+    nothing = np.empty(0, np.int32)
+    arrays = (np.concatenate([nothing.astype(np.float32), *weights]), np.concatenate([nothing, *columns]), indptr)
+    return sp.csc_matrix(arrays, shape=(n_items, n_items)).tocsr()
 
 
-def ease_weights(days_since: sp.csr_matrix, decay_days: float, ridge: float) -> sp.csr_matrix:
-    """Return EASE's item-item weights of LEAST_WEIGHT or more, fitted to pairs that fade with their age; maybe none.
+def _together(baskets: sp.csr_matrix, most: int) -> tuple[sp.csr_matrix, Floats]:
+    """Return X'X without its diagonal, of each row the `most` with the highest cosine, and the items' lengths."""
+    lengths = np.sqrt(np.asarray(baskets.multiply(baskets).sum(axis=0), dtype=np.float64)).ravel().astype(np.float32)
+    scale = sp.diags(1 / np.maximum(lengths, np.float32(1e-12)))
+    # By X'X over the lengths of its columns, each row stands in the order of its cosines.
+    together = best_of_product(sp.csr_matrix(baskets.T), sp.csr_matrix(baskets @ scale), most)
+    together = sp.csr_matrix(together @ sp.diags(lengths), dtype=np.float32)
+    together.sort_indices()
+    return together, lengths
 
-    `days_since` is CSR [users, items]: the days since a pair's last event, plus one.
-    """
-    if not days_since.nnz:
-        return sp.csr_matrix((days_since.shape[1], days_since.shape[1]), dtype=np.float32)
-    baskets = days_since.astype(np.float64)
-    baskets.data = faded(days_since.data - 1, decay_days).astype(np.float64)
-    weights = item_weights((baskets.T @ baskets).toarray(order="F"), ridge)
-    weights[weights < LEAST_WEIGHT] = 0.0
-    return sp.csr_matrix(weights.astype(np.float32))
+
+def _nearest(together: sp.csr_matrix, lengths: Floats, item: int, most: int) -> Whole:
+    """Return the entries of an item's row with the highest cosine, in order of position."""
+    entries = np.arange(together.indptr[item], together.indptr[item + 1])
+    if len(entries) <= most:
+        return entries
+    cosine = together.data[entries] / lengths[together.indices[entries]]
+    return np.sort(entries[np.argsort(-cosine, kind="stable")[:most]])

@@ -88,6 +88,22 @@ def descending_bits(score: Floats) -> npt.NDArray[np.uint32]:
     return np.where(bits >> np.uint32(31), bits, np.uint32(0x7FFFFFFF) - bits)
 
 
+def distinct_above(group: Integers, value: Integers) -> Whole:
+    """Return how many distinct higher values the group of each row has; `group` ascends.
+
+    >>> distinct_above(np.array([0, 0, 0, 4]), np.array([7, 9, 7, 2])).tolist()
+    [1, 0, 1, 0]
+    """
+    order = np.lexsort((-value, group))
+    group, value = group[order], value[order]
+    is_lower = np.zeros(len(order), dtype=np.int64)
+    is_lower[1:] = (group[1:] == group[:-1]) & (value[1:] != value[:-1])
+    lower, start = np.cumsum(is_lower), group_starts(group)
+    above = np.empty(len(order), dtype=np.int64)
+    above[order] = lower - np.repeat(lower[start], np.diff(np.append(start, len(group))))
+    return above
+
+
 def rank_by_order(group: Integers, order: Whole) -> Whole:
     """Return each row's rank within its group, from 0; `order` sorts the rows by group, then best first.
 

@@ -19,7 +19,7 @@ from jobs.ranking.pair_features import COARSE_FEATURES, FEATURES
 COARSE = "coarse"
 SHAPE = TreeShape(trees=40, leaves=15, learning_rate=0.15, feature_fraction=0.8)
 TRAINING_EXAMPLES = 300_000
-"""The cut is trained on this many of the newest window's examples, the first ones."""
+"""The cut is trained on this many of the newest window's examples, the first whose shoppers have all of theirs."""
 
 
 def coarse_keep(parameters: Parameters) -> int | None:

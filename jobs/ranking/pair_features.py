@@ -76,7 +76,7 @@ PAIR_FEATURES = (
     "mean_gap_days",
     "gap_sd_days",
 )
-RANKED = ("als", "item_item", "ease")
+RANKED = ("als", "item_item", "ease", "follows")
 """Scores whose rank among the shopper's candidates, and share of the best one, are features too."""
 
 

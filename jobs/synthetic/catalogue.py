@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.synthetic.draws import Flags, Floats, Ints, below, normal, uniform
+from jobs.numeric.draws import Flags, Floats, Ints, below, normal, uniform
 from jobs.synthetic.words import BRANDS, DEPARTMENTS, LEAVES, SERIES
 
 STYLE_DIMENSIONS = 8

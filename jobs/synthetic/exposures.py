@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 from jobs.numeric.arrays import find_sorted
+from jobs.numeric.draws import Flags, Floats, Ints, below, uniform
 from jobs.synthetic.catalogue import Shop, is_available, items_of
-from jobs.synthetic.draws import Flags, Floats, Ints, below, uniform
 from jobs.synthetic.shoppers import PERSONAS, Shoppers, utility, value
 from jobs.synthetic.visits import SHELF_SEEN, Looks, Sessions, crowd_shares
 from jobs.synthetic.words import AGE_BANDS

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.numeric.draws import Flags, Ints, below, bits, uniform
 from jobs.synthetic.catalogue import Shop, embeddings, item_ids, items, items_of, price_minor, stock, titles, user_ids
-from jobs.synthetic.draws import Flags, Ints, below, bits, uniform
 from jobs.synthetic.exposures import PLACES, Shelves, clicked, eligible_count, shelves
 from jobs.synthetic.shoppers import Shoppers, shoppers
 from jobs.synthetic.visits import EVENT_TYPES, Looks, Sessions, events, looks, sessions, staple_sessions

@@ -29,9 +29,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.landing.folders import SUCCESS
+from jobs.numeric.draws import Ints
 from jobs.synthetic import rows, truth_rows
 from jobs.synthetic.catalogue import Shop
-from jobs.synthetic.draws import Ints
 from jobs.synthetic.truth import SHOP_FILE
 
 MARKER = "_synthetic_shop.json"

@@ -16,8 +16,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.numeric.draws import Floats, Ints, below, gumbel, normal, uniform
 from jobs.synthetic.catalogue import STYLE_DIMENSIONS, Items, Shop, item_in_leaf, items_of, price_minor
-from jobs.synthetic.draws import Floats, Ints, below, gumbel, normal, uniform
 from jobs.synthetic.words import AGE_BANDS, BRANDS, DEPARTMENTS, LEAVES, REGIONS
 
 PERSONAS = 24

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from jobs.numeric.draws import Floats, Ints
 from jobs.synthetic.catalogue import Shop, is_available, item_ids, items_of, numbers
-from jobs.synthetic.draws import Floats, Ints
 from jobs.synthetic.shoppers import Shoppers, shoppers, utility, value
 
 SHOP_FILE = "shop.json"

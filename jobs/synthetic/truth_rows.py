@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
+from jobs.numeric.draws import Ints
 from jobs.synthetic.catalogue import Shop, item_ids, items, user_ids
-from jobs.synthetic.draws import Ints
 from jobs.synthetic.shoppers import season, shoppers
 from jobs.synthetic.words import LEAVES
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from jobs.numeric.draws import Flags, Floats, Ints, below, gumbel, uniform
 from jobs.synthetic.catalogue import Shop, is_available, item_in_leaf, items_of
-from jobs.synthetic.draws import Flags, Floats, Ints, below, gumbel, uniform
 from jobs.synthetic.shoppers import FAVOURITE_SHARE, FAVOURITES, JOINED_BEFORE, WEEK, Shoppers, season, utility, value
 from jobs.synthetic.words import LEAVES
 

@@ -3,15 +3,19 @@
     topshelf stage label_windows --ds 2026-01-17
 
 Features are as of the day; labels are the events of the horizon after it (14 days by default). Only shoppers with an
-event in the horizon become examples: without one there is nothing to order.
+event in the horizon become examples: without one there is nothing to order. Of about WHOLE_USERS of them all
+candidates are kept, to judge and to calibrate by; of the others only what the heads learn from.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,7 +38,8 @@ from jobs.lake.tables import (
     USER_ITEM,
     WINDOW_CF,
 )
-from jobs.numeric.arrays import Column, find_sorted
+from jobs.numeric.arrays import Column, Flags, Floats, find_sorted
+from jobs.numeric.draws import uniform
 from jobs.ranking.heads import BASE_FACTS
 from jobs.ranking.pair_features import FEATURES, ranking_features
 from jobs.spark.shards import write_shards
@@ -49,6 +54,10 @@ COLUMN_OF_LABELS = {
 """Columns of the examples that say what happened, and the columns of marts/labels that they come from."""
 SHOWN_FACTS = ("place", "followed")
 """Facts that come from marts/shown."""
+WHOLE_USERS = 3_000
+"""Of about so many shoppers of a window, all candidates are examples."""
+MOST_SAMPLED = 500_000
+"""A window that trains is loaded whole up to about so many examples."""
 INPUTS = (ITEM, USER, USER_ITEM, WINDOW_CF, CONTENT, TOWERS)
 
 
@@ -60,6 +69,11 @@ class ExampleShard:
     ds: date
     candidates_per_user: int
     taste_decay_days: float
+    seed: int = 0
+    negative_share: float = 1.0
+    """Share of candidates without a label that are examples, of a shopper who is not whole."""
+    whole_share: float = 1.0
+    """Share of shoppers who are whole: all of their candidates are examples."""
     without: str | None = None
     """A source that is left out, to measure its worth."""
 
@@ -69,23 +83,41 @@ class ExampleShard:
         if not len(labels):
             return
         sources = load_sources(self.lake, self.ds, self.taste_decay_days, WINDOW_CF)
+        has_shown = self.lake.find_manifest(SHOWN, self.ds) is not None
+        shown = self.lake.shard(SHOWN, self.ds, shard) if has_shown else None
         users = pc.unique(labels["user_id"])
         for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue), only=users).batches():
             batch_candidates = candidates(batch, sources, self.candidates_per_user, self.without)
             user, item = batch_candidates.user, batch_candidates.item
-            matrix = ranking_features(batch, batch_candidates, sources)
+            happened = labels_of(labels, batch.user_id, user, item, len(sources.catalogue))
+            whole, draw = self._drawn(batch.user_id, user, item)
+            kept = whole[user] | (draw < self.negative_share) | (happened["interaction"].to_numpy() > 0)
+            if shown is not None:
+                kept |= label_rows(shown, batch.user_id, user, item, len(sources.catalogue)) >= 0
+            rows = np.flatnonzero(kept)
+            matrix = ranking_features(batch, batch_candidates, sources, rows=rows)
             columns = {
-                "user_id": batch.user_id.take(pa.array(user)),
-                "item_pos": pa.array(item, pa.int32()),
-                "sources": pa.array(batch_candidates.sources, pa.int32()),
+                "user_id": batch.user_id.take(pa.array(user[rows])),
+                "item_pos": pa.array(item[rows], pa.int32()),
+                "sources": pa.array(batch_candidates.sources[rows], pa.int32()),
+                "is_whole": pa.array(whole[user[rows]]),
+                "draw": pa.array(draw[rows]),
                 "features": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), len(FEATURES)).cast(
                     pa.list_(pa.float32())
                 ),
-                **labels_of(labels, batch.user_id, user, item, len(sources.catalogue)),
+                **{name: column.take(pa.array(rows)) for name, column in happened.items()},
             }
             # Columns are taken by position, not by name.
             names = [column.name for column in contract(EXAMPLES).stored_columns]
             yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
+
+    def _drawn(
+        self, user_id: pa.Array, user: npt.NDArray[np.int64], item: npt.NDArray[np.int32]
+    ) -> tuple[Flags, Floats]:
+        """Return who is whole, one flag a user, and a number drawn from [0, 1) for each (user, item)."""
+        key = pd.util.hash_array(user_id.to_numpy(zero_copy_only=False)).view(np.int64)
+        whole = uniform(self.seed, "whole", key) < self.whole_share
+        return whole, uniform(self.seed, "example", key[user], item).astype(np.float32)
 
 
 def labels_of(
@@ -135,12 +167,31 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     Raises:
         MissingPartitionError: the day's features, artifacts or labels were not built.
     """
-    inputs, chosen = lake.fingerprints(ds, *INPUTS, LABELS), candidate_parameters(parameters)
+    has_shown = lake.find_manifest(SHOWN, ds) is not None
+    inputs = lake.fingerprints(ds, *INPUTS, LABELS, *([SHOWN] if has_shown else []))
+    chosen = example_parameters(parameters)
 
     def write() -> Manifest:
-        return write_shards(lake, EXAMPLES, ds, ExampleShard(lake, ds, **chosen), inputs=inputs, parameters=chosen)
+        return write_shards(lake, EXAMPLES, ds, example_shard(lake, ds, parameters), inputs=inputs, parameters=chosen)
 
     return lake.build_if_stale(EXAMPLES, ds, inputs, chosen, write)
+
+
+def example_shard(lake: Lake, ds: date, parameters: Parameters, without: str | None = None) -> ExampleShard:
+    """Return what makes the examples of one as-of day, perhaps without a source.
+
+    Raises:
+        MissingPartitionError: the day's labels were not built.
+    """
+    users = pc.count_distinct(lake.arrow(LABELS, ds, ["user_id"])["user_id"]).as_py()
+    whole_share = min(1.0, WHOLE_USERS / max(users, 1))
+    return ExampleShard(lake, ds, **example_parameters(parameters), whole_share=whole_share, without=without)
+
+
+def example_parameters(parameters: Parameters) -> dict[str, Any]:
+    """Return the parameters that shape examples."""
+    share = parameters.training.negative_share
+    return {**candidate_parameters(parameters), "seed": parameters.seed, "negative_share": share}
 
 
 @dataclass(frozen=True)
@@ -166,17 +217,52 @@ class Examples:
     features: npt.NDArray[np.float32]
     labels: dict[str, Column]
     """What happened, by column; `place` and `followed` are those of the pair's first exposure."""
+    draw: Floats
+    """A number drawn from [0, 1) for each row: rows below a share are a sample of that share."""
+    is_whole: Flags
+    """Whether all candidates of the user are here, one flag a user."""
 
 
-def load_examples(lake: Lake, ds: date, facts: Sequence[str] = BASE_FACTS) -> Examples:
+class Part(Enum):
+    """Which examples of a window are wanted."""
+
+    ALL = "all"
+    WHOLE = "of the shoppers whose candidates are all there"
+    SAMPLE = "what the heads learn from"
+
+
+def load_examples(lake: Lake, ds: date, facts: Sequence[str] = BASE_FACTS, part: Part = Part.ALL) -> Examples:
     """Load the examples of one as-of day, shard after shard, with these columns of what happened.
 
     Raises:
         MissingPartitionError: they were not built.
     """
-    columns = ["user_id", "item_pos", "sources", "features", *(name for name in facts if name not in SHOWN_FACTS)]
-    rows = pa.concat_tables([lake.shard(EXAMPLES, ds, shard, columns) for shard in range(SHARDS)])
-    return examples_of(rows, facts, load_shown(lake, ds))
+    columns = ["user_id", "item_pos", "sources", "is_whole", "draw", "features", "interaction", *facts]
+    columns = [name for name in dict.fromkeys(columns) if name not in SHOWN_FACTS]
+    manifest = lake.manifest(EXAMPLES, ds)
+    count, negative_share = manifest.row_count or 1, float(str(manifest.parameters["negative_share"]))
+    shown = load_shown(lake, ds)
+    rows = []
+    for shard in range(SHARDS):
+        of_shard = lake.shard(EXAMPLES, ds, shard, columns)
+        if part is Part.WHOLE:
+            of_shard = of_shard.filter(of_shard["is_whole"])
+        elif part is Part.SAMPLE and count > MOST_SAMPLED:
+            # What was not kept by its draw was kept by its label or its place on a shelf.
+            share = pa.scalar(max(MOST_SAMPLED / count, negative_share))
+            kept = pc.or_(pc.less(of_shard["draw"], share), pc.greater(of_shard["interaction"], 0))
+            of_shard = of_shard.filter(pc.or_(kept, pa.array(_is_shown(of_shard, shown))))
+        rows.append(of_shard)
+    return examples_of(pa.concat_tables(rows), facts, shown)
+
+
+def _is_shown(rows: pa.Table, shown: pa.Table | None) -> Flags:
+    if shown is None:
+        return np.zeros(len(rows), np.bool_)
+    pairs = [
+        pc.binary_join_element_wise(of["user_id"], of["item_pos"].cast(pa.string()), " ") for of in (rows, shown)
+    ]
+    return np.asarray(pc.is_in(pairs[0], value_set=pairs[1].combine_chunks()), dtype=np.bool_)
 
 
 def load_shown(lake: Lake, ds: date) -> pa.Table | None:
@@ -200,7 +286,12 @@ def examples_of(rows: pa.Table, facts: Sequence[str] = BASE_FACTS, shown: pa.Tab
         sources=table["sources"].to_numpy(),
         features=table["features"].combine_chunks().flatten().to_numpy().reshape(-1, len(FEATURES)),
         labels={name: table[name].to_numpy() for name in facts if name not in SHOWN_FACTS},
+        draw=table["draw"].to_numpy(),
+        is_whole=np.empty(0, np.bool_),
     )
+    whole = np.zeros(len(examples.user_id), np.bool_)
+    whole[examples.user] = table["is_whole"].to_numpy(zero_copy_only=False)
+    examples = replace(examples, is_whole=whole)
     if set(facts).isdisjoint(SHOWN_FACTS):
         return examples
     return replace(examples, labels=examples.labels | _shown_facts(examples, shown))

@@ -13,7 +13,7 @@ from jobs.ranking.heads import BASE_FACTS, SPEND, HeadExamples
 from jobs.ranking.pair_features import FEATURES
 from jobs.training.examples import Examples
 from jobs.training.position_bias import fit_place_effects, place_intercepts
-from jobs.training.sampling import SampledRows, sample_rows
+from jobs.training.sampling import SampledRows, examples_of_users, sample_rows
 
 BINARY = {"objective": "binary"}
 GAMMA = {"objective": "gamma"}
@@ -21,7 +21,7 @@ GAMMA = {"objective": "gamma"}
 ORDERED_PLACES = 30
 """A pair of items counts for the order head if one of them ranks within this many places."""
 ORDER_EXAMPLES = 500_000
-"""The order head is trained on all examples up to about this many; beyond, its negatives are sampled."""
+"""The order head is trained on about this many examples at most: beyond, its negatives are sampled."""
 
 
 def fit_head(
@@ -51,14 +51,26 @@ def place_effects_of(features: Floats, label: Column, place: Whole, user: Whole,
 
 
 def fit_order_head(windows: Sequence[Examples], parameters: Parameters) -> lgb.Booster:
-    """Fit the order head: for each shopper, purchases before other interactions before nothing."""
-    share = min(1.0, ORDER_EXAMPLES / sum(len(window.user) for window in windows))
+    """Fit the order head: for each shopper, purchases before other interactions before nothing.
+
+    Shoppers without a positive example have no order to learn from.
+    """
     graded = [replace(window, labels={name: window.labels[name] for name in BASE_FACTS}) for window in windows]
-    rows = sample_rows(graded, share, parameters.seed)
+    graded = [examples_of_users(window, _has_positive(window)) for window in graded]
+    draws = np.concatenate([window.draw for window in graded])
+    share = np.partition(draws, ORDER_EXAMPLES)[ORDER_EXAMPLES] if len(draws) > ORDER_EXAMPLES else 1.0
+    rows = sample_rows(graded, float(share))
     grade = rows.labels["interaction"] + 2 * rows.labels["purchase"]
     rows_of_user = np.unique(rows.user, return_counts=True)[1]
     objective: dict[str, str | int] = {"objective": "lambdarank", "lambdarank_truncation_level": ORDERED_PLACES}
     return _fit(rows.features, grade, objective, parameters, group=rows_of_user)
+
+
+def _has_positive(window: Examples) -> Flags:
+    """Tell which users have an example with any label, one flag a user."""
+    has_positive = np.zeros(len(window.user_id), dtype=np.bool_)
+    has_positive[window.user[(window.labels["interaction"] > 0) | (window.labels["purchase"] > 0)]] = True
+    return has_positive
 
 
 def _fit(

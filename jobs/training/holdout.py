@@ -120,11 +120,14 @@ def holdout(windows: Sequence[Window], examples: Sequence[Examples], train: Trai
 def _shadow(
     examples: Sequence[Examples], train: Train, parameters: Parameters
 ) -> tuple[Ranker, npt.NDArray[np.bool_], str]:
-    """Return the shadow ranker, which users of the newest window it never saw, and the rule in words."""
+    """Return the shadow ranker, which users of the newest window it never saw, and the rule in words.
+
+    Only users whose candidates are all there are held out.
+    """
     newest = examples[0]
-    is_odd = np.arange(len(newest.user_id)) % 2 == 1
     if len(examples) > 1:
-        return train(examples[1:], parameters), np.ones_like(is_odd), "the newest window"
+        return train(examples[1:], parameters), newest.is_whole, "the newest window"
+    is_odd = newest.is_whole & (np.cumsum(newest.is_whole) % 2 == 0)
     shadow = train([examples_of_users(newest, ~is_odd)], parameters)
     return shadow, is_odd, "every second shopper of the only window"
 

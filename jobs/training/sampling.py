@@ -1,7 +1,7 @@
 """Which examples the heads are trained on, and which are kept apart to calibrate them.
 
 >>> training, calibration = calibration_split(windows, parameters)
->>> rows = sample_rows(training, parameters.training.negative_share, parameters.seed)
+>>> rows = sample_rows(training, parameters.training.negative_share)
 """
 
 import zlib
@@ -25,19 +25,20 @@ def calibration_split(
 ) -> tuple[Sequence[Examples], Sequence[Examples]]:
     """Return the examples that heads are trained on, and those that they are calibrated on (may be none).
 
-    Without a calibration window, one shopper in RESERVED_SHARE is reserved, unless that leaves too few positives.
+    Heads are calibrated on shoppers whose candidates are all there. Without a calibration window, one shopper in
+    RESERVED_SHARE is reserved, unless that leaves too few positives.
     """
     if parameters.ranking.calibration == "none":
         return windows, []
     if calibration_window is not None:
-        return windows, [calibration_window]
+        return windows, [examples_of_users(calibration_window, calibration_window.is_whole)]
     positives = sum(int(window.labels["interaction"].sum()) for window in windows)
     if positives < RESERVED_SHARE * calibration.MIN_POSITIVES:
         return windows, []
     reserved = [is_reserved(window.user_id) for window in windows]
     return (
         [examples_of_users(window, ~users) for window, users in zip(windows, reserved, strict=True)],
-        [examples_of_users(window, users) for window, users in zip(windows, reserved, strict=True)],
+        [examples_of_users(window, users & window.is_whole) for window, users in zip(windows, reserved, strict=True)],
     )
 
 
@@ -58,6 +59,7 @@ def examples_of_users(examples: Examples, users: Flags) -> Examples:
         sources=examples.sources[rows],
         features=examples.features[rows],
         labels={name: label[rows] for name, label in examples.labels.items()},
+        draw=examples.draw[rows],
     )
 
 
@@ -73,13 +75,12 @@ class SampledRows:
     """Number of the user within all windows, ascending; a user of two windows has two numbers."""
 
 
-def sample_rows(windows: Sequence[Examples], share: float, seed: int) -> SampledRows:
-    """Return all positive examples of the windows and a random `share` of all examples.
+def sample_rows(windows: Sequence[Examples], share: float) -> SampledRows:
+    """Return all positive examples of the windows and a `share` of all examples, which their draws choose.
 
     Most examples are negatives outside the sample, which are never copied.
     """
-    random = np.random.default_rng(seed)
-    in_sample = [random.random(len(window.user)) < share for window in windows]
+    in_sample = [window.draw < share for window in windows]
     is_positive = [np.logical_or.reduce([label > 0 for label in window.labels.values()]) for window in windows]
     rows = [np.flatnonzero(sampled | positive) for sampled, positive in zip(in_sample, is_positive, strict=True)]
     users_before = np.cumsum([0, *(len(window.user_id) for window in windows)])

@@ -38,7 +38,7 @@ def train(windows: Sequence[Examples], parameters: Parameters, calibration_windo
     if not windows:
         return Ranker({}, {}, parameters.training.negative_share)
     training, calibration = calibration_split(windows, parameters, calibration_window)
-    rows = sample_rows(training, parameters.training.negative_share, parameters.seed)
+    rows = sample_rows(training, parameters.training.negative_share)
     definition = LabelDefinition.of_shop(rows.labels, parameters)
     trainable, left_out = trainable_heads(rows.labels, definition, parameters)
     heads: dict[str, lgb.Booster] = {}
@@ -91,6 +91,7 @@ def _coarse_cut(ranker: Ranker, newest: Examples, parameters: Parameters) -> lgb
     """Return the trees of the coarse cut; None if nothing is to be cut or the ranker has no heads to learn from."""
     if coarse_keep(parameters) is None or not ranker.heads:
         return None
-    rows = slice(0, TRAINING_EXAMPLES)
-    value = ranker.value(newest.features[rows], parameters.ranking.threads)
-    return train_coarse_cut(newest.features[rows], newest.user[rows], value, parameters)
+    rows = np.flatnonzero(newest.is_whole[newest.user])[:TRAINING_EXAMPLES]
+    features = newest.features[rows]
+    value = ranker.value(features, parameters.ranking.threads)
+    return train_coarse_cut(features, newest.user[rows], value, parameters)

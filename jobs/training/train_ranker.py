@@ -24,7 +24,7 @@ from jobs.ranking.heads import TERMS, head_examples, required_facts
 from jobs.ranking.pair_features import FEATURES
 from jobs.ranking.ranker import Ranker
 from jobs.ranking.ranker_metrics import HeadFacts, RankerMetrics
-from jobs.training.examples import Examples, Window, load_examples
+from jobs.training.examples import Examples, Part, Window, load_examples
 from jobs.training.holdout import holdout
 from jobs.training.sampling import RESERVED_SHARE, calibration_split
 from jobs.training.train_heads import train
@@ -67,7 +67,11 @@ def _train(
 ) -> Manifest:
     """Train on the windows' examples and evaluate a shadow; write both, the evaluation first."""
     facts = required_facts(parameters.ranking.head_weight.positive())
-    examples = [load_examples(window.lake, window.ds, facts) for window in windows]
+    parts = [Part.WHOLE if window.calibrates else Part.SAMPLE for window in windows]
+    parts[:1] = [Part.ALL for _ in windows[:1]]
+    examples = [
+        load_examples(window.lake, window.ds, facts, part) for window, part in zip(windows, parts, strict=True)
+    ]
     calibration_window = examples.pop() if windows and windows[-1].calibrates else None
     ranker = train(examples, parameters, calibration_window)
     metrics = ranker_metrics(ranker, examples, calibration_window, windows, parameters)

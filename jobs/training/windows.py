@@ -3,7 +3,7 @@
 A window is an as-of day c. Features and models are fitted to what was known on c; the labels are the events of the
 horizon after it. Windows start on Sundays, one horizon apart, newest first; the newest must have its full horizon by
 the night. So for a week the nights find them built, and the ranker too.
-In a shop with too few days for a window, each user's pairs are held out by hash and everything is fitted to the rest.
+In a shop with too few days for a window, each user's latest pairs are held out and everything is fitted to the rest.
 With fewer pairs than a head of the ranker needs, there is no window.
 """
 
@@ -163,18 +163,22 @@ def _build_held_out(lake: Lake, ds: date, events: _Events, parameters: Parameter
     """Build one window as of `ds` itself: a fifth of the pairs are its labels, everything is fitted to the others."""
     rest, engine = Lake(f"{lake.root}/{HELD_OUT}"), events.engine
     split: dict[str, QueryParameter] = {"share": HELD_OUT_SHARE, "seed": parameters.seed}
+    held_out = engine.query("marts/held_out_pairs", {"interactions": events.interactions}, {"ds": ds, **split})
 
     def other_pairs(days: Sequence[date]) -> Rows:
-        staged = engine.stored(lake, INTERACTIONS, days)
-        return engine.query("marts/events_of_other_pairs", {"interactions": staged}, {"ds": ds, **split})
+        views = {"interactions": engine.stored(lake, INTERACTIONS, days), "held_out_pairs": held_out}
+        return engine.query("marts/events_of_other_pairs", views, {"ds": ds})
 
-    _copy_stale_days(engine, lake, rest, INTERACTIONS, ds, split, other_pairs)
+    days = [day for day in lake.days(INTERACTIONS) if day <= ds]
+    digest = _digest(lake, INTERACTIONS, days)
+    # Which pairs of a day are held out depends on all days: a later one may have a shopper's latest pairs.
+    _copy_stale_days(engine, lake, rest, INTERACTIONS, ds, split | {"days": digest}, other_pairs)
     for table in (ITEMS, USERS):
         _copy_stale_days(engine, lake, rest, table, ds, {}, partial(engine.stored, lake, table))
     _fit(rest, ds, parameters)
-    days = [day for day in lake.days(INTERACTIONS) if day <= ds]
-    inputs = rest.fingerprints(ds, ITEM) | {INTERACTIONS: _digest(lake, INTERACTIONS, days)}
-    acts = engine.query("marts/held_out_acts", {"acts": counted_events(engine, events.interactions, ds)}, split)
+    inputs = rest.fingerprints(ds, ITEM) | {INTERACTIONS: digest}
+    counted = counted_events(engine, events.interactions, ds)
+    acts = engine.query("marts/held_out_acts", {"acts": counted, "held_out_pairs": held_out}, {})
     labels = positive_pairs(engine, acts, engine.stored(rest, ITEM, [ds]))
     write_labels(engine, rest, labels, ds, parameters, inputs)
     examples.build(rest, ds, parameters)

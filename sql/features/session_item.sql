@@ -8,7 +8,8 @@ SELECT
   events.item_id,
   item.item_pos,
   SUM(IF(events.is_event, events.weight_milli, 0L)) AS weight_milli,
-  MIN(events.days_ago)                              AS days_since_last_event
+  MIN(events.days_ago)                              AS days_since_last_event,
+  MAX(IF(events.is_event, events.ts, NULL))         AS last_event_ts
 FROM events
 JOIN item ON item.item_id = events.item_id
 WHERE events.session_id IS NOT NULL

@@ -1,26 +1,21 @@
--- The events of the pairs of shopper and item that are held out, chosen by a hash of both; grain: (event).
+-- The events of the pairs of shopper and item that are held out; grain: (event).
 -- A view of a run, never written. sql/marts/events_of_other_pairs.sql has the rest.
 --
--- Params: :seed   INT  another seed, another choice
---         :share  INT  one pair in this many is held out
--- Reads:  acts
+-- Params: none: held_out_pairs says which pairs they are
+-- Reads:  acts, held_out_pairs
 SELECT
-  user_id,
-  session_id,
-  item_id,
-  region,
-  ts,
-  event_type,
-  days_ago,
-  is_event,
-  quantity_milli,
-  unit_price_minor,
-  rating_milli,
-  dwell_seconds,
-  is_low
+  acts.user_id,
+  acts.session_id,
+  acts.item_id,
+  acts.region,
+  acts.ts,
+  acts.event_type,
+  acts.days_ago,
+  acts.is_event,
+  acts.quantity_milli,
+  acts.unit_price_minor,
+  acts.rating_milli,
+  acts.dwell_seconds,
+  acts.is_low
 FROM acts
-WHERE
-  user_id IS NOT NULL
-  AND PMOD(
-    CAST(CONV(SUBSTR(MD5(CONCAT(CAST(:seed AS STRING), '|', user_id, '|', item_id)), 1, 8), 16, 10) AS BIGINT), :share
-  ) = 0
+LEFT SEMI JOIN held_out_pairs AS h ON h.user_id = acts.user_id AND h.item_id = acts.item_id

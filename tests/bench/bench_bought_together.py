@@ -19,9 +19,9 @@ import pytest
 import scipy.sparse as sp
 from implicit.nearest_neighbours import TFIDFRecommender
 
+from jobs.evaluation.baselines import item_weights
 from jobs.features.strength import interaction_values
 from jobs.models.complements import LENGTH, complements, nothing_instead
-from jobs.models.ease import item_weights
 from jobs.numeric.arrays import best_in_group
 from jobs.numeric.list_metrics import marked
 from serving.shelf.basket import ItemLists, goes_with, one_of_a_kind

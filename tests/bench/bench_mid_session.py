@@ -22,10 +22,10 @@ from jobs.config.settings import Settings
 from jobs.night.progress import StageProgress
 from jobs.night.run import nightly
 from jobs.numeric.arrays import Positions
+from jobs.numeric.draws import Floats, Ints
 from jobs.spark.session import session
 from jobs.synthetic import visits
 from jobs.synthetic.catalogue import Shop, is_available, item_ids, items_of, user_ids
-from jobs.synthetic.draws import Floats, Ints
 from jobs.synthetic.shop import synthetic_shop
 from jobs.synthetic.shoppers import FAVOURITE_SHARE, Shoppers, shoppers, utility, value
 from jobs.synthetic.truth import day_number, read_shop

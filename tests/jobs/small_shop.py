@@ -46,6 +46,7 @@ def touch(
         | {"mean_gap_days": np.nan, "gap_sd_days": np.nan, "item_pos": item}
         | {"days_since_last_event": days_ago, "days_since_first_event": days_ago}
         | {"purchase_count": bought, "purchase_day_count": bought, "view_count": viewed, "cart_count": carted}
+        | {"last_event_ts": -86_400_000_000 * days_ago}
         | {"event_count": bought + viewed + carted + rated, "weight_milli": weight}
     )
 
@@ -54,7 +55,7 @@ def shoppers(n_items: int, *histories: Sequence[Mapping[str, float]], **users: S
     """Shoppers with these histories; a column of features/user that is not given is 0, or None where it is a name."""
     rows = [row for history in histories for row in sorted(history, key=lambda row: row["item_pos"])]
     history = {name: np.array([row[name] for row in rows]) for name in touch(0)}
-    whole = {"item_pos": np.int64, "weight_milli": np.int64}
+    whole = {"item_pos": np.int64, "weight_milli": np.int64, "last_event_ts": np.int64}
     nobody = np.full(len(histories), None)
     return ShopperHistories(
         user_id=pa.array([f"user-{number:04d}" for number in range(len(histories))]),

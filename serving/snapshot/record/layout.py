@@ -26,6 +26,7 @@ SOURCES = (
     "content",
     "session",
     "explore",
+    "follows",
 )
 REASON_CODES = (
     "popular",
