@@ -181,6 +181,7 @@ class HeadWeights(Section):
     interaction: Annotated[Number, _term("P(interaction)")] = 0.1
     click: Annotated[Number, _term("P(click)")] = 0.0
     click_to_purchase: Annotated[Number, _term("P(click) x P(purchase | click)")] = 0.0
+    conversion: Annotated[Number, _term("P(purchase) x P(purchase | click)")] = 30.0
     engagement: Annotated[Number, _term("P(long engagement)")] = 0.0
     revenue: Annotated[Number, _term("P(purchase) x expected spend, in the currency")] = 0.0
 
@@ -197,7 +198,7 @@ class RankingParameters(Section):
         Field(ge=1, le=10_000, description="Candidates of a shopper that reach the fine ranker; at least 2 x top_n."),
     ] = 200
     trees: Annotated[int, Field(ge=1, le=10_000, description="Trees of each head.")] = 100
-    leaves: Annotated[int, Field(ge=2, le=131_072, description="Leaves of a tree.")] = 31
+    leaves: Annotated[int, Field(ge=2, le=131_072, description="Most leaves of a tree; fewer with few labels.")] = 31
     learning_rate: Annotated[Number, Field(gt=0, le=1, description="Share of each tree that is added.")] = 0.1
     feature_fraction: Annotated[Number, Field(gt=0, le=1, description="Share of features that a tree may use.")] = 0.4
     order_tilt: Annotated[

@@ -71,7 +71,7 @@ def _set_or(value: Number | None, default: Number) -> Number:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Who touched what: two matrices of the same rows, first `n_users` known users, then anonymous sessions."""
+    """Who touched what: matrices of the same rows, first `n_users` known users, then anonymous sessions."""
 
     strength: sp.csr_matrix
     """[rows, n_items] interaction values."""

@@ -20,7 +20,7 @@ The same pairs give the same bytes on one machine up to two blocks. With more, S
 in the order in which tasks end, and a cluster's shuffle brings pairs in any order. Double sums may then differ in
 their last bits, and now and then a factor in its last bit.
 
-Item-item neighbours and EASE of the artifact still take the whole matrix in one process.
+Item-item neighbours, EASE and what follows still take the whole matrix in one process.
 """
 
 from collections.abc import Iterator

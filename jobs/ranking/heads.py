@@ -5,7 +5,8 @@
 The value of an item is a weighted sum over TERMS: `head_weight` times the product of the term's heads. A head that no
 weighted term uses is not trained. P(purchase) is learned directly, or as P(click) times P(purchase | click); the
 second factor is learned from clicked items alone (what that loses: Ma et al., Entire space multi-task model, SIGIR
-2018). Spend is learned from purchases alone, capped at SPEND_QUANTILE: a wholesaler's carton would otherwise decide
+2018). P(purchase) also says how easily an item was found without a shelf. A shelf is what makes it found: `conversion`
+therefore counts P(purchase | click) a second time. Spend is learned from purchases alone, capped at SPEND_QUANTILE: a wholesaler's carton would otherwise decide
 what an item is worth to everybody.
 """
 
@@ -22,6 +23,7 @@ TERMS: dict[str, tuple[str, ...]] = {
     "interaction": ("interaction",),
     "click": ("click",),
     "click_to_purchase": ("click", "purchase_given_click"),
+    "conversion": ("purchase", "purchase_given_click"),
     "engagement": ("engagement",),
     "revenue": ("purchase", "spend"),
 }

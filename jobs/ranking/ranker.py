@@ -116,10 +116,15 @@ class Ranker:
 
 
 def rank_fusion(features: Floats) -> Values:
-    """Return the sum of each row's reciprocal ranks by RANKED, plus 1 / RRF_K for each source that brought it."""
-    votes = features[:, FEATURES.index("votes")].astype(np.float64)
-    ranks = [features[:, FEATURES.index(f"{source}_rank")] for source in RANKED]
-    return votes / RRF_K + sum(reciprocal_rank(rank.astype(np.float64)) for rank in ranks)
+    """Return the sum of each row's reciprocal ranks by RANKED, plus 1 / RRF_K for each source that brought it.
+
+    A score of zero or below has no rank: the source knows nothing of the item.
+    """
+    total = features[:, FEATURES.index("votes")].astype(np.float64) / RRF_K
+    for source in RANKED:
+        rank = features[:, FEATURES.index(f"{source}_rank")].astype(np.float64)
+        total += np.where(features[:, FEATURES.index(source)] > 0, reciprocal_rank(rank), 0)
+    return total
 
 
 def available_terms(weights: Mapping[str, float], heads: Mapping[str, lgb.Booster]) -> dict[str, float]:

@@ -24,11 +24,14 @@ INPUTS = (ITEM, USER, USER_ITEM)
 SHELF_LENGTH = 200
 PAGE_LENGTH = 60
 """Of the shelves that only pages show."""
+PRIOR_LOOKS = 20
+"""An item of so many looks is believed half."""
 PRICE_WINDOW_DAYS = 30
 LENGTHS: Mapping[str, int | float] = MappingProxyType(
     {
         "shelf_length": SHELF_LENGTH,
         "page_length": PAGE_LENGTH,
+        "prior_looks": PRIOR_LOOKS,
         "new_item_days": NEW_ITEM_DAYS,
         "sale_share": SALE_SHARE,
     }

@@ -239,9 +239,8 @@ def load_examples(lake: Lake, ds: date, facts: Sequence[str] = BASE_FACTS, part:
     """
     columns = ["user_id", "item_pos", "sources", "is_whole", "draw", "features", "interaction", *facts]
     columns = [name for name in dict.fromkeys(columns) if name not in SHOWN_FACTS]
-    manifest = lake.manifest(EXAMPLES, ds)
-    count, negative_share = manifest.row_count or 1, float(str(manifest.parameters["negative_share"]))
-    shown = load_shown(lake, ds)
+    manifest, shown = lake.manifest(EXAMPLES, ds), load_shown(lake, ds)
+    count = manifest.row_count or 0
     rows = []
     for shard in range(SHARDS):
         of_shard = lake.shard(EXAMPLES, ds, shard, columns)
@@ -249,7 +248,7 @@ def load_examples(lake: Lake, ds: date, facts: Sequence[str] = BASE_FACTS, part:
             of_shard = of_shard.filter(of_shard["is_whole"])
         elif part is Part.SAMPLE and count > MOST_SAMPLED:
             # What was not kept by its draw was kept by its label or its place on a shelf.
-            share = pa.scalar(max(MOST_SAMPLED / count, negative_share))
+            share = pa.scalar(max(MOST_SAMPLED / count, float(str(manifest.parameters["negative_share"]))))
             kept = pc.or_(pc.less(of_shard["draw"], share), pc.greater(of_shard["interaction"], 0))
             of_shard = of_shard.filter(pc.or_(kept, pa.array(_is_shown(of_shard, shown))))
         rows.append(of_shard)

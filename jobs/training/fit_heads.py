@@ -23,6 +23,10 @@ ORDERED_PLACES = 30
 ORDER_EXAMPLES = 500_000
 """The order head is trained on about this many examples at most: beyond, its negatives are sampled."""
 
+FEWEST_LEAVES = 4
+POSITIVES_OF_A_LEAF = 100
+"""A head with fewer positive examples than this for each leaf gets smaller trees, which learn less noise."""
+
 
 def fit_head(
     name: str, rows: SampledRows, examples: HeadExamples, parameters: Parameters
@@ -82,9 +86,10 @@ def _fit(
     group: Whole | None = None,
     start: Values | None = None,
 ) -> lgb.Booster:
+    positives = int(np.count_nonzero(label))
     shape = TreeShape(
         parameters.ranking.trees,
-        parameters.ranking.leaves,
+        min(parameters.ranking.leaves, max(FEWEST_LEAVES, positives // POSITIVES_OF_A_LEAF)),
         parameters.ranking.learning_rate,
         parameters.ranking.feature_fraction,
     )

@@ -1,8 +1,11 @@
 -- The shelves for shoppers who have none of their own, as of :ds, best item first; grain: (ds, shelf, shelf_key, rank).
--- global: most weight in 30 days, then most weight ever; items that nobody touched come last, the newest first.
+-- global: most weight in 30 days times conversion, then most weight ever; items that nobody touched come last, the
+-- newest first. Conversion is how often a look leads to a purchase, in 30 days, as if :prior_looks more looks had led
+-- to as many as the shop's looks do; without looks it is 1. What many look at and few buy stands lower for it.
 -- trending: the day and the week against the rate of the 83 days before them (or since the item came), in standard
 -- deviations of a count. new: on sale for :new_item_days or less, most weight in 7 days first.
--- region, age_band: most weight in 30 days among their shoppers. category: as global, for each path and its ancestors.
+-- region, age_band: most weight in 30 days among their shoppers, times conversion. category: as global, for each path
+-- and its ancestors.
 -- best_sellers and most_viewed (_7d, _30d): most purchases, or views and clicks, in the last 7 or 30 days, of the shop
 -- (no key) and of each path; best_sellers_30d_region: of the shoppers of a region. on_sale: what costs at most
 -- :sale_share of its usual price, as global, of the shop and of each path.
@@ -13,9 +16,19 @@
 --         :shelf_length   INT   most items of a shelf
 --         :page_length    INT   most items of best_sellers, most_viewed and on_sale
 --         :sale_share     DOUBLE  of the usual price, at most what an item on sale costs
+--         :prior_looks    INT   looks that every item's conversion is given on top
 --         :new_item_days  INT   age in days up to which an item is new
 -- Reads:  item, user, user_item, usual_price, least_ages, band_ages
 WITH
+in_stock AS (
+  SELECT *
+  FROM item
+  WHERE ds = :ds AND (stock IS NULL OR stock > 0)
+),
+looks AS (
+  SELECT CAST(SUM(purchase_count_30d) AS DOUBLE) / NULLIF(SUM(GREATEST(view_count_30d, purchase_count_30d)), 0) AS rate
+  FROM in_stock
+),
 sold AS (
   SELECT
     item_id,
@@ -31,11 +44,14 @@ sold AS (
     purchase_count_30d,
     view_count_7d,
     view_count_30d,
+    COALESCE(
+      (purchase_count_30d + :prior_looks * (SELECT looks.rate FROM looks))
+      / (GREATEST(view_count_30d, purchase_count_30d) + :prior_looks), 1.0D
+    )                                                                               AS conversion,
     weight_1d / 1000.0D                                                             AS day_weight,
     weight_7d / 1000.0D                                                             AS week_weight,
     (weight_90d - weight_7d) * 7 / (1000.0D * LEAST(83, GREATEST(7, age_days - 6))) AS usual_week_weight
-  FROM item
-  WHERE ds = :ds AND (stock IS NULL OR stock > 0)
+  FROM in_stock
 ),
 surges AS (
   SELECT
@@ -90,10 +106,10 @@ counted AS (
 ),
 places AS (
   SELECT
-    'global'             AS shelf,
-    ''                   AS shelf_key,
+    'global'                          AS shelf,
+    ''                                AS shelf_key,
     item_id,
-    weight_30d / 1000.0D AS score,
+    weight_30d / 1000.0D * conversion AS score,
     weight_total,
     untouched,
     untouched_age_days
@@ -107,13 +123,13 @@ places AS (
   FROM sold
   WHERE age_days <= :new_item_days
   UNION ALL
-  SELECT 'region', s.region, s.item_id, SUM(s.weight_30d) / 1000.0D, 0L, FALSE, 0
+  SELECT 'region', s.region, s.item_id, SUM(s.weight_30d) / 1000.0D * MAX(sold.conversion), 0L, FALSE, 0
   FROM segment_items AS s
   JOIN sold ON sold.item_id = s.item_id
   WHERE s.region <> ''
   GROUP BY s.region, s.item_id
   UNION ALL
-  SELECT 'age_band', s.age_band, s.item_id, SUM(s.weight_30d) / 1000.0D, 0L, FALSE, 0
+  SELECT 'age_band', s.age_band, s.item_id, SUM(s.weight_30d) / 1000.0D * MAX(sold.conversion), 0L, FALSE, 0
   FROM segment_items AS s
   JOIN sold ON sold.item_id = s.item_id
   WHERE s.age_band <> ''
@@ -123,7 +139,7 @@ places AS (
     'category',
     c.path,
     c.item_id,
-    sold.weight_30d / 1000.0D,
+    sold.weight_30d / 1000.0D * sold.conversion,
     sold.weight_total,
     sold.untouched,
     sold.untouched_age_days

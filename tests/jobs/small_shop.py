@@ -136,7 +136,7 @@ def pairs_of(of: ShopperHistories) -> Pairs:
     days = of.history["days_since_last_event"].astype(np.float32) + 1
     shape, at = (len(of), of.n_items), (of.history_user()[values > 0], of.history["item_pos"][values > 0])
     strength, since = (sp.csr_matrix((column[values > 0], at), shape=shape) for column in (values, days))
-    return Pairs(strength, since, len(of))
+    return Pairs(strength, since, sp.csr_matrix(((of.later_moments() + 1.0)[values > 0], at), shape=shape), len(of))
 
 
 def content_rows(n_items: int) -> pa.Table:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.candidates.sources import BY_NEIGHBOURS, load_sources, score
+from jobs.candidates.sources import BY_NEIGHBOURS, DECAY_MOMENTS, load_sources, score
 from jobs.features.strength import interaction_values
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
@@ -19,7 +19,7 @@ SEEDS = st.integers(0, 2)  # each one a shop that is trained once
 
 def readings(shop) -> dict[str, np.ndarray]:
     """Users x items, said the slow way: strength, faded by age, and what was touched last."""
-    found = {name: np.zeros((len(shop), shop.n_items)) for name in ("all", "touched", "faded", "last")}
+    found = {name: np.zeros((len(shop), shop.n_items)) for name in ("all", "ordered", "faded", "last")}
     for user in range(len(shop)):
         rows = range(shop.indptr[user], shop.indptr[user + 1])
         rows = [row for row in rows if shop.history["weight_milli"][row] > 0]
@@ -27,7 +27,9 @@ def readings(shop) -> dict[str, np.ndarray]:
         for row in rows:
             item, days = shop.history["item_pos"][row], shop.history["days_since_last_event"][row]
             found["all"][user, item] = np.log1p(shop.history["weight_milli"][row] / 1000)
-            found["touched"][user, item] = 1
+            later = {shop.history["last_event_ts"][other] for other in range(shop.indptr[user], shop.indptr[user + 1])}
+            moments = sum(at > shop.history["last_event_ts"][row] for at in later)
+            found["ordered"][user, item] = np.exp(-moments / DECAY_MOMENTS)
             found["faded"][user, item] = np.exp(-days / DECAY_DAYS)
             found["last"][user, item] = days == latest
     return found

@@ -45,6 +45,7 @@ def lay_two_tastes(lake: Lake) -> None:
         "item_pos": pa.array([item for (_, item), _ in given], pa.int32()),
         "weight_milli": pa.array([weight for _, weight in given], pa.int64()),
         "days_since_last_event": pa.array([1] * len(given), pa.int32()),
+        "last_event_ts": pa.array([0] * len(given), pa.timestamp("us", "UTC")),
     }
     lay(lake, "features/item", DS, pa.table({"item_pos": range(N_ITEMS)}))
     lay(lake, "features/user_item", DS, pa.table(columns))

@@ -17,12 +17,12 @@ from jobs.features.strength import faded
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
 from jobs.lake.tables import CF as CF_ARTIFACT
-from jobs.models.als import CfParameters, Pairs, matrix_of
+from jobs.models.als import CfParameters, Pairs, matrices_of
 from jobs.models.collaborative import INPUTS, build, train_cf
 from tests.jobs.small_shop import CF, csr, drawn_history, lay, pairs_of
 
 DS = date(2026, 1, 31)
-MATRICES = ("item_item", "recent", "ease", "ease_whole")
+MATRICES = ("item_item", "recent", "ease", "follows")
 SHOP = pairs_of(drawn_history(5, 40, 30))
 DAYS_AGO = arrays(np.int64, (9, 7), elements=st.integers(-40, 200))  # below zero: never touched
 CLOSE = {"rtol": 1e-4, "atol": 2e-4}  # EASE leaves out weights below 1e-4
@@ -32,7 +32,7 @@ def pairs(days_ago: np.ndarray, strength: float = 1.0, n_users: int | None = Non
     """Shoppers x items by the days since they last met; never where that is negative."""
     met = sp.csr_matrix(np.where(days_ago >= 0, days_ago + 1, 0).astype(np.float32))
     values = sp.csr_matrix((np.full(met.nnz, strength, np.float32), met.indices, met.indptr), met.shape)
-    return Pairs(values, met, len(days_ago) if n_users is None else n_users)
+    return Pairs(values, met, met, len(days_ago) if n_users is None else n_users)
 
 
 def rows_of(found: dict[str, np.ndarray], name: str) -> list[list[tuple[int, float]]]:
@@ -55,30 +55,30 @@ def test_no_item_is_its_own_neighbour_and_neighbours_descend_with_ties_by_positi
         for item, row in enumerate(rows):
             assert item not in [other for other, _ in row], name
             assert row == sorted(row, key=lambda pair: (-pair[1], pair[0])), name
-            assert len(row) <= (2 * most if "ease" in name else most), name
+            assert len(row) <= most, name
 
 
 @settings(max_examples=20, deadline=None)
 @given(DAYS_AGO)
-def test_ease_is_the_ridge_regression_of_each_item_on_all_others(days_ago: np.ndarray) -> None:
+def test_ease_is_fitted_to_pairs_that_fade(days_ago: np.ndarray) -> None:
     days_ago[0] = 0
-    parameters = replace(CF, neighbours=7, ease_whole_lambda=1.5)
-    arrays = train_cf(pairs(days_ago), parameters)
-    fading = np.exp(-days_ago / CF.ease_decay_days)
-    for name, strength, ridge in (("ease", fading, CF.ease_lambda), ("ease_whole", 1.0, 1.5)):
-        met = np.where(days_ago >= 0, strength, 0)
-        wanted = np.zeros((7, 7))
-        for item in range(7):
-            others = np.delete(np.arange(7), item)
-            left = met[:, others].T @ met[:, others] + ridge * np.eye(6)
-            wanted[others, item] = np.linalg.solve(left, met[:, others].T @ met[:, item])
-        wanted[wanted < 1e-4] = 0
-        np.testing.assert_allclose(csr(arrays, name, 7).toarray(), wanted, **CLOSE)
+    arrays = train_cf(pairs(days_ago), replace(CF, neighbours=7))
+    met = np.where(days_ago >= 0, np.exp(-days_ago / CF.ease_decay_days), 0)
+    wanted = np.zeros((7, 7))
+    for item in range(7):
+        others = np.delete(np.arange(7), item)
+        left = met[:, others].T @ met[:, others] + CF.ease_lambda * np.eye(6)
+        wanted[others, item] = np.linalg.solve(left, met[:, others].T @ met[:, item])
+    wanted[wanted < 1e-4] = 0
+    np.testing.assert_allclose(csr(arrays, "ease", 7).toarray(), wanted, **CLOSE)
 
 
 def test_ease_of_a_whole_shop_is_the_direct_solution() -> None:
-    found = csr(train_cf(SHOP, replace(CF, ease_lambda=5.0, neighbours=30)), "ease", 30).toarray()
-    met = SHOP.days_since.toarray().astype(np.float64)
+    days = SHOP.days_since.toarray().astype(np.int64) - 1
+    days[0] = 400  # somebody touched everything, long ago: all items are neighbours
+    shop = pairs(days)
+    found = csr(train_cf(shop, replace(CF, ease_lambda=5.0, neighbours=30)), "ease", 30).toarray()
+    met = shop.days_since.toarray().astype(np.float64)
     met = np.where(met > 0, np.exp(-(met - 1) / CF.ease_decay_days), 0)
     inverse = np.linalg.inv(met.T @ met + 5.0 * np.eye(30))
     wanted = np.eye(30) - inverse / np.diag(inverse)
@@ -89,14 +89,7 @@ def test_ease_of_a_whole_shop_is_the_direct_solution() -> None:
 def test_only_the_strongest_weights_of_an_ease_row_are_kept() -> None:
     whole, cut = (rows_of(train_cf(SHOP, replace(CF, neighbours=most)), "ease") for most in (30, 3))
     assert max(map(len, whole)) > 6
-    assert [row[:6] for row in whole] == cut
-
-
-def test_ease_is_left_out_where_the_catalogue_is_too_large() -> None:
-    found = train_cf(SHOP, replace(CF, ease_max_items=29))
-    assert len(found["ease_data"]) == len(found["ease_whole_data"]) == 0
-    assert found["ease_indptr"].tolist() == [0] * 31
-    assert len(train_cf(SHOP, replace(CF, ease_max_items=30))["ease_data"]) > 0
+    assert max(map(len, cut)) == 3
 
 
 @settings(max_examples=20, deadline=None)
@@ -114,7 +107,7 @@ def test_recent_neighbours_are_the_cosine_over_recent_pairs_alone(days_ago: np.n
 
 def test_anonymous_sessions_shape_neighbours_but_not_factors() -> None:
     alone = train_cf(replace(SHOP, n_users=25), CF)
-    users = Pairs(SHOP.strength[:25], SHOP.days_since[:25], 25)
+    users = Pairs(SHOP.strength[:25], SHOP.days_since[:25], SHOP.moments[:25], 25)
     np.testing.assert_array_equal(alone["item_factors"], train_cf(users, CF)["item_factors"])
     assert not np.array_equal(alone["item_item_data"], train_cf(users, CF)["item_item_data"])
 
@@ -142,15 +135,22 @@ def rows(*given: tuple[str, int, int, int], key: str = "user_id") -> pa.Table:
     names = (key, "item_pos", "weight_milli", "days_since_last_event")
     kinds = (pa.string(), pa.int32(), pa.int64(), pa.int32())
     columns = list(zip(*given, strict=True)) or [()] * 4
-    return pa.table({name: pa.array(of, kind) for name, of, kind in zip(names, columns, kinds, strict=True)})
+    last = {"last_event_ts": pa.array([-86_400_000_000 * days for days in columns[3]], pa.timestamp("us", "UTC"))}
+    return pa.table({name: pa.array(of, kind) for name, of, kind in zip(names, columns, kinds, strict=True)} | last)
 
 
 def test_a_matrix_has_one_row_a_shopper_in_byte_order_and_no_entry_for_mere_impressions() -> None:
     given = rows(("b", 2, 1000, 0), ("Z", 0, 5000, 9), ("b", 1, 0, 3), ("ä", 1, 1000, 4))
-    strength, since = matrix_of(given, "user_id", 3)
+    strength, since, moments = matrices_of(given, "user_id", 3)
     assert since.toarray().tolist() == [[10, 0, 0], [0, 0, 1], [0, 5, 0]]
     np.testing.assert_allclose(strength.toarray()[[0, 1, 2], [0, 2, 1]], [np.log(6), np.log(2), np.log(2)], rtol=1e-6)
-    assert strength.nnz == since.nnz == 3
+    assert moments.toarray().tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    assert strength.nnz == since.nnz == moments.nnz == 3
+
+
+def test_what_a_shopper_turned_to_last_is_the_first_moment_and_equal_times_share_one() -> None:
+    given = rows(("a", 0, 1000, 5), ("a", 1, 1000, 2), ("a", 2, 1000, 5), ("b", 1, 1000, 9))
+    assert matrices_of(given, "user_id", 3)[2].toarray().tolist() == [[2, 1, 2], [0, 1, 0]]
 
 
 def laid(lake: Lake, users: pa.Table, n_items: int = 3) -> None:
@@ -198,15 +198,21 @@ def test_a_shop_without_events_or_without_products_has_an_artifact_without_pairs
     lay(lake, "features/session_item", DS, rows(("s", 0, 1000, 1), key="session_id").slice(1))
     built = build(lake, DS, Parameters())
     assert lake.array(CF_ARTIFACT, DS, "item_factors").shape == (n_items, 64)
-    for name in ("item_item", "recent", "ease", "ease_whole"):
+    for name in ("item_item", "recent", "ease", "follows"):
         assert lake.array(CF_ARTIFACT, DS, f"{name}_indptr").tolist() == [0] * (n_items + 1)
     assert built.metrics["ease"] == "left out: no pair of a shopper and a product"
 
 
-def test_a_catalogue_beyond_the_limit_of_ease_says_so(lake: Lake) -> None:
+def test_a_shop_without_times_says_that_nothing_follows(lake: Lake) -> None:
     laid(lake, rows(("a", 0, 1000, 1), ("a", 1, 1000, 1)))
-    built = build(lake, DS, Parameters().with_values({"models.als.factors": 4, "models.ease.max_items": 2}))
-    assert built.metrics["ease"] == "left out: over 2 items"
+    built = build(lake, DS, Parameters().with_values({"models.als.factors": 4}))
+    assert built.metrics["follows"] == "left out: no shopper did one thing after another"
+
+
+def test_a_shop_with_times_has_what_follows(lake: Lake) -> None:
+    laid(lake, rows(("a", 0, 1000, 1), ("a", 1, 1000, 2)))
+    built = build(lake, DS, Parameters().with_values({"models.als.factors": 4}))
+    assert built.metrics["follows"] == "fitted"
 
 
 def test_without_features_the_error_says_what_to_run(lake: Lake) -> None:

@@ -32,7 +32,14 @@ def trained() -> Ranker:
     features = ranking_features(shop, found, drawn)
     label = (features[:, FEATURES.index("pair_event_count")] > 0).astype(np.int32)
     of = Examples(
-        found.user, shop.user_id, found.item, found.sources, features, {"purchase": label, "interaction": label}
+        found.user,
+        shop.user_id,
+        found.item,
+        found.sources,
+        features,
+        {"purchase": label, "interaction": label},
+        draw=np.zeros(len(label), np.float32),
+        is_whole=np.ones(len(shop), np.bool_),
     )
     return train([of], PARAMETERS)
 

@@ -147,6 +147,7 @@ def test_examples_have_the_column_order_of_their_contract(lake: Lake) -> None:
 def test_examples_have_the_place_of_what_was_shown_if_that_fact_is_required(lake: Lake) -> None:
     rows = {column.name: [0, 0, 0] for column in contract("marts/examples").stored_columns}
     rows |= {"user_id": ["u", "u", "v"], "item_pos": [4, 7, 4], "features": [[0.0] * len(FEATURES)] * 3}
+    rows |= {"is_whole": [True, True, False]}
     lay(lake, "marts/examples", DS, table("marts/examples", rows))
     plain = load_examples(lake, DS)
     assert list(plain.labels) == ["purchase", "interaction"]

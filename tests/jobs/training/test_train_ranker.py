@@ -45,6 +45,8 @@ def examples(
         sources=np.ones(n, np.int32),
         features=features,
         labels={"purchase": bought, "interaction": looked.astype(np.int32)},
+        draw=np.random.default_rng([seed, n]).random(n).astype(np.float32),
+        is_whole=np.ones(n_users, np.bool_),
     )
 
 
@@ -80,7 +82,7 @@ def test_probabilities_learned_from_a_share_of_the_negatives_give_back_the_base_
 @pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
 def test_sampled_rows_hold_every_positive_and_the_share_of_the_others(share: float) -> None:
     windows = [examples(seed=1), examples(n_users=90, seed=2)]
-    learned = sample_rows(windows, share, 1)
+    learned = sample_rows(windows, share)
     for name in ("purchase", "interaction"):
         assert learned.labels[name].sum() == sum(window.labels[name].sum() for window in windows)
     others = sum((window.labels["interaction"] == 0).sum() for window in windows)
@@ -95,10 +97,10 @@ def test_sampled_rows_hold_every_positive_and_the_share_of_the_others(share: flo
 
 def test_sampled_rows_keep_their_columns_together_and_the_shoppers_of_two_windows_apart() -> None:
     windows = [examples(seed=1), examples(n_users=90, seed=2)]
-    learned = sample_rows(windows, 1.0, 1)
+    learned = sample_rows(windows, 1.0)
     np.testing.assert_array_equal(learned.features, np.concatenate([window.features for window in windows]))
     np.testing.assert_array_equal(learned.user, np.concatenate([windows[0].user, windows[1].user + 200]))
-    part = sample_rows(windows, 0.2, 1)
+    part = sample_rows(windows, 0.2)
     assert (np.diff(part.user) >= 0).all()
     rows = {row.tobytes() for row in learned.features[learned.labels["purchase"] > 0]}
     assert {row.tobytes() for row in part.features[part.labels["purchase"] > 0]} == rows
@@ -135,6 +137,7 @@ def test_the_fusion_of_ranks_sums_reciprocal_ranks_and_a_place_for_each_vote() -
     features = np.zeros((3, len(FEATURES)), np.float32)
     columns = ("votes", "als_rank", "item_item_rank", "ease_rank")
     features[:, [FEATURES.index(name) for name in columns]] = [[1, 0, 9, 4], [3, 0, 9, 4], [1, 0, 9, 5]]
+    features[:, [FEATURES.index(name) for name in ("als", "item_item", "ease")]] = 0.5  # nothing follows
     value = rank_fusion(features)
     assert value[0] == pytest.approx(1 / RRF_K + 1 / (RRF_K + 1) + 1 / (RRF_K + 10) + 1 / (RRF_K + 5))
     assert value[1] - value[0] == pytest.approx(2 / RRF_K)
