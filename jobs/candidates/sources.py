@@ -14,14 +14,14 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from implicit.als import AlternatingLeastSquares
 
 from jobs.features.catalogue import Catalogue, load_catalogue
 from jobs.features.shoppers import ShopperHistories
 from jobs.features.strength import faded
 from jobs.lake.lake import Lake
 from jobs.lake.tables import CF, CONTENT, TOWERS
-from jobs.models.als import CfParameters, folding_model
+from jobs.models.als import CfParameters
+from jobs.models.fold_in import FoldIn
 from jobs.models.nearest_items import exact_index, load_index
 from jobs.models.towers import Towers, load_towers
 from jobs.numeric.arrays import Flags, Floats, Whole, products_of_pairs, unit_rows, values_at
@@ -78,9 +78,9 @@ class Sources:
         return self.indexes[TOWERS] if TOWERS in self.indexes else exact_index(self.towers.item_vectors)
 
     @cached_property
-    def als(self) -> AlternatingLeastSquares:
-        """The model that folds users in: implicit's own solver around the artifact's item factors."""
-        return folding_model(self.item_factors, self.cf)
+    def als(self) -> FoldIn:
+        """What folds users in around the artifact's item factors."""
+        return FoldIn(self.item_factors, self.cf.alpha, self.cf.regularization)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def score(shoppers: ShopperHistories, sources: Sources) -> ShopperScores:
     """Fold a batch of shoppers in and multiply their history with every item-item matrix."""
     by_reading = readings(shoppers, sources.taste_decay_days)
     return ShopperScores(
-        factors=sources.als.recalculate_user(np.arange(len(shoppers)), by_reading["all"]),
+        factors=sources.als.users(by_reading["all"]),
         by_neighbours={
             name: (by_reading[reading] @ sources.neighbours[matrix]).tocsr()
             for name, (reading, matrix) in BY_NEIGHBOURS.items()

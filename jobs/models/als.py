@@ -11,6 +11,7 @@ from implicit.als import AlternatingLeastSquares
 
 from jobs.config.parameters import Parameters
 from jobs.features.strength import interaction_values
+from jobs.models.fold_in import FoldIn
 from jobs.models.nearest_items import SAMPLE
 from jobs.numeric.arrays import Floats, distinct_above
 
@@ -120,19 +121,9 @@ def implicit_factors(pairs: Pairs, parameters: CfParameters) -> Floats:
     return np.asarray(model.item_factors, dtype=np.float32)
 
 
-def folding_model(item_factors: Floats, parameters: CfParameters) -> AlternatingLeastSquares:
-    """Return implicit's model around these item factors; its `recalculate_user` folds users in, on one thread."""
-    model = AlternatingLeastSquares(
-        factors=parameters.factors, alpha=parameters.alpha, regularization=parameters.regularization, num_threads=1
-    )
-    model.item_factors = np.ascontiguousarray(item_factors)
-    return model
-
-
 def sample_of_users(pairs: Pairs, item_factors: Floats, parameters: CfParameters) -> Floats:
     """Return the folded-in factors of about SAMPLE users, evenly spaced: queries to measure an index by."""
     if not pairs.n_users:
         return np.zeros((0, parameters.factors), np.float32)
     some = np.arange(0, pairs.n_users, max(1, pairs.n_users // SAMPLE))[:SAMPLE]
-    model = folding_model(item_factors, parameters)
-    return np.asarray(model.recalculate_user(np.arange(len(some)), pairs.strength[some]))
+    return FoldIn(item_factors, parameters.alpha, parameters.regularization).users(pairs.strength[some])

@@ -4,7 +4,8 @@
 
 A choice is made on a Sunday every four weeks, at or before the night's newest training window. All nights of those
 weeks share it, whichever of them ran first, and the labels of that window take no part in it. Values are fitted to
-what happened up to one horizon before that Sunday, and judged by what shoppers newly chose within the horizon. Values
+what happened up to one horizon before that Sunday, and judged by what shoppers newly chose within the horizon. In a
+shop without such days, values are judged by the latest pairs of each shopper, and chosen anew every night. Values
 that a shop sets itself are kept.
 """
 
@@ -32,19 +33,24 @@ from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.tables import ALS_CHOICE, INTERACTIONS
 from jobs.models.als import ALS_UNCHOSEN, AlsValues
-from jobs.numeric.arrays import Flags, Whole, coded, top_columns
+from jobs.numeric.arrays import Flags, Whole, coded, pair_keys, rank_in_group, top_columns
+from jobs.numeric.draws import below, uniform
 from jobs.numeric.list_metrics import K, marked, user_values
 
 ALPHAS = (1.0, 3.0, 10.0, 30.0, 100.0)
 REGULARIZATIONS = (0.01, 1.0, 10.0, 30.0, 100.0)
 ROUNDS = ((32, 5, 25), (64, 15, 8), (128, 15, 3), (256, 15, 1))
 """Rounds of successive halving: (factors, iterations, how many pairs of alpha and regularisation take part)."""
-MOST_EVENTS = 1_000_000
+ROUNDS_OF_YOUNG = ((32, 5, 25), (128, 10, 3), (256, 10, 1))
+"""Those of a shop without earlier days, which chooses every night."""
+MOST_EVENTS, MOST_EVENTS_OF_YOUNG = 1_000_000, 300_000
 """Of a larger shop, shoppers are drawn by hash, so that about so many events are left."""
+HELD_OUT_SHARE = 5
+"""Without earlier days, one pair of a shopper and an item in this many is held out."""
 MOST_ITEMS, MOST_USERS = 20_000, 2_000
 FEWEST_USERS = 200
 """Fewer cannot tell values apart: the standard error of recall is then some two points."""
-COLUMNS = ("user_id", "item_id", "event_type", "event_date", "value")
+COLUMNS = ("user_id", "item_id", "event_type", "event_date", "value", "ts")
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,10 @@ class AlsChoice(msgspec.Struct, frozen=True, omit_defaults=True):
     alpha: float
     regularization: float
     chosen: bool
-    """False where the shop has too few days or shoppers: then the values are those of ALS_UNCHOSEN."""
+    """False where the shop has too few shoppers: then the values are those of ALS_UNCHOSEN."""
     because: str
     split: str | None = None
-    """The last day that was fitted; later days were held out."""
+    """The last day that was fitted; later days were held out. None where each shopper's latest pairs were."""
     until: str | None = None
     """The last day that was held out."""
     asked: int | None = None
@@ -99,12 +105,37 @@ class AlsChoice(msgspec.Struct, frozen=True, omit_defaults=True):
     """Pairs of shopper and item that were fitted."""
 
 
-def hold_out(events: pa.Table, split: date, weight_milli: Mapping[str, int]) -> HeldOutChoices:
-    """Hold out what known shoppers newly chose after `split`: purchases, or any positive event in a shop without.
+def up_to(events: pa.Table, split: date) -> Flags:
+    """Tell which events happened up to the day `split`."""
+    return np.asarray(events["event_date"].to_numpy().astype("datetime64[D]") <= np.datetime64(split, "D"))
+
+
+def but_the_latest(events: pa.Table, seed: int) -> Flags:
+    """Tell which events are not of the latest pairs of their shopper: about one in HELD_OUT_SHARE.
+
+    A pair is as old as its first event. Pairs of one moment are drawn.
+    """
+    user, item = (coded(events[name])[1] for name in ("user_id", "item_id"))
+    n_items = int(item.max(initial=0)) + 1
+    at_us = events["ts"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    pair, of_event = np.unique(pair_keys(user, item, n_items), return_inverse=True)
+    first = np.full(len(pair), np.iinfo(np.int64).max)
+    np.minimum.at(first, of_event, at_us)
+    owner = pair // n_items
+    order = np.lexsort((uniform(seed, "held out", pair), -first, owner))
+    count = np.bincount(owner)
+    odd = below(HELD_OUT_SHARE, seed, "odd pair", np.arange(len(count)))  # of counts that the share does not divide
+    held_out = np.empty(len(pair), dtype=np.bool_)
+    held_out[order] = (rank_in_group(owner) + 1) * HELD_OUT_SHARE <= (count + odd)[owner]
+    return np.asarray(~held_out[of_event])
+
+
+def hold_out(events: pa.Table, before: Flags, weight_milli: Mapping[str, int]) -> HeldOutChoices:
+    """Hold out what known shoppers newly chose later: purchases, or any positive event in a shop without.
 
     Args:
         events: COLUMNS of staging/interactions.
-        split: the last day that is known.
+        before: the events that are known; the others are later.
         weight_milli: weight of an event by its type, in thousandths; other types weigh nothing, nor do low ratings.
     """
     _, user = coded(events["user_id"])
@@ -114,7 +145,6 @@ def hold_out(events: pa.Table, split: date, weight_milli: Mapping[str, int]) -> 
     for name, type_weight in weight_milli.items():
         weight[pc.equal(event_type, name).to_numpy()] = type_weight
     weight[low_ratings(event_type, events["value"])] = 0
-    before = events["event_date"].to_numpy().astype("datetime64[D]") <= np.datetime64(split, "D")
     shape = (int(user.max(initial=-1)) + 1, int(item.max(initial=-1)) + 1)
 
     def matrix(rows: Flags) -> sp.csr_matrix:
@@ -155,11 +185,11 @@ def attempt(choices: HeldOutChoices, values: AlsValues, iterations: int, seed: i
     return Trial(values.factors, values.alpha, values.regularization, iterations, recall, ndcg)
 
 
-def search(choices: HeldOutChoices, seed: int) -> list[Trial]:
-    """Return the trials of all ROUNDS in their order; the best of a round take part in the next."""
+def search(choices: HeldOutChoices, seed: int, rounds: Sequence[tuple[int, int, int]] = ROUNDS) -> list[Trial]:
+    """Return the trials of all rounds in their order; the best of a round take part in the next."""
     pairs: Sequence[tuple[float, float]] = list(product(ALPHAS, REGULARIZATIONS))
     trials: list[Trial] = []
-    for factors, iterations, most in ROUNDS:
+    for factors, iterations, most in rounds:
         in_round = [
             attempt(choices, AlsValues(factors, alpha, regularization), iterations, seed)
             for alpha, regularization in pairs[:most]
@@ -175,10 +205,10 @@ def winner(trials: Sequence[Trial]) -> AlsValues:
     return min((trial for trial in trials if trial.iterations == most), key=lambda trial: trial.order).values
 
 
-def read_events(lake: Lake, days: Sequence[date], until: date) -> pa.Table:
-    """Return COLUMNS of the events of known shoppers up to `until`, of so many shoppers as make about MOST_EVENTS."""
+def read_events(lake: Lake, days: Sequence[date], until: date, most: int) -> pa.Table:
+    """Return COLUMNS of known shoppers' events up to `until`, of so many shoppers as make about `most` events."""
     counts = [lake.manifest(INTERACTIONS, day).row_count or 0 for day in days]
-    share = min(1.0, MOST_EVENTS / max(sum(counts), 1))
+    share = min(1.0, most / max(sum(counts), 1))
     tables = []
     for day in (day for day, row_count in zip(days, counts, strict=True) if row_count):
         rows = lake.arrow(INTERACTIONS, day, COLUMNS)
@@ -187,19 +217,26 @@ def read_events(lake: Lake, days: Sequence[date], until: date) -> pa.Table:
             users = rows["user_id"].cast(pa.string()).to_numpy(zero_copy_only=False)
             rows = rows.filter(pa.array(pd.util.hash_array(users) < share * 2.0**64))
         tables.append(rows)
-    types = (pa.string(), pa.string(), pa.string(), pa.date32(), pa.float64())
+    types = (pa.string(), pa.string(), pa.string(), pa.date32(), pa.float64(), pa.timestamp("us", "UTC"))
     schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
     return pa.concat_tables([table.cast(schema) for table in tables]) if tables else schema.empty_table()
 
 
 def choose(
-    lake: Lake, days: Sequence[date], day: date, horizon_days: int, weight_milli: Mapping[str, int], seed: int
+    lake: Lake, days: Sequence[date], day: date, split: date | None, weight_milli: Mapping[str, int], seed: int
 ) -> tuple[AlsChoice, list[Trial]]:
-    """Return the choice as of `day` from staging of `days`, and the trials that it was made by."""
-    split = day - timedelta(days=horizon_days)
-    choices = hold_out(read_events(lake, days, day), split, weight_milli)
+    """Return the choice as of `day` from staging of `days`, and the trials that it was made by.
+
+    Without a `split`, the latest pairs of each shopper are held out instead of the days after it.
+    """
+    most, rounds = (MOST_EVENTS_OF_YOUNG, ROUNDS_OF_YOUNG) if split is None else (MOST_EVENTS, ROUNDS)
+    events = read_events(lake, days, day, most)
+    weighing = pa.array([name for name, weight in weight_milli.items() if weight], pa.string())
+    events = events.filter(pc.is_in(events["event_type"], value_set=weighing))
+    before = but_the_latest(events, seed) if split is None else up_to(events, split)
+    choices = hold_out(events, before, weight_milli)
     n_users = len(choices.users)
-    trials = search(choices, seed) if n_users >= FEWEST_USERS else []
+    trials = search(choices, seed, rounds) if n_users >= FEWEST_USERS else []
     values = winner(trials) if trials else ALS_UNCHOSEN
     choice = AlsChoice(
         **asdict(values),
@@ -207,7 +244,7 @@ def choose(
         because=f"of {len(trials)} tried, recall was highest"
         if trials
         else f"only {n_users} shoppers can be asked; it takes {FEWEST_USERS}",
-        split=str(split),
+        split=str(split) if split else None,
         until=str(day),
         asked=n_users,
         pairs=int(choices.known.nnz),
@@ -224,7 +261,8 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     staged = event_days(lake, ds)
     day = choice_day(staged[0], ds, parameters)
     built_on = day or ds
-    days = [one for one in staged if one <= built_on] if day else []
+    days = [one for one in staged if one <= built_on]
+    split = day - timedelta(days=parameters.training.horizon_days) if day else None
     fingerprint = digest_of(lake.manifest(INTERACTIONS, one).fingerprint for one in days)
     inputs = {f"{INTERACTIONS}/ds<={built_on}": fingerprint}
     weight_milli = parameters.features.event_weight_milli.by_event_type()
@@ -232,8 +270,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     chosen_by = {"event_weight_milli": weight_milli, "horizon_days": horizon_days, "seed": seed}
 
     def write() -> Manifest:
-        young = AlsChoice(**asdict(ALS_UNCHOSEN), chosen=False, because="the shop has too few days")
-        choice, trials = choose(lake, days, day, horizon_days, weight_milli, seed) if day else (young, [])
+        choice, trials = choose(lake, days, built_on, split, weight_milli, seed)
         facts, tried = msgspec.to_builtins(choice), msgspec.to_builtins(trials)
         texts = {"tried.json": json.dumps(tried, indent=1), "choice.json": json.dumps(facts, indent=1)}
         metrics = facts | {"tried": tried}

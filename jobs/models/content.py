@@ -126,7 +126,8 @@ def train_content(
     vectors, of_shop = _item_vectors(tf_idf(words), parameters.seed, embeddings, touched)
     known = np.flatnonzero(vectors.any(axis=1))  # an item that says nothing of itself is near to none
     neighbours = nearest(vectors[known], vectors[known], parameters.neighbours + 1)  # an item is its own neighbour
-    kept = (neighbours.position >= 0) & (neighbours.position != np.arange(len(known))[:, None]) & (neighbours.score > 0)
+    own = np.arange(len(known))[:, None]
+    kept = (neighbours.position >= 0) & (neighbours.position != own) & (neighbours.score > 0)
     kept &= np.cumsum(kept, axis=1) <= parameters.neighbours
     count = np.zeros(len(vectors), dtype=np.int64)
     count[known] = kept.sum(axis=1)

@@ -5,9 +5,9 @@
 The value of an item is a weighted sum over TERMS: `head_weight` times the product of the term's heads. A head that no
 weighted term uses is not trained. P(purchase) is learned directly, or as P(click) times P(purchase | click); the
 second factor is learned from clicked items alone (what that loses: Ma et al., Entire space multi-task model, SIGIR
-2018). P(purchase) also says how easily an item was found without a shelf. A shelf is what makes it found: `conversion`
-therefore counts P(purchase | click) a second time. Spend is learned from purchases alone, capped at SPEND_QUANTILE: a wholesaler's carton would otherwise decide
-what an item is worth to everybody.
+2018). P(purchase) also says how easily an item was found without a shelf. A shelf is what makes it found, so
+`conversion` counts P(purchase | click) a second time. Spend is learned from purchases alone, capped at
+SPEND_QUANTILE: a wholesaler's carton would otherwise decide what an item is worth to everybody.
 """
 
 from collections.abc import Mapping

@@ -83,27 +83,21 @@ def _most_missed_by_als(
 ) -> Positions:
     """Return the history item whose removal lowers each pair's ALS score most, -1 if none lowers it.
 
-    A x = b are the shopper's equations (Hu, Koren, Volinsky 2008). Removing an item y of confidence c is an update of
+    A x = b are the shopper's equations (`jobs.models.fold_in`). Removing an item y of confidence c is an update of
     rank one (Sherman and Morrison 1950): the score of z falls by z'A^-1 y (c - (c - 1) x'y) / (1 - (c - 1) y'A^-1 y).
     """
-    factors = sources.item_factors.astype(np.float64)
-    plain = factors.T @ factors + sources.cf.regularization * np.eye(factors.shape[1])
     history_item = np.full(len(user), -1, dtype=np.int64)
     for owner in np.unique(user):
         own_rows = slice(strength.indptr[owner], strength.indptr[owner + 1])
-        confidence, history = (
-            sources.cf.alpha * strength.data[own_rows].astype(np.float64),
-            strength.indices[own_rows],
-        )
+        history = strength.indices[own_rows]
         if not len(history):
             continue
-        touched = factors[history]
-        solved = np.linalg.solve(plain + (touched.T * (confidence - 1)) @ touched, touched.T)
+        confidence, touched, solved = sources.als.solved(history, strength.data[own_rows])
         own = np.einsum("ij,ji->i", touched, solved)
         liked = touched @ (solved @ confidence)
         factor = (confidence - (confidence - 1) * liked) / (1 - (confidence - 1) * own)
         rows = np.flatnonzero(user == owner)
-        falls = factors[item[rows]] @ (solved * factor)
+        falls = sources.item_factors[item[rows]].astype(np.float64) @ (solved * factor)
         most = falls.argmax(axis=1)
         history_item[rows] = np.where(falls[np.arange(len(rows)), most] > 0, history[most], -1)
     return history_item

@@ -1,7 +1,7 @@
 -- The shelves for shoppers who have none of their own, as of :ds, best item first; grain: (ds, shelf, shelf_key, rank).
 -- global: most weight in 30 days times conversion, then most weight ever; items that nobody touched come last, the
--- newest first. Conversion is how often a look leads to a purchase, in 30 days, as if :prior_looks more looks had led
--- to as many as the shop's looks do; without looks it is 1. What many look at and few buy stands lower for it.
+-- newest first. Conversion is how much more often than in the whole shop a look led to a purchase, in 30 days and in
+-- :prior_looks more looks that did as the shop's do; 1 without purchases. What many look at and few buy stands lower.
 -- trending: the day and the week against the rate of the 83 days before them (or since the item came), in standard
 -- deviations of a count. new: on sale for :new_item_days or less, most weight in 7 days first.
 -- region, age_band: most weight in 30 days among their shoppers, times conversion. category: as global, for each path
@@ -26,7 +26,9 @@ in_stock AS (
   WHERE ds = :ds AND (stock IS NULL OR stock > 0)
 ),
 looks AS (
-  SELECT CAST(SUM(purchase_count_30d) AS DOUBLE) / NULLIF(SUM(GREATEST(view_count_30d, purchase_count_30d)), 0) AS rate
+  SELECT
+    CAST(NULLIF(SUM(purchase_count_30d), 0) AS DOUBLE)
+    / NULLIF(SUM(GREATEST(view_count_30d, purchase_count_30d)), 0) AS rate
   FROM in_stock
 ),
 sold AS (
@@ -45,7 +47,7 @@ sold AS (
     view_count_7d,
     view_count_30d,
     COALESCE(
-      (purchase_count_30d + :prior_looks * (SELECT looks.rate FROM looks))
+      (purchase_count_30d / (SELECT looks.rate FROM looks) + :prior_looks)
       / (GREATEST(view_count_30d, purchase_count_30d) + :prior_looks), 1.0D
     )                                                                               AS conversion,
     weight_1d / 1000.0D                                                             AS day_weight,

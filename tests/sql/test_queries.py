@@ -37,6 +37,7 @@ BUILT = {
     "acts": "features/counted_events",
     "labels": "marts/labels",
     "usual_price": "marts/usual_price",
+    "held_out_pairs": "marts/held_out_pairs",
 }
 """Views that a query of another layer, or of another name, builds."""
 PLAIN_VIEWS = {

@@ -23,12 +23,12 @@ def readings(shop) -> dict[str, np.ndarray]:
     for user in range(len(shop)):
         rows = range(shop.indptr[user], shop.indptr[user + 1])
         rows = [row for row in rows if shop.history["weight_milli"][row] > 0]
+        times = {shop.history["last_event_ts"][other] for other in range(shop.indptr[user], shop.indptr[user + 1])}
         latest = min((shop.history["days_since_last_event"][row] for row in rows), default=0)
         for row in rows:
             item, days = shop.history["item_pos"][row], shop.history["days_since_last_event"][row]
             found["all"][user, item] = np.log1p(shop.history["weight_milli"][row] / 1000)
-            later = {shop.history["last_event_ts"][other] for other in range(shop.indptr[user], shop.indptr[user + 1])}
-            moments = sum(at > shop.history["last_event_ts"][row] for at in later)
+            moments = sum(at > shop.history["last_event_ts"][row] for at in times)
             found["ordered"][user, item] = np.exp(-moments / DECAY_MOMENTS)
             found["faded"][user, item] = np.exp(-days / DECAY_DAYS)
             found["last"][user, item] = days == latest

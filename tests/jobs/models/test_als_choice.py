@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import date, timedelta
 
 import numpy as np
@@ -15,7 +14,17 @@ from jobs.lake.lake import Lake
 from jobs.lake.tables import ALS_CHOICE
 from jobs.models import als_choice
 from jobs.models.als import ALS_UNCHOSEN, AlsValues
-from jobs.models.als_choice import AlsChoice, attempt, build, hold_out, search, winner, with_chosen
+from jobs.models.als_choice import (
+    AlsChoice,
+    attempt,
+    build,
+    but_the_latest,
+    hold_out,
+    search,
+    up_to,
+    winner,
+    with_chosen,
+)
 from tests.jobs.small_shop import lay
 
 FIRST, DS = date(2026, 1, 1), date(2026, 4, 15)
@@ -25,7 +34,12 @@ FIGURES = ["alpha", "factors", "iterations", "ndcg@20", "recall@20", "regulariza
 
 def events(*rows: tuple[str, str, str, date], value: Sequence[float | None] | None = None) -> pa.Table:
     columns = [*zip(*rows, strict=True), pa.array(value or [None] * len(rows), pa.float64())]
-    return pa.table(dict(zip(als_choice.COLUMNS, columns, strict=True)))
+    at = pa.array([row[3] for row in rows], pa.date32()).cast(pa.timestamp("us", "UTC"))
+    return pa.table(dict(zip(als_choice.COLUMNS, [*columns, at], strict=True)))
+
+
+def held_out(given: pa.Table, split: date) -> als_choice.HeldOutChoices:
+    return hold_out(given, up_to(given, split), WEIGHTS)
 
 
 def bare_pairs(n_users: int, n_items: int, last: date, seed: int = 5) -> pa.Table:
@@ -53,7 +67,7 @@ def test_all_nights_of_four_weeks_use_the_choice_of_one_sunday_before_their_newe
     assert {(later - day).days for day, later in zip(sorted(set(days)), sorted(set(days))[1:], strict=False)} == {28}
 
 
-def test_a_young_shop_has_no_choice() -> None:
+def test_a_young_shop_has_no_day_of_choice() -> None:
     assert choice_day(DS - timedelta(days=20), DS, Parameters()) is None
     assert choice_day(DS - timedelta(days=40), DS, Parameters()) is None
 
@@ -61,7 +75,7 @@ def test_a_young_shop_has_no_choice() -> None:
 def test_only_new_choices_of_known_shoppers_are_held_out() -> None:
     day = date(2026, 3, 1)
     later = day + timedelta(days=3)
-    found = hold_out(
+    found = held_out(
         events(
             ("anna", "mug", "purchase", day),
             ("anna", "mug", "purchase", later),
@@ -74,7 +88,6 @@ def test_only_new_choices_of_known_shoppers_are_held_out() -> None:
             ("dora", "mug", "purchase", later),
         ),
         day,
-        WEIGHTS,
     )
     assert found.known.shape == (4, 3)  # jar, mug, pan: the hat was unknown
     np.testing.assert_allclose(found.known.toarray()[0], [0, np.log(6), 0], rtol=1e-6)
@@ -91,7 +104,7 @@ def test_without_purchases_any_positive_event_is_held_out() -> None:
         ("a", "y", "view", after),
         ("b", "x", "impression", after),
     ]
-    found = hold_out(events(*rows), day, WEIGHTS)
+    found = held_out(events(*rows), day)
     assert (found.users.tolist(), found.truth.toarray().tolist()) == ([0], [[0, 1]])
 
 
@@ -105,21 +118,21 @@ def test_a_low_rating_is_no_choice_and_nothing_known() -> None:
         ("a", "z", "rating", after),
         ("b", "x", "rating", after),
     ]
-    found = hold_out(events(*rows, value=[5.0, 1.0, 5.0, 2.0, 4.0]), day, WEIGHTS)
+    found = held_out(events(*rows, value=[5.0, 1.0, 5.0, 2.0, 4.0]), day)
     assert found.known.toarray().astype(bool).tolist() == [[True, False], [False, True]]  # x and z; y was disliked
     assert (found.users.tolist(), found.truth.toarray().tolist()) == ([1], [[1, 0]])
 
 
-def test_the_chosen_values_beat_bad_ones_on_later_days(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(als_choice, "ROUNDS", ((8, 4, 25), (16, 8, 6), (32, 8, 2)))
+def test_the_chosen_values_beat_bad_ones_on_later_days() -> None:
+    rounds = ((8, 4, 25), (16, 8, 6), (32, 8, 2))
     pairs = bare_pairs(500, 120, DS)
     is_before = np.array(pairs["event_date"].to_pylist()) <= DS - timedelta(days=14)
-    inner = hold_out(pairs.filter(pa.array(is_before)), DS - timedelta(days=28), WEIGHTS)
-    tried = search(inner, 1)
+    inner = held_out(pairs.filter(pa.array(is_before)), DS - timedelta(days=28))
+    tried = search(inner, 1, rounds)
     assert len(tried) == 25 + 6 + 2
-    assert tried == search(inner, 1)
+    assert tried == search(inner, 1, rounds)
     chosen = winner(tried)
-    after = hold_out(pairs, DS - timedelta(days=14), WEIGHTS)
+    after = held_out(pairs, DS - timedelta(days=14))
     bad = attempt(after, AlsValues(32, 100.0, 0.01), 8, 1).recall
     assert attempt(after, chosen, 8, 1).recall > 1.2 * bad
 
@@ -153,26 +166,51 @@ def test_a_night_reuses_the_choice_and_a_shop_may_set_values(lake: Lake, monkeyp
     assert with_chosen(Lake("/nowhere"), DS, own) is own
 
 
-def test_a_large_shops_shoppers_are_drawn_with_all_their_events(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_shops_shoppers_are_drawn_with_all_their_events(lake: Lake) -> None:
     pairs = bare_pairs(260, 60, date(2026, 3, 29))
     laid(lake, pairs)
-    monkeypatch.setattr(als_choice, "MOST_EVENTS", 3_000)
-    found = als_choice.read_events(lake, lake.days("staging/interactions"), DS)
+    found = als_choice.read_events(lake, lake.days("staging/interactions"), DS, 3_000)
     users = set(found["user_id"].to_pylist())
     assert 0.3 * 260 < len(users) < 0.7 * 260
     assert len(found) == sum(user in users for user in pairs["user_id"].to_pylist())
 
 
-def test_with_too_few_shoppers_or_days_the_values_stay_and_the_manifest_says_why(lake: Lake) -> None:
+def test_with_too_few_shoppers_the_values_stay_and_the_manifest_says_why(lake: Lake) -> None:
     laid(lake, bare_pairs(30, 60, date(2026, 3, 29)))
-    choice = build(lake, DS, Parameters()).metrics_as(AlsChoice)
-    assert not choice.chosen
-    assert AlsValues(choice.factors, choice.alpha, choice.regularization) == ALS_UNCHOSEN
-    assert "shoppers can be asked; it takes 200" in choice.because
-    young = build(lake, FIRST + timedelta(days=9), Parameters().with_values({"training.horizon_days": 7})).metrics
-    assert young == {
-        **asdict(ALS_UNCHOSEN),
-        "chosen": False,
-        "because": "the shop has too few days",
-        "tried": [],
-    }
+    for ds in (DS, FIRST + timedelta(days=9)):  # old enough for days that are held out, and too young
+        choice = build(lake, ds, Parameters()).metrics_as(AlsChoice)
+        assert not choice.chosen
+        assert AlsValues(choice.factors, choice.alpha, choice.regularization) == ALS_UNCHOSEN
+        assert "shoppers can be asked; it takes 200" in choice.because
+
+
+def test_a_shop_without_earlier_days_chooses_by_the_latest_pairs(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(als_choice, "ROUNDS_OF_YOUNG", ((4, 2, 3), (8, 3, 1)))
+    pairs = bare_pairs(260, 60, FIRST + timedelta(days=69))
+    young = pairs.set_column(3, "event_date", pa.array([FIRST] * len(pairs), pa.date32()))
+    lay(lake, "staging/interactions", FIRST, young)
+    choice = build(lake, FIRST, Parameters()).metrics_as(AlsChoice)
+    assert (choice.chosen, choice.split, choice.until) == (True, None, str(FIRST))
+    assert choice.asked > 200
+
+
+def test_the_latest_pairs_of_each_shopper_are_held_out_one_in_five_of_them() -> None:
+    pairs = bare_pairs(200, 60, DS)
+    before = but_the_latest(pairs, 3)
+    user, day = np.array(pairs["user_id"].to_pylist()), np.array(pairs["event_date"].to_pylist())
+    share = 1 - before.mean()
+    assert 0.18 < share < 0.22
+    for one in np.unique(user):
+        known, held = day[(user == one) & before], day[(user == one) & ~before]
+        assert len(held) in (4, 5)  # of 24
+        assert known.max() <= held.min()
+    assert (before == but_the_latest(pairs, 3)).all()
+
+
+def test_pairs_of_one_moment_are_drawn_and_all_events_of_a_pair_go_together() -> None:
+    rows = [("a", f"i{item}", "view", DS) for item in range(40)] * 2
+    given = events(*rows)
+    drawn = but_the_latest(given, 3)
+    assert (drawn[:40] == drawn[40:]).all()
+    assert (~drawn[:40]).sum() == 8
+    assert (drawn != but_the_latest(given, 4)).any()

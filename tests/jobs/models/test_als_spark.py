@@ -66,7 +66,7 @@ def recall_of_the_planted(factors: np.ndarray) -> float:
     known = np.stack([np.random.default_rng(user).permutation(N_EACH)[:5] * 2 + user % 2 for user in range(60)])
     folded_in = shoppers(N_ITEMS, *[[touch(int(item), bought=1) for item in row] for row in known])
     model = replace(sources(catalogue(N_ITEMS), factors), cf=CfParameters.of(IMPLICIT)).als
-    scores = model.recalculate_user(np.arange(len(known)), folded_in.matrix()) @ factors.T
+    scores = model.users(folded_in.matrix()) @ factors.T
     np.put_along_axis(scores, known, -np.inf, axis=1)
     best = np.argsort(-scores, axis=1, kind="stable")[:, : N_EACH - 5]
     planted = (best % 2 == np.arange(len(known))[:, None] % 2) & (best < 2 * N_EACH)

@@ -53,7 +53,9 @@ def test_an_item_is_regressed_on_its_nearest_by_cosine_alone(baskets: np.ndarray
     for item in range(5):
         cosine = np.where(gram[item] > 0, gram[item] / np.maximum(length, 1e-12), 0)
         cosine[item] = 0
-        near = [other for other in np.argsort(-cosine.astype(np.float32), kind="stable")[:nearest] if cosine[other] > 0]
+        near = [
+            other for other in np.argsort(-cosine.astype(np.float32), kind="stable")[:nearest] if cosine[other] > 0
+        ]
         left = gram[np.ix_(near, near)] + ridge * np.eye(len(near))
         wanted[near, item] = np.linalg.solve(left, gram[near, item]) if near else 0
     found = ease_weights(sp.csr_matrix(baskets.astype(np.float32)), ridge, nearest).toarray()
@@ -82,7 +84,9 @@ def test_a_large_shop_holds_only_the_nearest_pairs_at_once(monkeypatch: pytest.M
 
 def test_the_same_baskets_give_the_same_bytes_and_nobody_gives_nothing() -> None:
     one, other = (ease_weights(sp.csr_matrix(SHOP), 5.0, 6) for _ in range(2))
-    assert all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in ("data", "indices", "indptr"))
+    assert all(
+        getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in ("data", "indices", "indptr")
+    )
     nothing = ease_weights(sp.csr_matrix((4, 3), dtype=np.float32), 5.0, 6)
     assert nothing.nnz == 0
     assert nothing.shape == (3, 3)
