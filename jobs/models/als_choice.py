@@ -43,7 +43,7 @@ ROUNDS = ((32, 5, 25), (64, 15, 8), (128, 15, 3), (256, 15, 1))
 """Rounds of successive halving: (factors, iterations, how many pairs of alpha and regularisation take part)."""
 ROUNDS_OF_YOUNG = ((32, 5, 25), (128, 10, 3), (256, 10, 1))
 """Those of a shop without earlier days, which chooses every night."""
-MOST_EVENTS, MOST_EVENTS_OF_YOUNG = 1_000_000, 300_000
+MOST_EVENTS, MOST_EVENTS_OF_YOUNG = 1_000_000, 200_000
 """Of a larger shop, shoppers are drawn by hash, so that about so many events are left."""
 HELD_OUT_SHARE = 5
 """Without earlier days, one pair of a shopper and an item in this many is held out."""

@@ -57,7 +57,8 @@ class FoldIn:
         if len(touched) < touched.shape[1]:
             spread, within = self._spread(touched, confidence)
             return confidence, touched, np.asarray(spread.T @ np.linalg.inv(within), dtype=np.float64)
-        return confidence, touched, np.linalg.solve(self._equations(touched, confidence), touched.T)
+        solved = np.linalg.solve(self._equations(touched, confidence), touched.T)
+        return confidence, touched, np.asarray(solved, dtype=np.float64)
 
     def _own(self, items: Integers, strength: Floats) -> tuple[Values, Values]:
         return self.alpha * strength.astype(np.float64), self.item_factors[items].astype(np.float64)

@@ -135,7 +135,7 @@ def _shadow(
 def label_days(window: Window, horizon_days: int) -> DayRange:
     """Return the days of a window's labels: the horizon after its day.
 
-    Where pairs are held out by hash, because the shop has too few days, they are all days up to the window's day.
+    Where the latest pairs are held out, because the shop has too few days, they are all days up to the window's day.
     """
     if window.lake.root.endswith(f"/{HELD_OUT}"):
         return DayRange(event_days(window.lake, window.ds)[0], window.ds)

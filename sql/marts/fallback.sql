@@ -20,16 +20,12 @@
 --         :new_item_days  INT   age in days up to which an item is new
 -- Reads:  item, user, user_item, usual_price, least_ages, band_ages
 WITH
-in_stock AS (
-  SELECT *
-  FROM item
-  WHERE ds = :ds AND (stock IS NULL OR stock > 0)
-),
 looks AS (
   SELECT
     CAST(NULLIF(SUM(purchase_count_30d), 0) AS DOUBLE)
     / NULLIF(SUM(GREATEST(view_count_30d, purchase_count_30d)), 0) AS rate
-  FROM in_stock
+  FROM item
+  WHERE ds = :ds AND (stock IS NULL OR stock > 0)
 ),
 sold AS (
   SELECT
@@ -53,7 +49,8 @@ sold AS (
     weight_1d / 1000.0D                                                             AS day_weight,
     weight_7d / 1000.0D                                                             AS week_weight,
     (weight_90d - weight_7d) * 7 / (1000.0D * LEAST(83, GREATEST(7, age_days - 6))) AS usual_week_weight
-  FROM in_stock
+  FROM item
+  WHERE ds = :ds AND (stock IS NULL OR stock > 0)
 ),
 surges AS (
   SELECT

@@ -89,7 +89,7 @@ def test_a_setting_that_is_not_named_keeps_its_default_beside_one_that_is() -> N
     weights = read("parameters.features.event_weight_milli.view = 2000").parameters.features.event_weight_milli
     assert weights.by_event_type() == EventWeights().by_event_type() | {"view": 2000}
     heads = read("parameters.ranking.head_weight.click = 2").parameters.ranking.head_weight
-    assert heads.positive() == {"purchase": 1.0, "interaction": 0.1, "click": 2.0}
+    assert heads.positive() == {"purchase": 1.0, "interaction": 0.1, "click": 2.0, "conversion": 30.0}
 
 
 WHOLE = "is not allowed; give a whole number from"
@@ -312,7 +312,7 @@ def test_what_is_in_force_is_printed_with_its_origin() -> None:
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in done.stdout.splitlines()}
     assert rows["parameters.ranking.trees"] == "300 TOPSHELF_PARAMETERS__RANKING__TREES Trees of each head."
     assert rows["parameters.shelves.top_n"] == "50 --top-n Items on a shelf."
-    assert rows["parameters.ranking.leaves"] == "31 default Leaves of a tree."
+    assert rows["parameters.ranking.leaves"] == "31 default Most leaves of a tree; fewer with few labels."
     assert rows["rules.blocked.items"] == '["[/a]"] topshelf.toml See docs/rules.md.'
     assert rows["places.store"].startswith('"redis://***@host:6379/0" topshelf.toml ')
     assert "secret" not in done.stdout

@@ -15,7 +15,13 @@ from tests.jobs.shelves.test_top_n import trained
 from tests.jobs.small_shop import drawn_shop
 
 PARAMETERS = Parameters().with_values(
-    {"shelves.top_n": 10, "ranking.coarse_keep": 15, "candidates.per_user": 50, "ranking.threads": 1}
+    {
+        "shelves.top_n": 10,
+        "ranking.coarse_keep": 15,
+        "candidates.per_user": 50,
+        "ranking.threads": 1,
+        "ranking.head_weight.conversion": 0.0,
+    }
 )
 
 

@@ -34,8 +34,9 @@ def facts(**columns: list[Any]) -> dict[str, np.ndarray]:
 
 
 def test_weights_decide_which_heads_are_trained_and_which_facts_are_read() -> None:
-    assert required_heads(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
-    assert required_facts(Parameters().ranking.head_weight.positive()) == ["purchase", "interaction"]
+    usual = Parameters().ranking.head_weight.positive()
+    assert required_heads(usual) == ["purchase", "interaction", "purchase_given_click"]
+    assert required_facts(usual) == ["purchase", "interaction", "view_count"]
     assert required_heads({"revenue": 0.01, "click": 0.0}) == ["purchase", "spend"]
     assert required_facts({"revenue": 0.01}) == ["purchase", "interaction", "revenue_minor"]
     assert required_heads({"click_to_purchase": 1.0}) == ["click", "purchase_given_click"]

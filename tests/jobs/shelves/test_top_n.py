@@ -20,7 +20,9 @@ from jobs.training.examples import Examples
 from jobs.training.train_heads import train
 from tests.jobs.small_shop import catalogue, drawn_shop, shoppers, sources, touch
 
-PARAMETERS = Parameters().with_values({"ranking.trees": 8, "ranking.leaves": 7, "ranking.threads": 1})
+PARAMETERS = Parameters().with_values(
+    {"ranking.trees": 8, "ranking.leaves": 7, "ranking.threads": 1, "ranking.head_weight.conversion": 0.0}
+)
 NO_HEADS = Ranker({}, {})
 
 

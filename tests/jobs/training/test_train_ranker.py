@@ -22,7 +22,13 @@ from jobs.training.train_heads import train
 from jobs.training.train_ranker import build, model_texts, ranker_metrics, ranker_parameters
 
 SMALL = Parameters().with_values(
-    {"ranking.trees": 8, "ranking.leaves": 7, "ranking.feature_fraction": 1.0, "ranking.threads": 1}
+    {
+        "ranking.trees": 8,
+        "ranking.leaves": 7,
+        "ranking.feature_fraction": 1.0,
+        "ranking.threads": 1,
+        "ranking.head_weight.conversion": 0.0,
+    }
 )
 TELLING = FEATURES.index("ease")
 
