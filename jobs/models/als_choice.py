@@ -227,7 +227,8 @@ def choose(
 ) -> tuple[AlsChoice, list[Trial]]:
     """Return the choice as of `day` from staging of `days`, and the trials that it was made by.
 
-    Without a `split`, the latest pairs of each shopper are held out instead of the days after it.
+    Without a `split`, or with too few shoppers who chose something after it, each shopper's latest pairs are held out
+    instead.
     """
     most, rounds = (MOST_EVENTS_OF_YOUNG, ROUNDS_OF_YOUNG) if split is None else (MOST_EVENTS, ROUNDS)
     events = read_events(lake, days, day, most)
@@ -236,6 +237,8 @@ def choose(
     before = but_the_latest(events, seed) if split is None else up_to(events, split)
     choices = hold_out(events, before, weight_milli)
     n_users = len(choices.users)
+    if split is not None and n_users < FEWEST_USERS:
+        return choose(lake, days, day, None, weight_milli, seed)
     trials = search(choices, seed, rounds) if n_users >= FEWEST_USERS else []
     values = winner(trials) if trials else ALS_UNCHOSEN
     choice = AlsChoice(

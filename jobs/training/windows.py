@@ -4,6 +4,8 @@ A window is an as-of day c. Features and models are fitted to what was known on 
 horizon after it. Windows start on Sundays, one horizon apart, newest first; the newest must have its full horizon by
 the night. So for a week the nights find them built, and the ranker too.
 In a shop with too few days for a window, each user's latest pairs are held out and everything is fitted to the rest.
+So too where windows would not be like tonight: most events are younger than the newest window, as after a launch, or
+windows have far fewer labels than held-out pairs would give.
 With fewer pairs than a head of the ranker needs, there is no window.
 """
 
@@ -43,6 +45,8 @@ from jobs.training.labels import horizon_labels, label_parameters, positive_pair
 
 HELD_OUT_SHARE = 5
 """One pair in this many is held out."""
+FEWEST_LABELS, FEWEST_LABELS_SHARE = 10_000, 50
+"""Windows must hold so many labels, or one for so many of the shop's pairs: a tenth of what would be held out."""
 MIN_TRAINING_WINDOWS = 3
 """With more windows than this, the oldest one is used for calibration."""
 
@@ -59,13 +63,23 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
         return []
     staged = event_days(lake, ds)
     days = window_days(staged[0], ds, parameters)
+    if days and 2 * lake.row_count(INTERACTIONS, [day for day in staged if day <= days[0]]) < lake.row_count(
+        INTERACTIONS, staged
+    ):
+        days = []  # most events are younger than the newest window
     with engine_for(lake.row_count(INTERACTIONS, staged)) as engine:
         events = _Events(lake, engine, staged)
-        windows = choose_windows(
-            lake, days, lambda day: build_window(lake, day, parameters, events).row_count or 0, parameters
-        )
-        few = (lake.manifest(USER_ITEM, ds).row_count or 0) < MIN_POSITIVES
-        return windows or ([] if few else [_build_held_out(lake, ds, events, parameters)])
+        labels: dict[date, int] = {}
+
+        def build_and_count(day: date) -> int:
+            labels[day] = build_window(lake, day, parameters, events).row_count or 0
+            return labels[day]
+
+        windows = choose_windows(lake, days, build_and_count, parameters)
+        pairs = lake.manifest(USER_ITEM, ds).row_count or 0
+        if windows and sum(labels.values()) >= min(FEWEST_LABELS, pairs // FEWEST_LABELS_SHARE):
+            return windows
+        return [] if pairs < MIN_POSITIVES else [_build_held_out(lake, ds, events, parameters)]
 
 
 @dataclass(frozen=True)
