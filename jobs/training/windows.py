@@ -63,10 +63,8 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
         return []
     staged = event_days(lake, ds)
     days = window_days(staged[0], ds, parameters)
-    if days and 2 * lake.row_count(INTERACTIONS, [day for day in staged if day <= days[0]]) < lake.row_count(
-        INTERACTIONS, staged
-    ):
-        days = []  # most events are younger than the newest window
+    if days and _most_came_later(lake, staged, days[0]):
+        days = []
     with engine_for(lake.row_count(INTERACTIONS, staged)) as engine:
         events = _Events(lake, engine, staged)
         labels: dict[date, int] = {}
@@ -80,6 +78,12 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
         if windows and sum(labels.values()) >= min(FEWEST_LABELS, pairs // FEWEST_LABELS_SHARE):
             return windows
         return [] if pairs < MIN_POSITIVES else [_build_held_out(lake, ds, events, parameters)]
+
+
+def _most_came_later(lake: Lake, staged: Sequence[date], day: date) -> bool:
+    """Tell whether more than three in four events landed after a day: then the shop was another one."""
+    before = lake.row_count(INTERACTIONS, [one for one in staged if one <= day])
+    return 4 * before < lake.row_count(INTERACTIONS, staged)
 
 
 @dataclass(frozen=True)
