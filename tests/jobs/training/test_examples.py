@@ -4,8 +4,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
@@ -13,7 +15,8 @@ from jobs.lake.contracts import arrow_type, contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.ranking.pair_features import FEATURES
 from jobs.spark.engine import OnSpark
-from jobs.training.examples import ExampleShard, labels_of, load_examples
+from jobs.training import examples as module
+from jobs.training.examples import ExampleShard, Part, labels_of, load_examples
 from jobs.training.labels import horizon_labels, shown_pairs
 from tests.jobs.small_shop import DECAY_DAYS, drawn_shop, lay, lay_shop
 
@@ -157,3 +160,54 @@ def test_examples_have_the_place_of_what_was_shown_if_that_fact_is_required(lake
     lay(lake, "marts/shown", DS, table("marts/shown", shown | {"followed": [True, False, True]}))
     told = load_examples(lake, DS, wanted).labels
     assert (told["place"].tolist(), told["followed"].tolist()) == ([0, 1, 3], [0, 1, 0])
+
+
+def test_of_shoppers_who_are_not_whole_a_sample_and_all_labels_are_examples(lake: Lake) -> None:
+    shop, of = drawn_shop()
+    lay_shop(lake, DS, shop, of.catalogue)
+    n = shop.n_items
+    users = [user for user in shop.user_id.to_pylist() for _ in range(n)]
+    pairs = {"user_id": users, "item_pos": [*range(n)] * len(shop)}
+    rows = pairs | {column.name: [0] * len(users) for column in contract("marts/labels").stored_columns[2:]}
+    bought = [item % 7 == 0 for item in pairs["item_pos"]]
+    labelled = {
+        name: [value for value, kept in zip(values, bought, strict=True) if kept] for name, values in rows.items()
+    }
+    lay(lake, "marts/labels", DS, table("marts/labels", labelled | {"purchased": [True] * sum(bought)}))
+    whole = pa.Table.from_batches(ExampleShard(lake, DS, 60, DECAY_DAYS, seed=5)(0))
+    some = pa.Table.from_batches(ExampleShard(lake, DS, 60, DECAY_DAYS, 5, 0.2, 0.3)(0))
+    is_whole = np.array(some["is_whole"])
+    kept_whole = set(np.array(some["user_id"])[is_whole])
+    assert 0.1 < len(kept_whole) / len(shop) < 0.6
+    wanted = np.isin(np.array(whole["user_id"]), list(kept_whole)) | (np.array(whole["draw"]) < 0.2)
+    wanted |= np.array(whole["interaction"]) > 0
+    of_whole = whole.filter(pa.array(wanted))
+    columns = [name for name in some.schema.names if name not in ("is_whole", "features")]
+    assert some.select(columns).equals(of_whole.select(columns))
+    features = [np.concatenate(found["features"].to_pylist()) for found in (some, of_whole)]
+    np.testing.assert_array_equal(*features)  # a missing number is NaN
+    assert 0.15 < (np.array(whole["draw"]) < 0.2).mean() < 0.25
+
+
+def test_a_window_that_trains_is_loaded_up_to_a_number_of_examples_with_all_labels(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = 400
+    rows = {column.name: [0] * n for column in contract("marts/examples").stored_columns}
+    rows |= {"user_id": [f"u{number // 100}" for number in range(n)], "item_pos": [*range(100)] * 4}
+    rows |= {"features": [[0.0] * len(FEATURES)] * n, "is_whole": [number >= 300 for number in range(n)]}
+    rows |= {
+        "draw": [number % 100 / 100 for number in range(n)],
+        "interaction": [int(number % 50 == 49) for number in range(n)],
+    }
+    lay(lake, "marts/examples", DS, table("marts/examples", rows))
+    monkeypatch.setattr(module, "MOST_SAMPLED", 100)
+    laid = lake.manifest("marts/examples", DS)
+    sampled = msgspec.structs.replace(laid, parameters={"negative_share": 0.1})
+    monkeypatch.setattr(Lake, "manifest", lambda *_: sampled)
+    assert len(load_examples(lake, DS).user) == n
+    assert load_examples(lake, DS, part=Part.WHOLE).user_id.to_pylist() == ["u3"]
+    sample = load_examples(lake, DS, part=Part.SAMPLE)
+    assert len(sample.user) == 4 * (25 + 2)  # a quarter by their draws, and two labels of each shopper
+    assert (sample.labels["interaction"] > 0).sum() == 8
+    assert sample.is_whole.tolist() == [False, False, False, True]

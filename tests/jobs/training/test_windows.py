@@ -3,13 +3,16 @@
 from datetime import date, timedelta
 
 import pyarrow as pa
+import pytest
 from pyspark.sql import SparkSession
 
 from jobs.config.calendar import window_days
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
+from jobs.lake.manifest import Manifest
 from jobs.lake.tables import INTERACTIONS, USER, USER_ITEM
 from jobs.ranking.heads import MIN_POSITIVES
+from jobs.training import windows
 from jobs.training.window_record import build_and_record, current_windows
 from jobs.training.windows import choose_windows
 from tests.jobs.small_shop import lay
@@ -89,3 +92,35 @@ def test_a_shop_that_nobody_can_be_learned_from_has_no_window_and_the_record_say
         assert current_windows(of, ds, CHOSEN) is None
         assert build_and_record(of, ds, CHOSEN) == []
         assert current_windows(of, ds, CHOSEN) == []
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "labels", "holds_out"),
+    [
+        (20, 20, 900, False),
+        (1, 900, 900, True),  # more than three in four events are younger than the newest window
+        (20, 20, 10, True),  # a window of 10 labels tells little of 2,000 pairs
+    ],
+)
+def test_latest_pairs_are_held_out_where_windows_would_not_be_like_tonight(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, early: int, late: int, labels: int, holds_out: bool
+) -> None:
+    ds = FIRST + timedelta(days=69)
+    newest = window_days(FIRST, ds, CHOSEN)[0]
+    for day in (FIRST + timedelta(days=n) for n in range(70)):
+        n_events = early if day <= newest else late
+        lay(lake, INTERACTIONS, day, pa.table({"user_id": ["anna"] * n_events, "event_date": [day] * n_events}))
+    lay(lake, USER, ds, pa.table({"user_id": ["anna"]}))
+    lay(lake, USER_ITEM, ds, pa.table({"user_id": ["anna"] * 2_000}))
+    built: list[date] = []
+
+    def build_window(of: Lake, day: date, *_: object) -> Manifest:
+        built.append(day)
+        return Manifest("marts/labels", str(day), labels, {})
+
+    apart = windows.Window(Lake("apart"), ds)
+    monkeypatch.setattr(windows, "build_window", build_window)
+    monkeypatch.setattr(windows, "_build_held_out", lambda *_: apart)
+    found = windows.build(lake, ds, CHOSEN)
+    assert (found == [apart]) == holds_out
+    assert bool(built) == (late < 900)  # where events tell it, no window is built in vain
