@@ -67,7 +67,7 @@ FEATURE_GROUPS: dict[str, tuple[str, ...]] = {
     "user": tuple(f"user_{name}" for name in USER_FEATURES),
     "pair": (*(f"pair_{name}" for name in PAIR_FEATURES), "pair_purchase_share", "pair_day_share"),
     "rhythm": ("pair_mean_gap_days", "pair_gap_sd_days", "gap_ratio", "user_gap_ratio", "item_mean_gap_days"),
-    "scores": _cross("als", "two_tower", "item_item", "ease", "recent", "content", "taste"),
+    "scores": _cross("als", "two_tower", "item_item", "ease", "follows", "recent", "content", "taste"),
     "recent season": _cross("recent"),
     "ranks and shares": _cross("_rank", "_share"),
     "price": ("item_price_minor", "user_mean_price_minor", "price_ratio"),

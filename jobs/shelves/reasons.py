@@ -1,7 +1,8 @@
 """Give the reason why an item is on a shelf: its strongest source, and the history item that explains it.
 
 The history item is the one without which the source's score would be lowest. For a score by neighbours that is the
-largest term of its sum; for ALS the shopper is refitted without the item, in closed form.
+largest term of its sum (of `follows`, with the others' moments as they are); for ALS the shopper is refitted without
+the item, in closed form.
 """
 
 import numpy as np

@@ -88,8 +88,7 @@ def sources(n: int) -> Sources:
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     chosen = Parameters()
-    empty = sp.csr_matrix((n, n), dtype=np.float32)  # EASE is left out of catalogues as large as these
-    neighbours = {name: empty if "ease" in name else near(60 if name == "content" else 100) for name in NEIGHBOURS}
+    neighbours = {name: near(60 if name == "content" else 100) for name in NEIGHBOURS}
     factors = vectors()
     index = {CF: index_of(factors, factors, MOST_ASKED).index}  # as the artifact holds it
     of = CfParameters.of(chosen)
@@ -105,6 +104,7 @@ def shoppers(n_items: int) -> ShopperHistories:
     item = np.sort(of_category(category, n_items), axis=1).ravel().astype(np.int64)
     names = {*PAIR_FEATURES, "purchase_day_count", "cart_count"}
     history = {name: counts(rows) for name in sorted(names)}
+    history |= {"last_event_ts": RNG.integers(0, 10**9, rows) * 1_000_000}
     history |= {"item_pos": item, "weight_milli": 1_000 * (1 + counts(rows))}
     return ShopperHistories(
         user_id=pa.array([f"user-{number}" for number in range(USERS)]),

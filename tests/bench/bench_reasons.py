@@ -41,7 +41,7 @@ USERS, ITEMS, EVENTS, SEED = 2_000, 1_000, 60_000, 7
 FIRST_DAY, DAY = date(2026, 1, 1), date(2026, 2, 14)
 PARAMETERS = Parameters()
 SAMPLES = 1_000
-LEARNED = ("als", "item_item", "ease", "content")
+LEARNED = ("als", "item_item", "ease", "follows", "content")
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,6 @@ def _neighbours(split: Split) -> Csr:
     shape = int(visitor.max()) + 1, split.n_items
     strength = sp.csr_matrix((interaction_values(pairs["weight_milli"].to_numpy()), (visitor, pairs["item"])), shape)
     days = sp.csr_matrix((np.ones(len(pairs), np.float32), (visitor, pairs["item"])), shape)
-    chosen = replace(CfParameters.of(parameters), ease_max_items=0)
-    arrays = train_cf(Pairs(strength, days, shape[0]), chosen, np.zeros((split.n_items, 1), np.float32))
+    no_factors = np.zeros((split.n_items, 1), np.float32)
+    arrays = train_cf(Pairs(strength, days, days, shape[0]), CfParameters.of(parameters), no_factors)
     return tuple(arrays[f"item_item_{part}"] for part in ("indptr", "indices", "data"))  # type: ignore[return-value]
