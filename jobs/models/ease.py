@@ -35,9 +35,9 @@ def ease_weights(baskets: sp.csr_matrix, ridge: float, nearest: int) -> sp.csr_m
         own = together[others][:, others].toarray()
         own = np.maximum(own, own.T)  # a pair may have been kept by one of its items alone
         own[np.diag_indices_from(own)] = squares[others] + np.float32(ridge)
-        solved = scipy.linalg.lapack.sposv(own, together.data[near], lower=1)[1] if len(near) else np.empty(0)
+        solved = _solution(own, together.data[near])
         kept = solved >= LEAST_WEIGHT
-        weights.append(solved[kept].astype(np.float32))
+        weights.append(solved[kept])
         columns.append(others[kept])
     indptr = np.concatenate([[0], np.cumsum([len(column) for column in columns])])
     nothing = np.empty(0, np.int32)
@@ -54,6 +54,14 @@ def _together(baskets: sp.csr_matrix, most: int) -> tuple[sp.csr_matrix, Floats]
     together = sp.csr_matrix(together @ sp.diags(lengths), dtype=np.float32)
     together.sort_indices()
     return together, lengths
+
+
+def _solution(left: Floats, right: Floats) -> Floats:
+    """Solve left x = right; `left` is positive definite but where pairs of items were left out of a large shop."""
+    if not len(right):
+        return right
+    _, solved, failed = scipy.linalg.lapack.sposv(left, right, lower=1)
+    return np.asarray(np.linalg.solve(left, right) if failed else solved, dtype=np.float32)
 
 
 def _nearest(together: sp.csr_matrix, lengths: Floats, item: int, most: int) -> Whole:

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from jobs.numeric.arrays import Floats, Integers, Values
 
+BLOCK = 65_536
 LEAST_RIDGE = 1e-6
 """What is added to Y'Y at least: factors of nothing but zeros have no inverse."""
 
@@ -31,8 +32,11 @@ class FoldIn:
     @cached_property
     def _shared(self) -> Values:
         """Y'Y + regularization: what the equations of all users share."""
-        factors = self.item_factors.astype(np.float64)
-        return np.asarray(factors.T @ factors + max(self.regularization, LEAST_RIDGE) * np.eye(factors.shape[1]))
+        shared = max(self.regularization, LEAST_RIDGE) * np.eye(self.item_factors.shape[1])
+        for start in range(0, len(self.item_factors), BLOCK):  # all at once would copy a large catalogue
+            block = self.item_factors[start : start + BLOCK].astype(np.float64)
+            shared += block.T @ block
+        return shared
 
     @cached_property
     def _inverse(self) -> Values:

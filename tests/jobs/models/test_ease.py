@@ -82,6 +82,13 @@ def test_a_large_shop_holds_only_the_nearest_pairs_at_once(monkeypatch: pytest.M
     assert 0 < np.abs(cut - whole).max() < 0.1  # what they share among each other is known in part
 
 
+def test_equations_that_what_was_left_out_made_indefinite_are_solved_all_the_same() -> None:
+    left = np.array([[1, 2, 0], [2, 1, 2], [0, 2, 1]], np.float32)
+    assert np.linalg.eigvalsh(left).min() < 0
+    right = np.array([1, 2, 3], np.float32)
+    np.testing.assert_allclose(left @ ease._solution(left, right), right, rtol=1e-5)
+
+
 def test_the_same_baskets_give_the_same_bytes_and_nobody_gives_nothing() -> None:
     one, other = (ease_weights(sp.csr_matrix(SHOP), 5.0, 6) for _ in range(2))
     assert all(
