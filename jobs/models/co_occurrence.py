@@ -1,9 +1,11 @@
 """Products of sparse matrices that would be too large whole: of each row, only the highest values are kept."""
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse as sp
 
-from jobs.numeric.arrays import best_rows, row_blocks
+from jobs.numeric.arrays import Floats, Whole, row_blocks
 
 MOST_PRODUCTS = 50_000_000
 """A block of rows takes about so many multiplications, and holds no more values."""
@@ -24,7 +26,18 @@ def _best_rows_of(product: sp.csr_matrix, first: int, most: int) -> sp.csr_matri
     product.sort_indices()
     row = np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
     kept = np.flatnonzero((product.data > 0) & (product.indices != row + first))
-    if np.bincount(row[kept], minlength=1).max() > most:
-        kept = kept[best_rows(row[kept], product.data[kept], most)]
+    values = product.data[kept].astype(np.float32)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=product.shape[0]))])
+    best = [low + _highest(values[low:high], most) for low, high in pairwise(starts.tolist())]
+    kept = kept[np.concatenate(best)]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=product.shape[0]))])
     return sp.csr_matrix((product.data[kept].astype(np.float32), product.indices[kept], indptr), product.shape)
+
+
+def _highest(values: Floats, most: int) -> Whole:
+    """Return where the `most` highest values stand, ascending; of equal ones the first."""
+    if len(values) <= most:
+        return np.arange(len(values))
+    least = np.partition(values, len(values) - most)[len(values) - most]
+    above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
+    return np.sort(np.concatenate([above, equal[: most - len(above)]]))
