@@ -152,7 +152,7 @@ class WindowParameters(Section):
     ] = 50_000
     max_users: Annotated[
         int, Field(ge=1, le=10**9, description="Most shoppers of a window, about; a hash chooses them.")
-    ] = 20_000
+    ] = 10_000
 
 
 class TrainingParameters(Section):

@@ -45,6 +45,8 @@ from jobs.training.labels import horizon_labels, label_parameters, positive_pair
 
 HELD_OUT_SHARE = 5
 """One pair in this many is held out."""
+HELD_OUT_USERS = 2
+"""A window of held-out pairs has so many times the shoppers of another one, as it is the only one."""
 FEWEST_LABELS, FEWEST_LABELS_SHARE = 10_000, 50
 """Windows must hold so many labels, or one for so many of the shop's pairs: a tenth of what would be held out."""
 MIN_TRAINING_WINDOWS = 3
@@ -198,7 +200,8 @@ def _build_held_out(lake: Lake, ds: date, events: _Events, parameters: Parameter
     counted = counted_events(engine, events.interactions, ds)
     acts = engine.query("marts/held_out_acts", {"acts": counted, "held_out_pairs": held_out}, {})
     labels = positive_pairs(engine, acts, engine.stored(rest, ITEM, [ds]))
-    write_labels(engine, rest, labels, ds, parameters, inputs)
+    most = {"training.windows.max_users": HELD_OUT_USERS * parameters.training.windows.max_users}
+    write_labels(engine, rest, labels, ds, parameters.with_values(most), inputs)
     examples.build(rest, ds, parameters)
     return Window(rest, ds)
 

@@ -51,6 +51,7 @@ class Sessions:
             "item_pos": 0,
             "weight_milli": 1,
             "days_since_last_event": 0,
+            "last_event_ts": None,
         }
         yield pa.RecordBatch.from_pylist([row])
 

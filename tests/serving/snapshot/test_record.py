@@ -129,7 +129,7 @@ def test_a_score_that_a_record_cannot_carry_is_refused_by_name(score: float) -> 
 
 @pytest.mark.parametrize(
     ("row", "named"),
-    [((0xFFFFFF, 1.0, 0, 0, -1), "position"), ((0, 1.0, 13, 0, -1), "source"), ((0, 1.0, 0, 11, -1), "reason"),
+    [((0xFFFFFF, 1.0, 0, 0, -1), "position"), ((0, 1.0, 14, 0, -1), "source"), ((0, 1.0, 0, 11, -1), "reason"),
      ((0, 1.0, 0, 0, 0xFFFFFF), "reason item")],
 )  # fmt: skip
 def test_a_value_that_a_record_cannot_carry_is_refused_by_name(
