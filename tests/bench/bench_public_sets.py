@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pytest
 import scipy.sparse as sp
 
 from jobs.evaluation.evaluate import shelf_lists
@@ -215,5 +216,7 @@ def matrices(of: PublicSet, position: dict[str, int]) -> tuple[sp.csr_matrix, sp
 
 
 def main() -> list[Figure]:
+    if not os.environ.get("TOPSHELF_DATA"):
+        pytest.skip("TOPSHELF_DATA does not name the folder of published shop data")
     data = Path(os.environ["TOPSHELF_DATA"])
     return [*figures_of("amazon_cds", amazon_cds(data)), *figures_of("sports_sequences", sports(data))]
