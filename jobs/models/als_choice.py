@@ -270,7 +270,8 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     inputs = {f"{INTERACTIONS}/ds<={built_on}": fingerprint}
     weight_milli = parameters.features.event_weight_milli.by_event_type()
     horizon_days, seed = parameters.training.horizon_days, parameters.seed
-    chosen_by = {"event_weight_milli": weight_milli, "horizon_days": horizon_days, "seed": seed}
+    # The same day may have chosen by held-out pairs when the shop was young.
+    chosen_by = {"event_weight_milli": weight_milli, "split": str(split), "horizon_days": horizon_days, "seed": seed}
 
     def write() -> Manifest:
         choice, trials = choose(lake, days, built_on, split, weight_milli, seed)

@@ -194,6 +194,17 @@ def test_a_shop_without_earlier_days_chooses_by_the_latest_pairs(lake: Lake, mon
     assert choice.asked > 200
 
 
+def test_a_choice_of_a_young_shop_is_not_that_of_the_same_sunday_later(lake: Lake) -> None:
+    laid(lake, bare_pairs(30, 60, date(2026, 3, 29)))
+    sunday = choice_day(FIRST, DS, Parameters())
+    assert sunday is not None
+    from_scratch = build(lake, DS, Parameters())
+    young = build(lake, sunday, Parameters().with_values({"training.windows.min_history_days": 400}))
+    assert young.ds == from_scratch.ds
+    assert young.parameters != from_scratch.parameters
+    assert build(lake, DS, Parameters()).parameters == from_scratch.parameters
+
+
 def test_the_latest_pairs_of_each_shopper_are_held_out_one_in_five_of_them() -> None:
     pairs = bare_pairs(200, 60, DS)
     before = but_the_latest(pairs, 3)
