@@ -305,17 +305,16 @@ class Lake(Partitions):
         Raises:
             LakeWriteError: a file could not be written.
         """
-        self._begin(name, ds)
-        try:
+
+        def write() -> None:
             for key, array in arrays.items():
                 with self._filesystem[0].open_output_stream(self._inside(name, ds, f"{key}.npy")) as stream:
                     np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
             for key, text in (texts or {}).items():
                 with self._filesystem[0].open_output_stream(self._inside(name, ds, key)) as stream:
                     stream.write(text.encode())
-        except OSError as error:
-            raise write_error(error, f"{name}/ds={ds}") from error
-        return self._finish(name, ds, inputs, parameters or {}, metrics or {})
+
+        return self.write_by(write, name, ds, inputs=inputs, parameters=parameters, metrics=metrics)
 
     def array(self, name: str, ds: date, key: str) -> npt.NDArray[Any]:
         """Return one array of an artifact: memory-mapped on a local lake, so that workers share its pages.
