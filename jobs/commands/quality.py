@@ -86,7 +86,6 @@ def ope(
     from jobs.evaluation.console import print_off_policy
     from jobs.evaluation.off_policy import estimate_version
     from jobs.lake.lake import Lake
-    from jobs.spark.session import session
 
     settings = places_of(lake=lake, store=store)
-    print_off_policy(estimate_version(session(), Lake(settings.lake), settings.store, policy, ds.date(), days))
+    print_off_policy(estimate_version(Lake(settings.lake), settings.store, policy, ds.date(), days))

@@ -11,14 +11,11 @@ limits of trust, and without a significant difference, it cannot tell.
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import date, timedelta
-from functools import reduce
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
 from jobs.lake.evaluations import DayRange, OffPolicy
@@ -26,7 +23,7 @@ from jobs.lake.lake import Lake
 from jobs.lake.tables import EXPOSURES, INTERACTIONS, TOP_N
 from jobs.numeric.arrays import Values, Whole
 from jobs.publishing.gates import item_ids_of
-from jobs.spark.queries import query
+from jobs.spark.engine import Engine, Rows, engine_for
 from jobs.statistics.off_policy import importance_weights, judge, policy_value, trust
 from jobs.statistics.slate_policies import self_normalised
 from serving.snapshot.experiments import BASE
@@ -47,7 +44,7 @@ class OffPolicyError(ValueError):
     """Nothing can be estimated: why, and the remedy."""
 
 
-def build(spark: SparkSession, lake: Lake, ds: date) -> OffPolicy | None:
+def build(lake: Lake, ds: date) -> OffPolicy | None:
     """Estimate the shelves of the night of `ds` on the days up to it, write the record and return it.
 
     None, and no record, where no answer of an endpoint can be used: where none was logged, or where the shelves that
@@ -57,10 +54,19 @@ def build(spark: SparkSession, lake: Lake, ds: date) -> OffPolicy | None:
     nights = [version for version in _versions(lake, days) if is_of_lake(lake, version)]
     found = None
     if nights:
-        logged = [_shelves(spark, lake, version).withColumn("snapshot", F.lit(version)) for version in nights]
-        shelves = _shelves(spark, lake, str(ds))
         policy = lake.manifest(TOP_N, ds).fingerprint
-        found = estimate(spark, lake, days, shelves, reduce(DataFrame.unionByName, logged), policy)
+        with engine_for(lake.row_count(TOP_N, {_day_of(version) for version in nights})) as engine:
+            stored = {f"night_{n}": engine.stored(lake, TOP_N, [_day_of(night)]) for n, night in enumerate(nights)}
+            logged = engine.select(
+                " UNION ALL ".join(
+                    f"SELECT '{night}' AS snapshot, user_id, item_id, rank FROM night_{n} WHERE variant = '{BASE}'"
+                    for n, night in enumerate(nights)
+                ),
+                stored,
+            )
+            own = f"SELECT user_id, item_id, rank FROM top_n WHERE variant = '{BASE}'"
+            shelves = engine.select(own, {"top_n": engine.stored(lake, TOP_N, [ds])})
+            found = estimate(engine, lake, days, shelves, logged, policy)
     if found is None:
         OffPolicy.withdraw(lake, ds)
         return None
@@ -72,21 +78,18 @@ def build(spark: SparkSession, lake: Lake, ds: date) -> OffPolicy | None:
 def is_of_lake(lake: Lake, version: str) -> bool:
     """Tell whether the lake still holds the shelves that a snapshot was made from."""
     try:
-        ds = date.fromisoformat(version[:10])
+        ds = _day_of(version)
     except ValueError:  # a shop's own log may name its snapshots as it likes
         return False
     manifest = lake.find_manifest(TOP_N, ds)
     return manifest is not None and version == f"{ds}-{str(manifest.parameters.get('run_id', ''))[:12]}"
 
 
-def _shelves(spark: SparkSession, lake: Lake, version: str) -> DataFrame:
-    rows = lake.read(spark, TOP_N, date.fromisoformat(version[:10]))
-    return rows.where(F.col("variant") == BASE).select("user_id", "item_id", "rank")
+def _day_of(version: str) -> date:
+    return date.fromisoformat(version[:10])
 
 
-def estimate_version(
-    spark: SparkSession, lake: Lake, store_url: str, version: str, ds: date, n_days: int
-) -> OffPolicy:
+def estimate_version(lake: Lake, store_url: str, version: str, ds: date, n_days: int) -> OffPolicy:
     """Estimate a stored snapshot's shelves on the `n_days` days up to `ds`. Nothing is written.
 
     Raises:
@@ -105,8 +108,9 @@ def estimate_version(
     tables = [rows.append_column("snapshot", pa.repeat(name, len(rows))) for name, rows in logged.items()]
     found = None
     if len(shelves) and tables:
-        frames = [spark.createDataFrame(rows) for rows in (shelves, pa.concat_tables(tables))]
-        found = estimate(spark, lake, days, frames[0], frames[1], version)
+        with engine_for(lake.row_count(EXPOSURES, days)) as engine:
+            rows = engine.table(shelves), engine.table(pa.concat_tables(tables))
+            found = estimate(engine, lake, days, *rows, version)
     if found is None:
         raise OffPolicyError(
             f"no answer of the {n_days} days up to {ds} can be used: they need {JUDGED_PLACES} ranked places, a "
@@ -136,24 +140,23 @@ def _ranks(length: int) -> NDArray[np.int32]:
 
 
 def estimate(
-    spark: SparkSession, lake: Lake, days: Sequence[date], shelves: DataFrame, logged: DataFrame, policy: str
+    engine: Engine, lake: Lake, days: Sequence[date], shelves: Rows, logged: Rows, policy: str
 ) -> OffPolicy | None:
     """Estimate shelves (user_id, item_id, rank) on some days of answers; None where no answer can be used.
 
     `logged` are the shelves (snapshot, user_id, item_id, rank) that the answers were made from.
     """
-    exposures, interactions = (lake.read_days(spark, table, days) for table in (EXPOSURES, INTERACTIONS))
+    exposures, interactions = (engine.stored(lake, table, days) for table in (EXPOSURES, INTERACTIONS))
     rows = sum(lake.manifest(EXPOSURES, day).row_count or 0 for day in days)
     limits = {"places": PLACES, "follow_minutes": FOLLOW_MINUTES, "window_days": (days[-1] - days[0]).days + 1}
     views = {"exposures": exposures, "interactions": interactions}
-    followed = query(spark, "marts/followed_exposures", views, {"ds": days[-1], **limits})
-    places = query(
-        spark,
+    followed = engine.query("marts/followed_exposures", views, {"ds": days[-1], **limits})
+    places = engine.query(
         "marts/logged_places",
         {"exposures": exposures, "followed_exposures": followed, "logged_shelves": logged, "shelves": shelves},
         {"every": -(-rows // MOST_ROWS), "places": JUDGED_PLACES},
-    ).toArrow()
-    return judged(places, DayRange(days[0], days[-1]), policy)
+    )
+    return judged(engine.arrow(places), DayRange(days[0], days[-1]), policy)
 
 
 def judged(places: pa.Table, window: DayRange, policy: str) -> OffPolicy | None:

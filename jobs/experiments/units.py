@@ -7,22 +7,19 @@ a night that was left out, or landed late, is made up for by the next one.
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+import pyarrow as pa
 
 from jobs.config.experiments import Experiment, Experiments
-from jobs.lake.contracts import contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.tables import EXPERIMENT_UNITS, EXPOSURES, INTERACTIONS
-from jobs.spark.queries import QueryParameter, query
+from jobs.spark.engine import Engine, Rows, engine_for
+from jobs.spark.queries import QueryParameter
 
 _MEMBER = ("experiment", "arm", "unit_id")
 
 
-def build(
-    spark: SparkSession, lake: Lake, ds: date, declared: Experiments, limits: Mapping[str, QueryParameter]
-) -> list[date]:
+def build(lake: Lake, ds: date, declared: Experiments, limits: Mapping[str, QueryParameter]) -> list[date]:
     """Build the days up to `ds` of the experiments that run on it; return those that had to be built.
 
     `limits`: `places` and `follow_minutes`, as `sql/marts/followed_exposures.sql` has them.
@@ -45,7 +42,8 @@ def build(
             **limits,
         }
         if lake.is_stale(EXPERIMENT_UNITS, day, inputs, chosen):
-            _write(spark, lake, day, on_day, earlier, inputs, chosen, limits)
+            with engine_for(lake.row_count(EXPOSURES, [day]) + lake.row_count(INTERACTIONS, [day])) as engine:
+                _write(engine, lake, day, on_day, earlier, inputs, chosen, limits)
             built.append(day)
     return built
 
@@ -59,7 +57,7 @@ def days_of(lake: Lake, running: Mapping[str, Experiment], ds: date) -> list[dat
 
 
 def _write(
-    spark: SparkSession,
+    engine: Engine,
     lake: Lake,
     day: date,
     running: Mapping[str, Experiment],
@@ -68,31 +66,31 @@ def _write(
     chosen: Mapping[str, object],
     limits: Mapping[str, QueryParameter],
 ) -> Manifest:
-    exposures, interactions = lake.read(spark, EXPOSURES, day), lake.read(spark, INTERACTIONS, day)
+    exposures, interactions = (engine.stored(lake, table, [day]) for table in (EXPOSURES, INTERACTIONS))
     views = {
-        "declared": _declared(spark, running),
+        "declared": _declared(engine, running),
         "exposures": exposures,
         "interactions": interactions,
-        "followed_exposures": query(
-            spark,
+        "followed_exposures": engine.query(
             "marts/followed_exposures",
             {"exposures": exposures, "interactions": interactions},
             {"ds": day, "window_days": 1, **limits},
         ),
-        "known_units": _known(spark, lake, running, earlier),
+        "known_units": _known(engine, lake, running, earlier),
     }
-    frame = query(spark, "marts/experiment_units", views, {"ds": day, "follow_minutes": limits["follow_minutes"]})
-    wanted = spark_schema(contract(EXPERIMENT_UNITS))
-    return lake.write(frame.select(*wanted.names), EXPERIMENT_UNITS, day, inputs=inputs, parameters=chosen)
+    rows = engine.query("marts/experiment_units", views, {"ds": day, "follow_minutes": limits["follow_minutes"]})
+    return engine.write(lake, rows, EXPERIMENT_UNITS, day, inputs=inputs, parameters=chosen)
 
 
-def _declared(spark: SparkSession, running: Mapping[str, Experiment]) -> DataFrame:
-    rows = [(name, one.unit, one.kind) for name, one in running.items()]
-    return spark.createDataFrame(rows, "experiment string, unit string, kind string")
+def _declared(engine: Engine, running: Mapping[str, Experiment]) -> Rows:
+    rows = [{"experiment": name, "unit": one.unit, "kind": one.kind} for name, one in running.items()]
+    return engine.table(pa.Table.from_pylist(rows))
 
 
-def _known(spark: SparkSession, lake: Lake, running: Mapping[str, Experiment], earlier: Sequence[date]) -> DataFrame:
+def _known(engine: Engine, lake: Lake, running: Mapping[str, Experiment], earlier: Sequence[date]) -> Rows:
     """Return the shoppers whom earlier days know, by experiment and arm."""
     of_shoppers = [name for name, one in running.items() if one.unit == "user" and one.kind == "ab"]
-    before = lake.read_days(spark, EXPERIMENT_UNITS, earlier)
-    return before.where(F.col("experiment").isin(of_shoppers)).select(*_MEMBER).distinct()
+    names = ", ".join(f"'{name}'" for name in of_shoppers)
+    chosen = f"experiment IN ({names})" if names else "FALSE"
+    text = f"SELECT DISTINCT {', '.join(_MEMBER)} FROM before WHERE {chosen}"
+    return engine.select(text, {"before": engine.stored(lake, EXPERIMENT_UNITS, earlier)})

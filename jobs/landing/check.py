@@ -182,7 +182,7 @@ def _hashes(good: pa.RecordBatch, table: str) -> tuple[Hashes, Hashes]:
     return key, pd.util.hash_pandas_object(frame, index=False).to_numpy()
 
 
-_OWN = ("path", "fault", "raw", "raw_sha256", "unread", "absent", "line", "row_order", "local_day")
+_OWN = ("path", "fault", "raw", "row_sha256", "unread", "absent", "line", "row_order", "local_day")
 
 
 def _frame(rows: pa.RecordBatch, names: Sequence[str]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -44,8 +45,8 @@ def batch_schema(columns: Sequence[Column]) -> pa.Schema:
 
     `ds` and `path` (the file's name within its day) come first, `local_day` is the day of `ts` in the landing's time
     zone, `line` is where a row begins (of parquet, the row's number), and `row_order` rises with the rows of a file.
-    `absent` names the columns that a partial file lacks. `raw` is of rows at fault, as JSON that is cut to RAW_BYTES,
-    and `raw_sha256` is over the whole.
+    `absent` names the columns that a partial file lacks. `raw` is of rows at fault, as JSON that is cut to RAW_BYTES.
+    `row_sha256` is over that JSON, whole, or over the values of a good row: rows of equal values have the same.
     """
     fault = pa.struct([("reason", pa.string()), ("column_name", pa.string())])
     return pa.schema(
@@ -56,7 +57,7 @@ def batch_schema(columns: Sequence[Column]) -> pa.Schema:
             ("local_day", pa.date32()),
             ("fault", fault),
             ("raw", pa.string()),
-            ("raw_sha256", pa.string()),
+            ("row_sha256", pa.string()),
             ("unread", UNREAD),
             ("absent", pa.list_(pa.string())),
             ("line", pa.int64()),
@@ -156,7 +157,7 @@ class _Rows:
     ) -> pa.RecordBatch:
         n_rows = len(lines)
         raw: list[str | None] = [None] * n_rows
-        sha256: list[str | None] = [None] * n_rows
+        sha256 = row_hashes([values[column.name] for column in self._wanted])
         for row, text in texts.items():
             whole = text.encode(errors="replace")
             sha256[row] = hashlib.sha256(whole).hexdigest()
@@ -262,6 +263,31 @@ def _judged(column: Column, landed: pa.Array, read: Cells, faults: _Faults, unre
         unread.add(column.name, is_unread, landed)
         values = pc.if_else(pa.array(is_unread), None, values)
     return values
+
+
+def row_hashes(columns: Sequence[pa.Array]) -> list[str]:
+    """Return the SHA-256 of each row's values, in hexadecimal digits.
+
+    Values are joined as text, a missing one as a zero byte, with the separator of units (ASCII 31) between.
+    """
+    cells = [_as_bytes(column) for column in columns]
+    joined = pc.binary_join_element_wise(*cells, b"\x1f", null_handling="replace", null_replacement=b"\0")
+    ends = np.frombuffer(joined.buffers()[1], np.int32)[joined.offset : joined.offset + len(joined) + 1].tolist()
+    text, sha256 = memoryview(joined.buffers()[2] or b""), hashlib.sha256
+    return [sha256(text[begin:end]).hexdigest() for begin, end in pairwise(ends)]
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
+        numbers = [None if row is None else np.asarray(row, np.float32).tobytes() for row in column.to_numpy(False)]
+        return pa.array(numbers, pa.binary())
+    if pa.types.is_nested(kind):
+        rows = column.to_pylist() if column.null_count < len(column) else [None] * len(column)
+        return pa.array([None if row is None else json.dumps(row).encode() for row in rows], pa.binary())
+    if pa.types.is_timestamp(kind):
+        column = column.cast(pa.int64())
+    return column.cast(pa.string()).cast(pa.binary())
 
 
 def _where(condition: pa.Array) -> Mask:

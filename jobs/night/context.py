@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from pyspark.sql import SparkSession
-
 from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
 from jobs.lake.lake import Lake
 from jobs.night.identity import run_id
 from jobs.night.progress import StageProgress, StageTiming
-from jobs.spark.session import session
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,6 @@ class NightContext:
     @cached_property
     def lake(self) -> Lake:
         return Lake(self.settings.lake)
-
-    @cached_property
-    def spark(self) -> SparkSession:
-        return session()
 
     @cached_property
     def run_id(self) -> str:

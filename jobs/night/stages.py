@@ -14,9 +14,9 @@ from jobs.lake.tables import written_by
 from jobs.night import steps
 from jobs.night.context import NightContext
 
-Spark = Literal["always", "large", "never"]
-"""`always`: the stage starts Spark where it has something to build. `large`: it does where its input is too large for
-this machine's processes, or where TOPSHELF_SPARK_MASTER names a cluster."""
+Spark = Literal["large", "never"]
+"""`large`: the stage runs on Spark where its input is too large for this machine's processes, or where
+TOPSHELF_SPARK_MASTER names a cluster."""
 Lock = Literal["staging", "features", "day"]
 """`staging` and `features` are held by one night at a time, as other days' nights read and write the same partitions;
 `day` is the day's own."""
@@ -49,7 +49,7 @@ class Stage:
 # fmt: off
 STAGES = (
     Stage("ingest", "reads landed files up to the day; sets rows that cannot be used aside",
-          reads=("landing",), run=steps.ingest, spark="always", lock="staging"),
+          reads=("landing",), run=steps.ingest, spark="large", lock="staging"),
     Stage("features", "what was known of items, shoppers and pairs when the day ended",
           reads=("staging",), run=steps.features, spark="large", lock="features"),
     Stage("choose_als", "ALS's rank, confidence weight and regularisation, chosen by the shop's own data",

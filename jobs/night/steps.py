@@ -212,7 +212,7 @@ def _off_policy(night: NightContext) -> list[str]:
 
     if night.lake.find_manifest(TOP_N, night.ds) is None:
         return []
-    found = estimate(night.spark, night.lake, night.ds)
+    found = estimate(night.lake, night.ds)
     return [f"these shelves against those of the last days, {found.line()}"] if found else []
 
 
@@ -229,7 +229,7 @@ def _verdicts(night: NightContext) -> list[str]:
     from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
 
     limits = {"places": PLACES, "follow_minutes": FOLLOW_MINUTES}
-    build_units(night.spark, night.lake, night.ds, declared, limits)
+    build_units(night.lake, night.ds, declared, limits)
     outcomes = analyse_all(night.lake, declared, night.ds)
     outcomes.write(night.lake, night.ds)
     return [line for name, outcome in outcomes.experiments.items() for line in outcome.lines(name)]

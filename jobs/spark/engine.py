@@ -8,7 +8,7 @@
 Both run the same texts of `sql/` and give the same rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -41,6 +41,9 @@ class Engine(Protocol):
     def table(self, rows: pa.Table) -> Rows:
         """Return rows that are at hand."""
 
+    def made(self, schema: pa.Schema, make: Callable[[int], Iterator[pa.RecordBatch]], count: int) -> Rows:
+        """Return the rows that `make(0)` to `make(count - 1)` yield, each in some process; so `make` is picklable."""
+
     def query(self, name: str, views: Mapping[str, Rows], params: Mapping[str, QueryParameter]) -> Rows:
         """Return `sql/<name>.sql` over `views` with `params` bound; lazily. Errors as of `jobs.spark.queries`."""
 
@@ -52,6 +55,9 @@ class Engine(Protocol):
 
     def keep(self, rows: Rows) -> Rows:
         """Return the same rows, computed once for several readers, until `release` or the engine's end."""
+
+    def keep_on_disk(self, rows: Rows) -> Rows:
+        """As `keep`, for rows that memory may not hold."""
 
     def release(self, rows: Rows) -> None:
         """Forget rows that were kept."""
@@ -78,7 +84,7 @@ class Engine(Protocol):
     def write_days(
         self,
         lake: Lake,
-        rows: Rows,
+        rows: Rows | None,
         table: str,
         days: Sequence[date],
         *,
@@ -86,7 +92,7 @@ class Engine(Protocol):
         parameters: Mapping[str, object] | None = None,
         metrics: Mapping[date, Mapping[str, object]] | None = None,
     ) -> None:
-        """Write several days of a table, one file a day, as `Lake.write_days` does; `rows` carry `ds`."""
+        """Write several days of a table, a file each, as `Lake.write_days` does; `rows` carry `ds`, None has no row."""
 
 
 class OnSpark:
@@ -109,6 +115,16 @@ class OnSpark:
     def table(self, rows: pa.Table) -> DataFrame:
         return self._spark.createDataFrame(rows)
 
+    def made(self, schema: pa.Schema, make: Callable[[int], Iterator[pa.RecordBatch]], count: int) -> DataFrame:
+        from pyspark.sql.pandas.types import from_arrow_schema  # loads pandas
+
+        def of_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                for number in batch.column(0).to_pylist():
+                    yield from make(number)
+
+        return self._spark.range(0, count, 1, count).mapInArrow(of_numbers, from_arrow_schema(schema))
+
     def query(self, name: str, views: Mapping[str, Rows], params: Mapping[str, QueryParameter]) -> DataFrame:
         return query(self._spark, name, views, params)
 
@@ -124,6 +140,10 @@ class OnSpark:
         self._kept.append(rows.persist(StorageLevel.MEMORY_AND_DISK))
         return rows
 
+    def keep_on_disk(self, rows: DataFrame) -> DataFrame:
+        self._kept.append(rows.persist(StorageLevel.DISK_ONLY))
+        return rows
+
     def release(self, rows: DataFrame) -> None:
         self._kept.remove(rows)
         rows.unpersist()
@@ -137,7 +157,9 @@ class OnSpark:
     def write(self, lake: Lake, rows: DataFrame, table: str, ds: date, **made_of: Any) -> Manifest:
         return lake.write(rows, table, ds, **made_of)
 
-    def write_days(self, lake: Lake, rows: DataFrame, table: str, days: Sequence[date], **made_of: Any) -> None:
+    def write_days(
+        self, lake: Lake, rows: DataFrame | None, table: str, days: Sequence[date], **made_of: Any
+    ) -> None:
         lake.write_days(rows, table, days, **made_of)
 
 

@@ -11,14 +11,18 @@ DuckDB would take goes to a temporary folder.
 
 import itertools
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import groupby
+from operator import itemgetter
 from typing import NewType, Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel
@@ -29,6 +33,7 @@ from jobs.lake.lake import Lake, as_schema, shard_column, without_zones
 from jobs.lake.manifest import Manifest
 from jobs.lake.partitions import LakeWriteError
 from jobs.lake.tables import SHARDS
+from jobs.spark.processes import in_processes
 from jobs.spark.queries import QueryParameter, check_bound, read_query
 from serving.snapshot.record import shard_of
 
@@ -45,6 +50,8 @@ MACROS = (  # functions of Spark that DuckDB does not have, and sqlglot has no w
     "CREATE MACRO timestamp_micros(micros) AS make_timestamp(CAST(micros AS BIGINT))",
     # What would overflow is null, as with Spark's TRY_MULTIPLY and TRY_SUM.
     "CREATE MACRO safe_multiply(a, b) AS TRY_CAST(CAST(a AS HUGEINT) * b AS BIGINT)",
+    # TO_JSON of Spark: fields that are null are left out.
+    "CREATE MACRO json_of(x) AS CAST(json_merge_patch('{}', to_json(x)) AS VARCHAR)",
     "CREATE MACRO try_sum(x) AS TRY_CAST(sum(x) AS BIGINT)",
 )
 View = NewType("View", str)
@@ -95,6 +102,14 @@ class InProcess:
         """Return rows that are at hand."""
         return self._view_of(rows.cast(without_zones(rows.schema)))
 
+    def made(self, schema: pa.Schema, make: Callable[[int], Iterator[pa.RecordBatch]], count: int) -> View:
+        """Return the rows that `make(0)` to `make(count - 1)` yield, in other processes: a file each, for DuckDB."""
+        folder = tempfile.mkdtemp(dir=self._folder.name)
+        with _told():
+            in_processes(partial(_make_file, without_zones(schema), make, folder), count)
+            names = ", ".join(f"'{folder}/{number}.parquet'" for number in range(count))
+            return self._create("VIEW", f"SELECT * FROM read_parquet([{names}])")
+
     def query(self, name: str, views: Mapping[str, View], params: Mapping[str, QueryParameter]) -> View:
         """Return `sql/<name>.sql` over `views` with `params` bound; lazily.
 
@@ -117,6 +132,13 @@ class InProcess:
     def keep(self, rows: View) -> View:
         """Compute rows now, once, for several readers."""
         return self._create("TABLE", f'SELECT * FROM "{rows}"')
+
+    def keep_on_disk(self, rows: View) -> View:
+        """Compute rows now, once, for several readers, into a file that ends with the engine."""
+        path = f"{self._folder.name}/kept-{next(self._numbers)}.parquet"
+        with _told():
+            self._connection.execute(f"COPY (SELECT * FROM \"{rows}\") TO '{path}' (FORMAT parquet, COMPRESSION lz4)")
+        return self._create("VIEW", f"SELECT * FROM read_parquet('{path}')")
 
     def release(self, rows: View) -> None:
         """Forget rows that were kept; whoever still reads them fails."""
@@ -171,7 +193,7 @@ class InProcess:
     def write_days(
         self,
         lake: Lake,
-        rows: View,
+        rows: View | None,
         table: str,
         days: Sequence[date],
         *,
@@ -179,17 +201,36 @@ class InProcess:
         parameters: Mapping[str, object] | None = None,
         metrics: Mapping[date, Mapping[str, object]] | None = None,
     ) -> None:
-        """Write several days of a table, one file a day; `rows` carry `ds` as a date."""
-        of, kept = contract(table), self.keep(rows)
-        told = metrics or {}
-        try:
-            for ds in days:
-                batches = self._batches(kept, of, f"ds = DATE '{ds}'")
-                lake.write_parts(
-                    [(0, batches)], table, ds, inputs=inputs[ds], parameters=parameters, metrics=told.get(ds)
-                )
-        finally:
-            self.release(kept)
+        """Write several days of a table, one file a day; `rows` carry `ds` as a date. None is no row at all.
+
+        Raises:
+            ContractMismatchError: the rows have other columns than the contract.
+            LakeWriteError: a file could not be written.
+        """
+        if rows is not None:
+            check_names(contract(table), self.columns(rows))
+        told, found = metrics or {}, groupby(self._days(rows, contract(table)) if rows else (), itemgetter(0))
+        ds_of_next, batches = next(found, (None, iter(())))
+        for ds in sorted(days):
+            of_day = (batch for _, batch in batches) if ds == ds_of_next else ()
+            lake.write_parts([(0, of_day)], table, ds, inputs=inputs[ds], parameters=parameters, metrics=told.get(ds))
+            if ds == ds_of_next:
+                ds_of_next, batches = next(found, (None, iter(())))
+
+    def _days(self, rows: View, of: Contract) -> Iterator[tuple[date, pa.RecordBatch]]:
+        """Yield the rows with their day, day after day, each in order of the grain, as the contract's types."""
+        grain = ", ".join(f'"{name}" NULLS FIRST' for name in ("ds", *of.grain) if name != "ds")
+        columns = ", ".join(f'CAST("{column.name}" AS {_type_of(column.type)})' for column in of.stored_columns)
+        schema = arrow_schema(of)
+        with _told():
+            ordered = self._connection.sql(f'SELECT ds, {columns} FROM "{rows}" ORDER BY ds, {grain}')
+            for batch in ordered.to_arrow_reader(BATCH_ROWS):
+                days = pc.run_end_encode(batch.column(0), pa.int32())
+                begin = 0
+                for day, end in zip(days.values.to_pylist(), days.run_ends.to_pylist(), strict=True):
+                    part = batch.slice(begin, end - begin)
+                    yield day, as_schema(pa.RecordBatch.from_arrays(part.columns[1:], part.schema.names[1:]), schema)
+                    begin = end
 
     def _parts(self, rows: View, of: Contract) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
         unit = shard_column(of.grain)
@@ -255,6 +296,12 @@ def _type_of(ddl: str) -> str:
     return str(exp.DataType.build(ddl, dialect="spark").sql(dialect="duckdb"))
 
 
+def _make_file(schema: pa.Schema, make: Callable[[int], Iterator[pa.RecordBatch]], folder: str, number: int) -> None:
+    with pq.ParquetWriter(f"{folder}/{number}.parquet", schema, compression="lz4") as file:
+        for batch in make(number):
+            file.write_batch(as_schema(batch, schema))
+
+
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> exp.Expr:
     return sqlglot.parse_one(text, dialect="spark")
@@ -275,10 +322,13 @@ def _in_duckdb(text: str, views: Mapping[str, View], params: Mapping[str, QueryP
             table.set("this", exp.to_identifier(views[table.name], quoted=True))
     for call, name, second in (
         (exp.ArgMax, "ARG_MAX_NULL", "expression"),  # DuckDB's own MAX_BY passes over values that are null
+        (exp.ArgMin, "ARG_MIN_NULL", "expression"),
         (exp.Quantile, "QUANTILE_CONT", "quantile"),  # its QUANTILE does not interpolate, as Spark's PERCENTILE does
     ):
         for found in list(select.find_all(call)):
             found.replace(exp.Anonymous(this=name, expressions=[found.this, found.args[second]]))
+    for as_json in list(select.find_all(exp.JSONFormat)):
+        as_json.replace(exp.Anonymous(this="json_of", expressions=[as_json.this]))
     for placeholder in list(select.find_all(exp.Placeholder)):
         placeholder.replace(_literal(params[placeholder.name]))
     return str(select.sql(dialect="duckdb", comments=False, unsupported_level=ErrorLevel.IGNORE))

@@ -5,16 +5,9 @@ in processes of this machine, one a core, which are kept for the next stage; wit
 on Spark's executors.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from datetime import date
-from functools import cache, partial
-from typing import TypeVar
+from functools import partial
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -24,16 +17,12 @@ from jobs.lake.contracts import arrow_schema, contract, spark_schema
 from jobs.lake.lake import Lake, as_schema
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import SHARDS
+from jobs.spark.processes import in_processes
 from jobs.spark.session import on_cluster, session
 
 ShardFunction = Callable[[int], Iterator[pa.RecordBatch]]
 """Yields the batches of one shard. It is sent to other processes, so it must be picklable: a frozen dataclass with
 `__call__` over plain values."""
-Found = TypeVar("Found")
-
-
-class ShardProcessError(RuntimeError):
-    """A process that worked on user shards ended before its work did."""
 
 
 def write_shards(
@@ -51,12 +40,12 @@ def write_shards(
 
     Raises:
         LakeWriteError: a file could not be written.
-        ShardProcessError: a process was killed.
+        ProcessEndedError: a process was killed.
     """
     if on_cluster():
         frame = _on_spark(session(), spark_schema(contract(table)), run)
         return lake.write(frame, table, ds, inputs=inputs, parameters=parameters, in_shards=True)
-    write = partial(_in_processes, partial(_write_shard, lake, table, ds, run))
+    write = partial(in_processes, partial(_write_shard, lake, table, ds, run), SHARDS)
     return lake.write_by(write, table, ds, inputs=inputs, parameters=parameters)
 
 
@@ -66,7 +55,7 @@ def rows_of_shards(columns: pa.Schema, run: ShardFunction) -> pa.Table:
         from pyspark.sql.pandas.types import from_arrow_schema  # loads pandas
 
         return _on_spark(session(), from_arrow_schema(columns), run).toArrow().cast(columns)
-    return pa.concat_tables([columns.empty_table(), *_in_processes(partial(_shard_rows, columns, run))])
+    return pa.concat_tables([columns.empty_table(), *in_processes(partial(_shard_rows, columns, run), SHARDS)])
 
 
 def _write_shard(lake: Lake, table: str, ds: date, run: ShardFunction, shard: int) -> None:
@@ -85,39 +74,3 @@ def _on_spark(spark: SparkSession, columns: StructType, run: ShardFunction) -> D
                 yield from run(int(shard))
 
     return spark.range(0, SHARDS, 1, SHARDS).mapInArrow(run_all, columns)
-
-
-# Processes of this machine -----------------------------------------------------------------------------------
-
-
-@cache
-def _pool() -> ProcessPoolExecutor:
-    # Not forked: this process has threads (Java's gateway, BLAS), and their locks would be copied as they are.
-    context = multiprocessing.get_context("spawn")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ProcessPoolExecutor(min(cores, SHARDS), context, initializer=_begin_process)
-
-
-def _in_processes(run: Callable[[int], Found]) -> list[Found]:
-    """Return what `run` returns for each shard. What it raises is raised here."""
-    try:
-        return list(_pool().map(run, range(SHARDS)))
-    except BrokenProcessPool as error:
-        _pool.cache_clear()  # the next call starts others
-        raise ShardProcessError(
-            "a process that worked on a user shard was ended from outside, by the system for want of memory if by "
-            "nobody else; nothing of the table is trusted: free memory, then run the same command again"
-        ) from error
-
-
-def _begin_process() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -13,13 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from functools import reduce
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from jobs.config.parameters import Parameters, StagingParameters
 from jobs.lake.contracts import contract
@@ -29,10 +26,10 @@ from jobs.lake.tables import INTERACTIONS, ITEMS, QUARANTINE, STAGED_AS
 from jobs.landing.file_plans import LandedFiles, inspect
 from jobs.landing.folders import LandedDay, Landing
 from jobs.landing.row_counts import FEWEST_MET, RowCounts, strangers, total
-from jobs.landing.rows import landed_rows, naming_file
+from jobs.landing.rows import about_rows, landed_rows, naming_file
 from jobs.landing.volume import usual_events, volume_refusal, volume_remark
-from jobs.spark.queries import QueryParameter, query
-from jobs.spark.session import session
+from jobs.spark.engine import Engine, Rows, engine_for
+from jobs.spark.queries import QueryParameter
 from jobs.staging.quarantine import count_rows, quarantine, refuse_too_many
 from jobs.staging.remarks import remarks_as_metrics
 
@@ -118,25 +115,20 @@ def ingest(lake: Lake, landing: str, ds: date, parameters: Parameters) -> Ingest
     summary = IngestSummary(ds, len(days), stale)
     if not stale:
         return summary
-    spark = session()
     files = {
         name: inspect(source, name, (file for day in stale if day in by_day for file in by_day[day].files))
         for name, by_day in landed.items()
     }
     _note_columns(summary, files, landed)
-    cleaned = {
-        name: _cleaned(spark, lake, source, landed_files, stale, ds)
-        for name, landed_files in files.items()
-        if landed_files.plans
-    }
-    # Only now: when a view's name is bound again, as `landed` is for each table, Spark drops what it persisted of it.
-    for frame in cleaned.values():
-        frame.persist(StorageLevel.DISK_ONLY)
-    try:
-        _write(lake, landing, cleaned, files, summary, fingerprints, parameters.staging)
-    finally:
-        for frame in cleaned.values():
-            frame.unpersist()
+    with engine_for(about_rows(source, files.values())) as engine, _errors_naming_files():
+        cleaned = {
+            name: _cleaned(engine, lake, source, landed_files, stale, ds)
+            for name, landed_files in files.items()
+            if landed_files.plans
+        }
+        # Only now: when a view's name is bound again, as `landed` is for each table, Spark drops what it kept of it.
+        cleaned = {name: engine.keep_on_disk(rows) for name, rows in cleaned.items()}
+        _write(engine, lake, landing, cleaned, files, summary, fingerprints, parameters.staging)
     return summary
 
 
@@ -180,32 +172,32 @@ def _inputs(ds: date, fingerprints: Mapping[str, str], reaches_back_to: date | N
 
 
 def _cleaned(
-    spark: SparkSession, lake: Lake, source: Landing, landed_files: LandedFiles, stale: Sequence[date], ds: date
-) -> DataFrame:
+    engine: Engine, lake: Lake, source: Landing, landed_files: LandedFiles, stale: Sequence[date], ds: date
+) -> Rows:
     """Return every landed row of the stale days as its staging query leaves it."""
-    landed = landed_rows(spark, source, landed_files)
+    landed = landed_rows(engine, source, landed_files)
     views = {"landed": landed}
     if landed_files.name == "events":
-        with _errors_naming_files():
-            views["earlier"] = _earlier(spark, lake, landed, landed_files, stale)
+        views["earlier"] = _earlier(engine, lake, landed, landed_files, stale)
     parameters: dict[str, QueryParameter] = {"ds": ds}
     if landed_files.name == "items":
         parameters["partial"] = any(plan.partial for plan in landed_files.plans)
-    return query(spark, STAGED_AS[landed_files.name], views, parameters)
+    return engine.query(STAGED_AS[landed_files.name], views, parameters)
 
 
-def _earlier(
-    spark: SparkSession, lake: Lake, landed: DataFrame, events: LandedFiles, stale: Sequence[date]
-) -> DataFrame:
+def _earlier(engine: Engine, lake: Lake, landed: Rows, events: LandedFiles, stale: Sequence[date]) -> Rows:
     """Return the event ids that late events may repeat: those of staged days that are not stale."""
     has_ids = events.has("event_id")
     days = [day for day in lake.days(INTERACTIONS) if has_ids and day not in set(stale) and day < stale[-1]]
-    first = landed.agg(F.min(F.to_date("ts"))).collect()[0][0] if days else None
-    days = [day for day in days if first and day >= first]
-    if not days:
-        return spark.range(0).selectExpr("'' AS event_id", "DATE'1970-01-01' AS event_date", "DATE'1970-01-01' AS ds")
-    staged = lake.read_days(spark, INTERACTIONS, days).select("event_id", "event_date", "ds")
-    return staged.where(F.col("event_id").isNotNull() & (F.col("event_date") >= F.lit(first)))
+    ((first,),) = _rows(engine, "SELECT MIN(CAST(ts AS DATE)) FROM landed", {"landed": landed}) if days else [(None,)]
+    staged = engine.stored(lake, INTERACTIONS, [day for day in days if first and day >= first])
+    of_late_days = f"event_date >= DATE'{first or stale[0]}'"
+    text = f"SELECT event_id, event_date, ds FROM staged WHERE event_id IS NOT NULL AND {of_late_days}"
+    return engine.select(text, {"staged": staged})
+
+
+def _rows(engine: Engine, text: str, views: Mapping[str, Rows]) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in engine.arrow(engine.select(text, views)).to_pylist()]
 
 
 @contextmanager
@@ -219,13 +211,17 @@ def _errors_naming_files() -> Iterator[None]:
                 "Spark's working folder (SPARK_LOCAL_DIRS, else the temporary folder) is on a full disk; "
                 "free space, then run the same command again"
             ) from error
-        raise naming_file(error) from error
+        named = naming_file(error)
+        if named is error:
+            raise
+        raise named from error
 
 
 def _write(
+    engine: Engine,
     lake: Lake,
     landing: str,
-    cleaned: Mapping[str, DataFrame],
+    cleaned: Mapping[str, Rows],
     files: Mapping[str, LandedFiles],
     summary: IngestSummary,
     fingerprints: Mapping[str, str],
@@ -233,33 +229,34 @@ def _write(
 ) -> None:
     """Count rows, write quarantine, refuse days with too many bad rows or too few, then write the four tables."""
     counts: dict[str, dict[date, RowCounts]] = {name: {} for name in files}
-    for name, frame in cleaned.items():
-        with _errors_naming_files():
-            counts[name] = count_rows(frame)
+    counts |= {name: count_rows(engine, rows) for name, rows in cleaned.items()}
     summary.counts = {name: total(by_day.values()) for name, by_day in counts.items()}
     usual, kept = _volume(lake, counts["events"], summary)
     summary.few = volume_remark(usual, kept) or ""
     inputs = {
         ds: _inputs(ds, fingerprints, counts["events"].get(ds, RowCounts()).reaches_back_to) for ds in summary.built
     }
-    with_bad_rows = {name: frame for name, frame in cleaned.items() if summary.counts[name].set_aside}
-    lake.write_days(
-        quarantine(with_bad_rows) if with_bad_rows else None,
+    with_bad_rows = {name: rows for name, rows in cleaned.items() if summary.counts[name].set_aside}
+    engine.write_days(
+        lake,
+        quarantine(engine, with_bad_rows) if with_bad_rows else None,
         QUARANTINE,
         summary.built,
         inputs={ds: inputs[ds][QUARANTINE] for ds in summary.built},
         metrics=dict.fromkeys(summary.built, remarks_as_metrics(summary.built, summary.remarks())),
     )
     if "events" in cleaned:
-        _refuse_strangers(lake, landing, cleaned, summary.built)
-    for name, frame in cleaned.items():
-        refuse_too_many(frame, name, counts[name], max_share=limits.max_quarantine_share, landing=landing)
+        _refuse_strangers(engine, lake, landing, cleaned, summary.built)
+    for name, rows in cleaned.items():
+        refuse_too_many(engine, rows, name, counts[name], max_share=limits.max_quarantine_share, landing=landing)
     if why := volume_refusal(landing, summary.ds, usual, kept, limits.min_volume_share):
         raise TooFewEventsError(why)
     for name, staged in STAGED_AS.items():
-        columns = [column.name for column in contract(staged).columns]
-        lake.write_days(
-            cleaned[name].where("reason IS NULL").select(*columns) if name in cleaned else None,
+        columns = ", ".join(f"`{column.name}`" for column in contract(staged).columns)
+        good = f"SELECT {columns} FROM {name} WHERE reason IS NULL"
+        engine.write_days(
+            lake,
+            engine.select(good, {name: cleaned[name]}) if name in cleaned else None,
             staged,
             summary.built,
             inputs={ds: inputs[ds][staged] for ds in summary.built},
@@ -282,37 +279,35 @@ def _volume(lake: Lake, events: Mapping[date, RowCounts], summary: IngestSummary
     return usual_events(summary.ds, kept_on), events.get(summary.ds, RowCounts()).kept
 
 
-def _refuse_strangers(lake: Lake, landing: str, cleaned: Mapping[str, DataFrame], built: Sequence[date]) -> None:
+def _refuse_strangers(
+    engine: Engine, lake: Lake, landing: str, cleaned: Mapping[str, Rows], built: Sequence[date]
+) -> None:
     """Raise StrangersError if there is a catalogue and no event of the days built is about one of its products."""
-    all_events = cleaned["events"].where("reason IS NULL").select("item_id")
+    views = {"events": engine.select("SELECT item_id FROM events WHERE reason IS NULL", cleaned)}
+    some = f"SELECT DISTINCT item_id FROM (SELECT item_id FROM events LIMIT {FIRST_EVENTS})"
+    first = pa.array(sorted(item for (item,) in _rows(engine, some, views)), pa.string())
     others = lake.dataset(ITEMS, [day for day in lake.days(ITEMS) if day not in set(built)])
-    landed = [cleaned["items"].where("reason IS NULL").select("item_id")] if "items" in cleaned else []
-    first = {row["item_id"] for row in all_events.limit(FIRST_EVENTS).collect()}
-    # Without Spark first: it takes seconds to open hundreds of days, and in a right landing one of them is enough.
-    if len(
-        others.head(1, columns=["item_id"], filter=pc.field("item_id").isin(pa.array(sorted(first), pa.string())))
-    ):
+    # In a right landing one of the first is enough, and not all days need to be read.
+    if len(others.head(1, columns=["item_id"], filter=pc.field("item_id").isin(first))):
         return
-    before = others.to_table(columns=["item_id"]).group_by("item_id").aggregate([])
-    catalogues = [*landed, all_events.sparkSession.createDataFrame(before)] if len(before) else landed
-    if not catalogues:
+    catalogue = engine.table(others.to_table(columns=["item_id"]).group_by("item_id").aggregate([]))
+    if "items" in cleaned:
+        both = "SELECT item_id FROM before UNION SELECT item_id FROM items WHERE reason IS NULL"
+        catalogue = engine.select(both, {"before": catalogue, "items": cleaned["items"]})
+    views |= {"items": catalogue}
+    met = "FROM (SELECT DISTINCT item_id FROM events) AS e LEFT JOIN items AS i ON i.item_id = e.item_id"
+    ((known, count),) = _rows(engine, f"SELECT COUNT(i.item_id), COUNT(*) {met}", views)
+    if known or count < FEWEST_MET:
         return
-    catalogue = reduce(DataFrame.unionAll, catalogues)
-    if not catalogue.where(F.col("item_id").isin(first)).isEmpty():
-        return
-    events = all_events.distinct()
-    known = catalogue.distinct().withColumn("is_known", F.lit(True))
-    met = events.join(known, "item_id", "left").agg(
-        F.count("item_id").alias("all"), F.count("is_known").alias("known")
-    )
-    counts = met.collect()[0]
-    if counts["all"] >= FEWEST_MET and not counts["known"]:
-        sides = [
-            [row["item_id"] for row in side.orderBy("item_id").limit(EXAMPLE_IDS).collect()]
-            for side in (events, known)
+    sides = [
+        [
+            item
+            for (item,) in _rows(engine, f"SELECT DISTINCT item_id FROM {side} ORDER BY 1 LIMIT {EXAMPLE_IDS}", views)
         ]
-        if sides[1]:
-            raise StrangersError(strangers(landing, *sides))
+        for side in ("events", "items")
+    ]
+    if sides[1]:
+        raise StrangersError(strangers(landing, *sides))
 
 
 def _note_columns(summary: IngestSummary, files: Mapping[str, LandedFiles], landed: LandedDays) -> None:

@@ -1,43 +1,45 @@
 """Build `staging/quarantine`: every landed row that was set aside, with its reason; stop when there are too many.
 
->>> refuse_too_many(cleaned, "events", counts, max_share=0.05, landing="data/landing")
+>>> refuse_too_many(engine, cleaned, "events", counts, max_share=0.05, landing="data/landing")
 """
 
 from collections.abc import Mapping
 from datetime import date
-from functools import reduce
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.window import Window
-
-from jobs.landing.file_rows import RAW_BYTES, unread_cells
+from jobs.landing.file_rows import unread_cells
 from jobs.landing.row_counts import EXACT_DUPLICATE, RowCounts, by_day, refusal
-from jobs.landing.rows import cut_to_bytes
+from jobs.spark.engine import Engine, Rows
 
 EXAMPLE_ROWS = 3
 EXAMPLE_CHARACTERS = 300
+IS_SET_ASIDE = f"reason IS NOT NULL AND reason <> '{EXACT_DUPLICATE}'"
 
 
 class TooManyBadRowsError(ValueError):
     """So many rows of a day were set aside that the night would learn from a wrong picture of the day."""
 
 
-def count_rows(cleaned: DataFrame) -> dict[date, RowCounts]:
+def count_rows(engine: Engine, cleaned: Rows) -> dict[date, RowCounts]:
     """Return what became of a cleaned table's rows, by landing day; days without rows are not there."""
-    late = F.lit(None).cast("date")
-    if "event_id" in cleaned.columns:
-        is_late = F.col("event_id").isNotNull() & (F.col("event_date") < F.col("ds"))
-        late = F.when(is_late, F.col("event_date"))
-    embedding = F.col("embedding") if "embedding" in cleaned.columns else F.lit(None)
-    files: dict[tuple[date, str], RowCounts] = {}
-    grouped = cleaned.groupBy("ds", "path", "reason", F.col("unread.columns").alias("unread")).agg(
-        F.count(F.lit(1)).alias("row_count"),
-        F.count(embedding).alias("with_embedding"),
-        F.min(late).alias("late"),
-        F.min("unread.example").alias("example"),
+    names = engine.columns(cleaned)
+    late = (
+        "MIN(IF(event_id IS NOT NULL AND event_date < ds, event_date, NULL))"
+        if "event_id" in names
+        else "CAST(NULL AS DATE)"
     )
-    for row in grouped.collect():
+    embedding = "COUNT(embedding)" if "embedding" in names else "0"
+    files: dict[tuple[date, str], RowCounts] = {}
+    grouped = engine.select(
+        f"""
+        SELECT
+          t.ds, t.path, t.reason, t.unread.columns AS unread, COUNT(*) AS row_count,
+          {embedding} AS with_embedding, {late} AS late, MIN(t.unread.example) AS example
+        FROM cleaned AS t
+        GROUP BY t.ds, t.path, t.reason, t.unread.columns
+        """,
+        {"cleaned": cleaned},
+    )
+    for row in engine.arrow(grouped).to_pylist():
         of_file, count = files.setdefault((row["ds"], row["path"]), RowCounts()), row["row_count"]
         of_file.take(row["reason"], count)
         if row["reason"] is None:
@@ -49,13 +51,23 @@ def count_rows(cleaned: DataFrame) -> dict[date, RowCounts]:
     return by_day(files)
 
 
-def quarantine(cleaned: Mapping[str, DataFrame]) -> DataFrame:
+def quarantine(engine: Engine, cleaned: Mapping[str, Rows]) -> Rows:
     """Return the rows set aside from cleaned tables, by landing table, as `staging/quarantine` with `ds`."""
-    return reduce(DataFrame.unionAll, (_set_aside(frame, name) for name, frame in cleaned.items()))
+    of_tables = (
+        f"""
+        SELECT
+          ds, '{name}' AS table_name, reason, column_name, path, row_sha256 AS raw_sha256,
+          ROW_NUMBER() OVER (PARTITION BY ds, path, row_sha256 ORDER BY reason, column_name) AS ordinal, raw
+        FROM {name}
+        WHERE {IS_SET_ASIDE}
+        """
+        for name in cleaned
+    )
+    return engine.select(" UNION ALL ".join(of_tables), cleaned)
 
 
 def refuse_too_many(
-    cleaned: DataFrame, name: str, counts: Mapping[date, RowCounts], *, max_share: float, landing: str
+    engine: Engine, cleaned: Rows, name: str, counts: Mapping[date, RowCounts], *, max_share: float, landing: str
 ) -> None:
     """Check that no day has more rows set aside than `max_share` of its rows, or FEW_ROWS if that is more.
 
@@ -73,35 +85,22 @@ def refuse_too_many(
                 else "raise parameters.staging.max_quarantine_share in topshelf.toml"
             )
             raise TooManyBadRowsError(
-                f"{why}; for example\n{_examples(cleaned, ds)}\n"
+                f"{why}; for example\n{_examples(engine, cleaned, ds)}\n"
                 f"All of them stand in staging/quarantine/ds={ds}; topshelf landing check shows each file. "
                 f"Land the day again without the fault, or {remedy}"
             )
 
 
-def _set_aside(cleaned: DataFrame, name: str) -> DataFrame:
-    equal_rows = Window.partitionBy("ds", "path", "row_sha256").orderBy("reason", "column_name")
-    return _bad_rows(cleaned).select(
-        "ds",
-        F.lit(name).alias("table_name"),
-        "reason",
-        "column_name",
-        "path",
-        F.col("row_sha256").alias("raw_sha256"),
-        F.row_number().over(equal_rows).alias("ordinal"),
-        cut_to_bytes(F.col("raw"), RAW_BYTES).alias("raw"),
+def _examples(engine: Engine, cleaned: Rows, ds: date) -> str:
+    rows = engine.select(
+        f"""
+        SELECT reason, column_name, path, raw FROM cleaned WHERE ds = DATE'{ds}' AND {IS_SET_ASIDE}
+        ORDER BY path, row_sha256, reason LIMIT {EXAMPLE_ROWS}
+        """,
+        {"cleaned": cleaned},
     )
-
-
-def _bad_rows(cleaned: DataFrame) -> DataFrame:
-    return cleaned.where(F.col("reason").isNotNull() & (F.col("reason") != EXACT_DUPLICATE))
-
-
-def _examples(cleaned: DataFrame, ds: date) -> str:
-    rows = _bad_rows(cleaned).where(F.col("ds") == F.lit(ds)).orderBy("path", "row_sha256", "reason")
     return "\n".join(
-        _example(row["reason"], row["column_name"], row["path"], row["raw"])
-        for row in rows.limit(EXAMPLE_ROWS).collect()
+        _example(row["reason"], row["column_name"], row["path"], row["raw"]) for row in engine.arrow(rows).to_pylist()
     )
 
 

@@ -28,7 +28,7 @@ shown AS (
     e.`limit`
   FROM exposures AS e
   JOIN declared AS d ON TRY_ELEMENT_AT(e.arms, d.experiment) IS NOT NULL
-  WHERE e.ds = :ds AND NOT MAP_CONTAINS_KEY(e.arms, '_forced')
+  WHERE e.ds = :ds AND TRY_ELEMENT_AT(e.arms, '_forced') IS NULL
 ),
 answers AS (
   SELECT

@@ -31,7 +31,10 @@ ranked AS (
     ) OVER (PARTITION BY e.request_id)                                    AS is_plain
   FROM exposures AS e
   LEFT JOIN logged_shelves AS l ON l.snapshot = e.snapshot AND l.user_id = e.user_id AND l.item_id = e.item_id
-  WHERE e.slot_type = 'ranked' AND e.user_id IS NOT NULL AND PMOD(XXHASH64(e.user_id), :every) = 0
+  WHERE
+    e.slot_type = 'ranked'
+    AND e.user_id IS NOT NULL
+    AND PMOD(CAST(CONV(SUBSTR(MD5(e.user_id), 1, 8), 16, 10) AS BIGINT), :every) = 0
 ),
 shoppers AS (
   SELECT DISTINCT user_id

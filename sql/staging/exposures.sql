@@ -10,7 +10,7 @@ WITH judged AS (
     ds,
     path,
     raw,
-    raw_sha256,
+    row_sha256,
     unread,
     row_order,
     STRUCT(
@@ -25,21 +25,12 @@ WITH judged AS (
   FROM landed
   WHERE ds <= :ds
 ),
-hashed AS (
-  SELECT
-    ds, path, raw, unread, row_order, exposure, fault,
-    COALESCE(
-      raw_sha256,
-      SHA2(TO_JSON(exposure, MAP('timestampFormat', "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")), 256)
-    ) AS row_sha256
-  FROM judged
-),
 compared AS (
   SELECT
     ds, path, raw, unread, exposure, fault, row_sha256,
     ROW_NUMBER() OVER last_first            AS place,
     FIRST_VALUE(row_sha256) OVER last_first AS last_sha256
-  FROM hashed
+  FROM judged
   WINDOW last_first AS (
     PARTITION BY
       ds, fault IS NULL, IF(fault IS NULL, exposure.request_id, row_sha256), IF(fault IS NULL, exposure.position, 0)
@@ -87,6 +78,7 @@ SELECT
   unread,
   fault.reason,
   fault.column_name,
-  IF(fault IS NULL, NULL, COALESCE(raw, TO_JSON(exposure))) AS raw,
+  IF(fault IS NULL, NULL, COALESCE(raw, LEFT(TO_JSON(exposure, MAP('timestampFormat', 'yyyy-MM-dd HH:mm:ss')), 1024)))
+    AS raw,
   row_sha256
 FROM decided

@@ -13,8 +13,9 @@ WITH judged AS (
     ds,
     path,
     raw,
-    raw_sha256,
+    row_sha256,
     unread,
+    fault IS NULL AND event_id IS NOT NULL AS has_id,
     STRUCT(
       event_id, user_id, session_id, item_id,
       CASE
@@ -23,22 +24,12 @@ WITH judged AS (
         ELSE event_type
       END AS event_type,
       ts, local_day AS event_date,
-      value, ABS(quantity) AS quantity, CAST(unit_price * 100 AS BIGINT) AS unit_price_minor,
+      value, CAST(ABS(quantity) AS DOUBLE) AS quantity, CAST(unit_price * 100 AS BIGINT) AS unit_price_minor,
       request_id, position, page, device, location, region
-    ) AS event,
+    )                                      AS event,
     fault
   FROM landed
   WHERE ds <= :ds
-),
-hashed AS (
-  SELECT
-    ds, path, raw, raw_sha256, unread, event, fault,
-    fault IS NULL AND event.event_id IS NOT NULL AS has_id,
-    COALESCE(
-      raw_sha256,
-      SHA2(TO_JSON(event, MAP('timestampFormat', "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")), 256)
-    )                                            AS row_sha256
-  FROM judged
 ),
 numbered AS (
   SELECT
@@ -51,7 +42,7 @@ numbered AS (
         IF(has_id, event.event_date, ds)
       ORDER BY ds, row_sha256, path
     ) AS ordinal
-  FROM hashed
+  FROM judged
 ),
 first_landed AS (
   SELECT event_id, event_date, MIN(ds) AS ds
@@ -78,7 +69,8 @@ SELECT
     WHEN event.event_date = ds THEN event.event_id
     -- A shop may number its events from one every day: a late row's id must differ from the folder day's own.
     ELSE CONCAT(event.event_id, '@', event.event_date)
-  END                                                    AS interaction_id,
+  END
+    AS interaction_id,
   event.event_id,
   event.user_id,
   event.session_id,
@@ -87,7 +79,7 @@ SELECT
   event.ts,
   event.event_date,
   event.value,
-  event.quantity,
+  CAST(event.quantity AS DECIMAL(18, 3)) AS quantity,
   event.unit_price_minor,
   event.request_id,
   event.position,
@@ -99,6 +91,7 @@ SELECT
   unread,
   fault.reason,
   fault.column_name,
-  IF(fault IS NULL, NULL, COALESCE(raw, TO_JSON(event))) AS raw,
+  IF(fault IS NULL, NULL, COALESCE(raw, LEFT(TO_JSON(event, MAP('timestampFormat', 'yyyy-MM-dd HH:mm:ss')), 1024)))
+    AS raw,
   row_sha256
 FROM decided

@@ -12,7 +12,7 @@ WITH judged AS (
     ds,
     path,
     raw,
-    raw_sha256,
+    row_sha256,
     unread,
     absent,
     row_order,
@@ -33,21 +33,12 @@ WITH judged AS (
   FROM landed
   WHERE ds <= :ds
 ),
-hashed AS (
-  SELECT
-    ds, path, raw, unread, absent, row_order, item, fault,
-    COALESCE(
-      raw_sha256,
-      SHA2(TO_JSON(item, MAP('timestampFormat', "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")), 256)
-    ) AS row_sha256
-  FROM judged
-),
 compared AS (
   SELECT
     ds, path, raw, unread, absent, item, fault, row_sha256,
     ROW_NUMBER() OVER last_first            AS place,
     FIRST_VALUE(row_sha256) OVER last_first AS last_sha256
-  FROM hashed
+  FROM judged
   WINDOW last_first AS (
     PARTITION BY ds, fault IS NULL, IF(fault IS NULL, item.item_id, row_sha256)
     ORDER BY path DESC, row_order DESC
@@ -56,7 +47,7 @@ compared AS (
 merged AS (
   SELECT
     ds, path, raw, unread, item, fault, row_sha256, place, last_sha256,
-    ISNOTNULL(MIN_BY(absent, place) OVER same_item) AS is_into_partial,
+    MIN_BY(absent, place) OVER same_item IS NOT NULL AS is_into_partial,
     STRUCT(
       item.item_id,
       MIN_BY(item.title, IF(ARRAY_CONTAINS(absent, 'title'), NULL, place)) OVER same_item AS title,
@@ -69,10 +60,10 @@ merged AS (
       MIN_BY(item.image_url, IF(ARRAY_CONTAINS(absent, 'image_url'), NULL, place)) OVER same_item AS image_url,
       MIN_BY(item.embedding, IF(ARRAY_CONTAINS(absent, 'embedding'), NULL, place)) OVER same_item AS embedding,
       MIN_BY(item.deleted, IF(ARRAY_CONTAINS(absent, 'deleted'), NULL, place)) OVER same_item AS deleted
-    )                                               AS whole,
+    )                                                AS whole,
     AGGREGATE(
       COLLECT_LIST(COALESCE(absent, ARRAY())) OVER same_item, absent, (left, other) -> ARRAY_INTERSECT(left, other)
-    )                                               AS absent
+    )                                                AS absent
   FROM compared
   WINDOW same_item AS (PARTITION BY ds, fault IS NULL, IF(fault IS NULL, item.item_id, row_sha256))
 ),
@@ -107,6 +98,7 @@ SELECT
   unread,
   fault.reason,
   fault.column_name,
-  IF(fault IS NULL, NULL, COALESCE(raw, TO_JSON(item))) AS raw,
+  IF(fault IS NULL, NULL, COALESCE(raw, LEFT(TO_JSON(item, MAP('timestampFormat', 'yyyy-MM-dd HH:mm:ss')), 1024)))
+    AS raw,
   row_sha256
 FROM decided

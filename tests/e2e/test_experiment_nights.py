@@ -22,7 +22,6 @@ from jobs.lake.lake import Lake
 from jobs.night.context import NightResult
 from jobs.night.run import nightly, run_stages
 from jobs.publishing.versions import promote, rollback
-from jobs.spark.session import session
 from jobs.synthetic.truth import true_value
 from serving.snapshot.record import record_key
 from serving.stores import open_store
@@ -156,13 +155,13 @@ def test_what_shoppers_chose_from_the_endpoint_gives_the_planted_verdicts(arms: 
     shop_and_land(arms, server, turns=1)
     run_stages(arms.settings, arms.parameters, NEXT, ["ingest"])
     lake = Lake(arms.settings.lake)
-    found = estimate_version(session(), lake, arms.settings.store, arms.shop.night.version, NEXT, 1)
+    found = estimate_version(lake, arms.settings.store, arms.shop.night.version, NEXT, 1)
     assert found.answers > 50, "of shoppers whom nothing that they did before put neighbours on the shelf"
     assert found.mean_weight == pytest.approx(1, abs=1e-9), "the log and the evaluation count propensities alike"
     assert found.would_be == pytest.approx(found.clicks_an_answer)
     assert found.clicks_an_answer > 0.1
     with pytest.raises(OffPolicyError, match="the store has no 2026-02-10-gone; it has"):
-        estimate_version(session(), lake, arms.settings.store, "2026-02-10-gone", NEXT, 1)
+        estimate_version(lake, arms.settings.store, "2026-02-10-gone", NEXT, 1)
 
 
 def shop_and_land(arms: Arms, server: Server, turns: int) -> None:

@@ -154,5 +154,5 @@ def test_a_log_of_the_shop_s_own_is_no_log_of_an_endpoint(lake: Lake) -> None:
     day = date(2026, 1, 31)
     put(lake, "staging/exposures", day, pa.table({"user_id": ["u", "v"], "snapshot": ["v7", None]}))
     put(lake, "staging/interactions", day, pa.table({"user_id": pa.array([], pa.string())}))
-    assert build(None, lake, day) is None  # type: ignore[arg-type]  # Spark is not asked for
+    assert build(lake, day) is None
     assert OffPolicy.read(lake, day) is None

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
 
 from jobs.experiments.units import build
 from jobs.lake.lake import Lake
@@ -75,19 +74,17 @@ def rows_of(lake: Lake, day: date) -> list[tuple[str, str, int, int]]:
     return [tuple(row[column] for column in columns) for row in rows]
 
 
-def test_units_stay_known_and_only_what_changed_is_built_again(
-    spark: SparkSession, staged: Lake, tmp_path: Path
-) -> None:
+def test_units_stay_known_and_only_what_changed_is_built_again(staged: Lake, tmp_path: Path) -> None:
     file = declared(tmp_path, FILE)
-    assert build(spark, staged, NEXT, file, LIMITS) == [FIRST, NEXT], "a night that was left out is made up for"
+    assert build(staged, NEXT, file, LIMITS) == [FIRST, NEXT], "a night that was left out is made up for"
     assert rows_of(staged, FIRST) == [("ann", "control", 1, 0), ("bob", "varied", 1, 500)]
     assert rows_of(staged, NEXT) == [("ann", "control", 0, 500), ("cat", "varied", 1, 0)]
-    assert build(spark, staged, NEXT, file, LIMITS) == []
+    assert build(staged, NEXT, file, LIMITS) == []
     shutil.rmtree(Path(staged.root) / EXPOSURES / f"ds={FIRST}")
     stage_exposures(staged, FIRST, {"bob": "varied"})
-    assert build(spark, staged, NEXT, file, LIMITS) == [FIRST, NEXT], "the second day rests on the first"
+    assert build(staged, NEXT, file, LIMITS) == [FIRST, NEXT], "the second day rests on the first"
     assert rows_of(staged, NEXT) == [("cat", "varied", 1, 0)]
-    assert build(spark, staged, NEXT, declared(tmp_path, ""), LIMITS) == []
+    assert build(staged, NEXT, declared(tmp_path, ""), LIMITS) == []
     erased = Tombstones()
     erased.take([tombstone_line("bob", at(NEXT, 10).timestamp())])
     assert drop_from_lake(staged, erased) == [f"{EXPERIMENT_UNITS}/ds={FIRST}"]

@@ -15,7 +15,8 @@ import pytest
 
 from jobs.lake.lake import Lake
 from jobs.lake.tables import SHARDS
-from jobs.spark.shards import ShardProcessError, rows_of_shards, write_shards
+from jobs.spark.processes import ProcessEndedError
+from jobs.spark.shards import rows_of_shards, write_shards
 
 DS = date(2026, 1, 31)
 PAIR = pa.schema([("user_id", pa.string()), ("item_id", pa.string())])
@@ -82,7 +83,7 @@ def test_the_error_of_a_shard_is_raised_and_nothing_is_trusted(lake: Lake) -> No
 
 
 def test_a_killed_process_is_told_with_its_remedy_and_the_same_command_goes_on(lake: Lake) -> None:
-    with pytest.raises(ShardProcessError, match=r"ended from outside.*run the same command again"):
+    with pytest.raises(ProcessEndedError, match=r"ended from outside.*run the same command again"):
         write_shards(lake, TABLE, DS, Sessions(dies_at=2), inputs={})
     assert lake.find_manifest(TABLE, DS) is None
     assert write_shards(lake, TABLE, DS, Sessions(), inputs={}).row_count == SHARDS

@@ -2,9 +2,13 @@
 
 from datetime import date
 
+import pytest
+
 from jobs.lake.lake import Lake
 
 D1, D2, D3, D4, D5 = (date(2026, 1, n) for n in (1, 2, 3, 4, 5))
+
+on_both_engines = pytest.mark.parametrize("engine", ["duckdb", "spark"], indirect=True)
 
 
 def staged(lake: Lake, table: str, ds: date = D1) -> list[dict]:

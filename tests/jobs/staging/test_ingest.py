@@ -4,13 +4,13 @@ from datetime import date
 
 import pytest
 
-from jobs.config.parameters import EventWeights
+from jobs.config.parameters import EventWeights, Parameters
 from jobs.lake.contracts import contract, tables
 from jobs.lake.lake import Lake
 from jobs.landing import rows as reader_of_rows
 from jobs.landing.folders import UnreadableFileError
-from jobs.staging.ingest import StrangersError
-from tests.jobs.staging.landed_events import D1, D2, D3, csv_text, event, staged
+from jobs.staging.ingest import StrangersError, ingest
+from tests.jobs.staging.landed_events import D1, D2, D3, csv_text, event, on_both_engines, staged
 
 STAGING = tables("staging")
 
@@ -40,6 +40,7 @@ def test_an_event_id_counts_once_in_its_day_and_the_first_to_land_keeps_it(land,
         assert (aside["reason"], aside["column_name"], aside["path"]) == ("duplicate_event_id", "event_id", "a.csv")
 
 
+@on_both_engines
 def test_days_built_together_or_one_by_one_or_by_many_workers_are_the_same_bytes(
     land, lake, run, tmp_path, monkeypatch
 ):
@@ -56,9 +57,31 @@ def test_days_built_together_or_one_by_one_or_by_many_workers_are_the_same_bytes
     assert digests(lake, D1, D2, D3) == digests(one_by_one, D1, D2, D3)
     assert run(D3).built == []
     by_workers = Lake(str(tmp_path / "by-workers"))
-    monkeypatch.setattr(reader_of_rows, "DRIVER_BYTES", -1)
+    monkeypatch.setattr(reader_of_rows, "HERE_BYTES", -1)
     run(D3, by_workers)
     assert digests(lake, D1, D2, D3) == digests(by_workers, D1, D2, D3)
+
+
+def test_both_engines_stage_the_same_rows(spark, land, landing, tmp_path, monkeypatch):
+    for n, day in enumerate((D1, D2)):
+        with_id = [event(event_id=f"e{k}", value=1.5 * k, quantity=k, unit_price="9.99") for k in range(3)]
+        without = [event(session_id="s", user_id=None, ts=f"{D1}T10:00:00.123456Z", position=n), event(), event()]
+        land("events", f"{day}", "a.jsonl", [*with_id, *without, event(event_type="stare"), event(ts="noon")])
+        rows = [{"item_id": "i1", "title": f"Mug “{k}”", "category": "a / b", "price": "1,5"} for k in (1, 2, 2)]
+        land("items", f"{day}", "a.jsonl", [row | {"embedding": [0.5, n], "stock": -1} for row in rows])
+        land("users", f"{day}", "a.jsonl", [{"user_id": "u1", "preferred_categories": ["a / b", " "]}] * 2)
+        shown = {"request_id": "r", "ts": f"{D1}", "item_id": "i1", "position": 0, "filters": {"brand": "x"}}
+        land("exposures", f"{day}", "a.jsonl", [shown, shown, shown | {"item_id": "i2", "score": 0.25}])
+    lakes = {name: Lake(str(tmp_path / name)) for name in ("duckdb", "spark")}
+    for name, limit in (("duckdb", 50_000_000), ("spark", -1)):
+        monkeypatch.setattr("jobs.spark.engine.MOST_ROWS_HERE", limit)
+        ingest(lakes[name], str(landing), D2, Parameters().with_values({"staging.max_quarantine_share": 1.0}))
+    for table in STAGING:
+        here, there = (staged(lake, table.partition("/")[2], D2) for lake in lakes.values())
+        assert here == there, table
+        assert here
+        metrics = [lake.manifest(table, D2).metrics for lake in lakes.values()]
+        assert metrics[0] == metrics[1]
 
 
 def test_of_item_rows_that_conflict_in_a_day_the_last_stands(land, lake, run):
@@ -79,6 +102,7 @@ def test_events_of_items_that_never_landed_are_kept(land, lake, run):
     assert [row["item_id"] for row in staged(lake, "interactions")] == ["unheard of"]
 
 
+@on_both_engines
 def test_events_of_a_catalogue_with_other_ids_stop_the_night_with_examples_of_both(land, lake, run):
     land("events", f"{D1}", "a.csv", csv_text([event(item_id=f"shop_DE_{n}") for n in range(5)]))
     land("items", f"{D1}", "a.csv", "item_id\n1001\n")
@@ -142,10 +166,11 @@ def test_file_names_with_spaces_and_special_characters_are_read_and_kept(land, l
     assert [row["path"] for row in staged(lake, "quarantine")] == [name]
 
 
+@on_both_engines
 @pytest.mark.parametrize("reader", ["driver", "workers"])
 def test_a_parquet_file_damaged_in_its_middle_is_named(land, lake, run, monkeypatch, reader):
     if reader == "workers":
-        monkeypatch.setattr(reader_of_rows, "DRIVER_BYTES", -1)
+        monkeypatch.setattr(reader_of_rows, "HERE_BYTES", -1)
     landed = [event(event_id=f"{n:06d}") for n in range(5000)]
     path = land("events", f"{D1}", "whole.parquet", landed)
     land("events", f"{D2}", "hurt.parquet", landed)

@@ -11,6 +11,7 @@ from jobs.config.parameters import Parameters
 from jobs.lake.partitions import MissingPartitionError
 from jobs.staging.ingest import ingest
 from jobs.staging.quarantine import TooManyBadRowsError
+from tests.jobs.staging.landed_events import on_both_engines
 
 DAY = date(2026, 1, 1)
 GOOD = {"user_id": "u1", "item_id": "i1", "event_type": "view", "ts": "2026-01-01T10:00:00Z"}
@@ -60,7 +61,7 @@ EVENTS_AT_THE_EDGE = [
 
 
 @pytest.fixture
-def run(spark, lake, landing):
+def run(engine, lake, landing):
     def day(max_quarantine_share=0.05):
         parameters = Parameters().with_values({"staging.max_quarantine_share": max_quarantine_share})
         return ingest(lake, str(landing), DAY, parameters)
@@ -186,6 +187,7 @@ def test_equal_bad_rows_are_each_kept_in_quarantine(land, lake, run):
     assert sorted(row["ordinal"] for row in rows(lake, "quarantine")) == [1, 2, 3]
 
 
+@on_both_engines
 def test_a_day_with_too_many_bad_rows_stops_the_run_and_shows_them(land, landing, lake, run):
     bad = [GOOD | {"ts": "yesterday"}] * 20 + [GOOD | {"event_type": "stare"}]
     land("events", f"{DAY}", "a.jsonl", [GOOD] * 300 + bad)
