@@ -92,7 +92,7 @@ class Engine(Protocol):
         parameters: Mapping[str, object] | None = None,
         metrics: Mapping[date, Mapping[str, object]] | None = None,
     ) -> None:
-        """Write several days of a table, a file each, as `Lake.write_days` does; `rows` carry `ds`, None has no row."""
+        """Write several days of a table, a file each, as `Lake.write_days` does; `rows` have `ds`, None is no row."""
 
 
 class OnSpark:

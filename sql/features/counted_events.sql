@@ -6,7 +6,7 @@
 -- Of one shopper's, or anonymous visit's, events of one kind with one item on one day, the latest :item_limit count.
 -- Of a crowded day with more than :shopper_limit events, about so many count: those of items that a hash chooses.
 -- is_low marks a rating below the middle of the shop's scale. It is no liking.
--- The windows share one sort. Subqueries, not WITH: Spark does not find the frame that a run keeps of a query with WITH
+-- Subqueries, not WITH: Spark does not find the frame that a run keeps of a query with WITH
 -- inside another one.
 --
 -- Params: :ds             DATE  the day to stand in
@@ -31,13 +31,21 @@ SELECT /*+ BROADCAST(c) */
 FROM (
   SELECT
     user_id, session_id, item_id, region, ts, event_type, days_ago, is_event, quantity_milli, unit_price_minor,
-    rating_milli, dwell_seconds, latest_first,
+    rating_milli, dwell_seconds,
+    ROW_NUMBER() OVER (
+      PARTITION BY user_id, session_id, item_id, days_ago, is_no_return, event_type
+      ORDER BY
+        ts DESC, quantity_milli ASC, unit_price_minor ASC, rating_milli ASC, dwell_seconds ASC, region ASC,
+        -returned_milli ASC
+    )       AS latest_first,
     -- What is returned on this day or later and no later purchase was taken back for.
     returned_milli + quantity_milli - LEAST(0L, COALESCE(MIN(returned_milli) OVER (
       PARTITION BY user_id, session_id, item_id
       ORDER BY
         days_ago ASC, is_no_return ASC, event_type ASC,
-        ts DESC, quantity_milli ASC, unit_price_minor ASC, rating_milli ASC, dwell_seconds ASC, region ASC
+        ts DESC, quantity_milli ASC, unit_price_minor ASC, rating_milli ASC, dwell_seconds ASC, region ASC,
+        -- Equal rows in the order of the sum below: it falls with each purchase and rises with each return.
+        IF(is_no_return, -returned_milli, returned_milli) ASC
       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ), 0L)) AS to_take_milli
   FROM (
@@ -51,11 +59,7 @@ FROM (
           days_ago ASC, is_no_return ASC, event_type ASC,
           ts DESC, quantity_milli ASC, unit_price_minor ASC, rating_milli ASC, dwell_seconds ASC, region ASC
         ROWS UNBOUNDED PRECEDING
-      ) AS returned_milli,
-      ROW_NUMBER() OVER (
-        PARTITION BY user_id, session_id, item_id, days_ago, is_no_return, event_type
-        ORDER BY ts DESC, quantity_milli ASC, unit_price_minor ASC, rating_milli ASC, dwell_seconds ASC, region ASC
-      ) AS latest_first
+      ) AS returned_milli
     FROM (
       SELECT
         user_id, session_id, item_id, region, ts, event_type, days_ago, is_event, quantity_milli, unit_price_minor,
