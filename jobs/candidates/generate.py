@@ -16,13 +16,14 @@ import pyarrow as pa
 from jobs.candidates.candidate_set import Candidates, to_arrow
 from jobs.candidates.eligibility import Eligibility, load_eligibility
 from jobs.candidates.fusion import best_fused, listed_items
+from jobs.candidates.kept import load_kept
 from jobs.candidates.lists import plain_lists, scored_lists
 from jobs.candidates.sources import Sources, load_sources, score
 from jobs.config.parameters import Parameters
 from jobs.features.shoppers import ShopperHistories, load_shoppers
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
-from jobs.lake.tables import CANDIDATES, CF, CONTENT, ITEM, TOWERS, USER, USER_ITEM
+from jobs.lake.tables import CANDIDATES, CF, CONTENT, ITEM, TOP_N, TOWERS, USER, USER_ITEM
 from jobs.spark.shards import write_shards
 
 INPUTS = (ITEM, USER, USER_ITEM, CF, CONTENT, TOWERS)
@@ -85,6 +86,8 @@ class CandidateShard:
     rules: Mapping[str, Any] = field(default_factory=dict)
     dormant_days: int = 0
     """Shoppers without an event for more days get no candidates; with 0, everybody gets some."""
+    since: date | None = None
+    """Shoppers who keep their shelf of this day get none either."""
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users."""
@@ -92,8 +95,20 @@ class CandidateShard:
         eligibility = load_eligibility(self.lake, self.ds, self.rules)
         if eligibility is not None:
             sources = sources.without(eligibility.blocked)
-        for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue)).batches():
-            awake = batch.awake(self.dormant_days)
+        shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
+        needs = shoppers.awake(self.dormant_days)
+        if self.since is not None:
+            item_id = sources.catalogue.item_id
+            needs = (
+                needs
+                & ~load_kept(
+                    self.lake, self.ds, self.since, shard, shoppers, item_id, eligibility, self.dormant_days
+                ).users
+            )
+        start = 0
+        for batch in shoppers.batches():
+            awake = needs[start : start + len(batch)]
+            start += len(batch)
             of_awake = candidates(batch.where(awake), sources, self.candidates_per_user, eligibility=eligibility)
             yield to_arrow(batch.user_id, replace(of_awake, user=np.flatnonzero(awake)[of_awake.user]))
 
@@ -106,17 +121,29 @@ def candidate_parameters(parameters: Parameters) -> GenerationParameters:
     }
 
 
-def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
+def chosen_parameters(parameters: Parameters) -> dict[str, object]:
+    """Return the parameters of the day's candidates."""
+    return {
+        **candidate_parameters(parameters),
+        "rules": parameters.rules,
+        "dormant_days": parameters.shelves.dormant.after_days,
+    }
+
+
+def build(lake: Lake, ds: date, parameters: Parameters, since: date | None = None) -> Manifest:
     """Build the candidates of one day, unless they stand already, made of the same.
+
+    Shoppers who keep their shelf of the day `since` have none.
 
     Raises:
         MissingPartitionError: the day's features or artifacts were not built.
     """
     dormant_days = parameters.shelves.dormant.after_days
     inputs = lake.fingerprints(ds, *INPUTS)
-    shape = candidate_parameters(parameters)
-    shard = CandidateShard(lake, ds, **shape, rules=parameters.rules, dormant_days=dormant_days)
-    chosen = {**shape, "rules": parameters.rules, "dormant_days": dormant_days}
+    if since is not None:
+        inputs |= lake.fingerprints(since, USER, TOP_N)
+    shape, chosen = candidate_parameters(parameters), chosen_parameters(parameters)
+    shard = CandidateShard(lake, ds, **shape, rules=parameters.rules, dormant_days=dormant_days, since=since)
 
     def write() -> Manifest:
         return write_shards(lake, CANDIDATES, ds, shard, inputs=inputs, parameters=chosen)

@@ -284,6 +284,10 @@ class ShelfParameters(Section):
             description="Most items to buy again, and most of what a shopper viewed; 0 for no such lists.",
         ),
     ] = 5
+    quiet: Annotated[
+        Literal["ranked", "kept"],
+        Field(description="Shoppers who did nothing since Sunday: `ranked` each night, or Sunday's shelf is `kept`."),
+    ] = "ranked"
     blend: BlendParameters = BlendParameters()
     dormant: DormantParameters = DormantParameters()
     new_items: NewItemParameters = NewItemParameters()

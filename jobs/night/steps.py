@@ -138,12 +138,15 @@ def _heads(metrics: "RankerMetrics") -> str:
 
 def candidates(night: NightContext) -> str:
     from jobs.candidates import generate
+    from jobs.shelves.top_n import kept_since
 
+    since = kept_since(night.lake, night.ds, night.parameters)
+    keep = f"; who did nothing since {since} keeps the shelf of that day" if since else ""
     return _built(
         night,
         CANDIDATES,
-        lambda: generate.build(night.lake, night.ds, night.parameters),
-        lambda built: f"{built.row_count:,} shoppers",
+        lambda: generate.build(night.lake, night.ds, night.parameters, since),
+        lambda built: f"{built.row_count:,} shoppers{keep}",
     )
 
 
@@ -152,10 +155,11 @@ def rank(night: NightContext) -> str:
     from jobs.shelves import top_n
 
     hold_to_begun(night.lake, night.parameters.experiments, night.ds)
+    since = top_n.kept_since(night.lake, night.ds, night.parameters)
     return _built(
         night,
         TOP_N,
-        lambda: top_n.build(night.lake, night.ds, night.parameters, night.run_id),
+        lambda: top_n.build(night.lake, night.ds, night.parameters, night.run_id, since),
         _places,
     )
 

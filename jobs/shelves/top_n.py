@@ -5,19 +5,22 @@ topshelf stage rank --ds 2026-01-31 --top-n 100
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.candidates.candidate_set import Candidates, from_arrow
 from jobs.candidates.eligibility import Eligibility, load_eligibility
+from jobs.candidates.generate import chosen_parameters
+from jobs.candidates.kept import Kept, load_kept
 from jobs.candidates.sources import Sources, load_sources
 from jobs.config.parameters import Parameters
 from jobs.experiments.running import NO_EXPERIMENTS, RunningExperiments, running_for
 from jobs.features.shoppers import ShopperHistories, load_shoppers
+from jobs.lake.code_version import builder_version
 from jobs.lake.lake import Lake
-from jobs.lake.manifest import Manifest
+from jobs.lake.manifest import Manifest, as_json
 from jobs.lake.tables import CANDIDATES, CF, CONTENT, ITEM, RANKER, TOP_N, USER, USER_ITEM
 from jobs.numeric.arrays import Flags, Values, Whole, rank_in_group
 from jobs.ranking.coarse_cut import coarse_cut, coarse_keep
@@ -105,6 +108,8 @@ class RankShard:
     candidate_count: int = 0
     """Most candidates of all shards together: it decides whether compiling the ranker pays."""
     running: RunningExperiments = NO_EXPERIMENTS
+    since: date | None = None
+    """Shoppers of whom nothing has changed since this day keep its shelf."""
 
     def __call__(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield a record batch for each batch of users and each variant that some of them need."""
@@ -116,9 +121,11 @@ class RankShard:
         shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
         stored = self.lake.shard(CANDIDATES, self.ds, shard)
         ways: dict[str, _Way] = {}
+        kept = self._kept(shard, shoppers, sources, eligibility)
         start = 0
         for batch in shoppers.batches():
             candidates = from_arrow(stored.slice(start, len(batch)))
+            of_batch = kept.of(start, start + len(batch)) if kept else None
             start += len(batch)
             for variant, users in self.users_by_variant(batch):
                 if variant not in ways:
@@ -127,7 +134,17 @@ class RankShard:
                 for rules in way.rules:
                     of_users = of_users.where(rules.is_eligible(batch, of_users.user, of_users.item))
                 places = shelves(batch, of_users, sources, way.ranker, eligibility, way.policy, users)
-                yield shelf_rows(batch, places, sources, eligibility, variant)
+                rows = shelf_rows(batch, places, sources, eligibility, variant)
+                yield rows if of_batch is None else with_kept(rows, places.user, *of_batch)
+
+    def _kept(
+        self, shard: int, shoppers: ShopperHistories, sources: Sources, eligibility: Eligibility | None
+    ) -> Kept | None:
+        if self.since is None:
+            return None
+        dormant_days = self.parameters.shelves.dormant.after_days
+        item_id = sources.catalogue.item_id
+        return load_kept(self.lake, self.ds, self.since, shard, shoppers, item_id, eligibility, dormant_days)
 
     def users_by_variant(self, batch: ShopperHistories) -> Iterator[tuple[str, Flags]]:
         """Yield each variant that a user of the batch needs, and which do."""
@@ -211,10 +228,44 @@ def shelf_rows(
     )
 
 
-def build(lake: Lake, ds: date, parameters: Parameters, identity: str) -> Manifest:
+def with_kept(rows: pa.RecordBatch, user: Whole, kept: pa.Table, kept_user: Whole) -> pa.RecordBatch:
+    """Return rows of ranked users and rows that others keep, in order of the users' places in the batch."""
+    both = pa.concat_tables([pa.Table.from_batches([rows]), kept.select(rows.schema.names).cast(rows.schema)])
+    order = np.argsort(np.concatenate([user, kept_user]), kind="stable")
+    return both.take(pa.array(order)).combine_chunks().to_batches()[0] if len(both) else rows
+
+
+def kept_since(lake: Lake, ds: date, parameters: Parameters) -> date | None:
+    """Return the week's Sunday if shoppers of whom nothing has changed since keep its shelves, else None.
+
+    They do with `shelves.quiet = "kept"`, where the Sunday's night stands, made by the same ranker, parameters, rules
+    and code, and no experiment runs.
+    """
+    sunday = ds - timedelta(days=ds.isoweekday() % 7)
+    if parameters.shelves.quiet == "ranked" or sunday == ds or running_for(parameters.experiments, ds):
+        return None
+    shelves, candidates = (lake.find_manifest(table, sunday) for table in (TOP_N, CANDIDATES))
+    if shelves is None or candidates is None or lake.find_manifest(USER, sunday) is None:
+        return None
+    chosen = _chosen(ShelfPolicy.from_parameters(parameters), parameters, str(shelves.parameters.get("run_id")))
+    is_same = (
+        shelves.parameters == as_json(chosen)
+        and candidates.parameters == as_json(chosen_parameters(parameters))
+        and shelves.inputs.get(f"{RANKER}/ds={sunday}") == lake.manifest(RANKER, ds).fingerprint
+        and all(made.code == builder_version(made.name).digest for made in (shelves, candidates))
+    )
+    return sunday if is_same else None
+
+
+def _chosen(policy: ShelfPolicy, parameters: Parameters, identity: str) -> dict[str, object]:
+    return policy.values() | {"run_id": identity, "rules": parameters.rules}
+
+
+def build(lake: Lake, ds: date, parameters: Parameters, identity: str, since: date | None = None) -> Manifest:
     """Build the shelves of one day, unless they are already built from the same inputs and parameters.
 
-    `identity` is the night's run id, which the manifest keeps.
+    `identity` is the night's run id, which the manifest keeps. `since` is what `kept_since` returned before the day's
+    candidates were built.
 
     Raises:
         MissingPartitionError: the day's candidates or ranker were not built.
@@ -222,14 +273,16 @@ def build(lake: Lake, ds: date, parameters: Parameters, identity: str) -> Manife
     policy = ShelfPolicy.from_parameters(parameters)
     running = running_for(parameters.experiments, ds)
     inputs = lake.fingerprints(ds, *INPUTS)
-    chosen = policy.values() | {"run_id": identity, "rules": parameters.rules}
+    chosen = _chosen(policy, parameters, identity)
+    if since is not None:
+        inputs |= lake.fingerprints(since, USER, TOP_N)
     if running:
         chosen["experiments"] = running.as_parameters()
 
     def write() -> Manifest:
         candidate_count = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates.per_user
         load_ranker(lake, ds, candidate_count)  # compiles once, before the workers of this machine start together
-        shard = RankShard(lake, ds, parameters, candidate_count, running)
+        shard = RankShard(lake, ds, parameters, candidate_count, running, since)
         return write_shards(lake, TOP_N, ds, shard, inputs=inputs, parameters=chosen)
 
     return lake.build_if_stale(TOP_N, ds, inputs, chosen, write)

@@ -23,7 +23,7 @@ from jobs.config.settings import Settings
 from jobs.lake.contracts import contract, tables
 from jobs.lake.lake import Lake
 from jobs.lake.tables import EXPERIMENT_UNITS, WINDOW_TABLES
-from jobs.night.run import nightly
+from jobs.night.run import nightly, run_stages
 from jobs.night.stages import STAGES
 from serving.snapshot.record import record_key
 from serving.snapshot.tombstones import tombstone_line
@@ -144,6 +144,49 @@ def test_the_next_night_of_a_week_takes_over_the_ranker_that_training_would_give
     (Path(settings.lake) / f"artifacts/ranker/ds={after}/_manifest.json").unlink()
     nightly(settings, PARAMETERS, after)
     assert lake.manifest("artifacts/ranker", after).files == second.files
+
+
+def test_who_did_nothing_since_sunday_keeps_the_shelf_and_the_others_get_what_a_full_night_gives(
+    shop: Shop, tmp_path: Path
+) -> None:
+    settings = elsewhere(shop, tmp_path)
+    shutil.copytree(shop.settings.lake, settings.lake)
+    lake, sunday, after = Lake(settings.lake), date(2026, 2, 8), date(2026, 2, 11)
+    stages = [stage.name for stage in STAGES if stage.name not in ("publish", "report")]
+    shelves = {}
+    for quiet, days in (("ranked", (sunday, after)), ("kept", (after,))):
+        for day in days:
+            run_stages(settings, PARAMETERS.with_values({"shelves.quiet": quiet}), day, stages)
+        shelves[quiet] = shelves_of(lake, after)
+    before, now = (
+        {row["user_id"]: row["event_count_total"] for row in lake.arrow("features/user", day).to_pylist()}
+        for day in (sunday, after)
+    )
+    still = {user for user, count in now.items() if before.get(user) == count}
+    lists = {row["user_id"]: len(row["item_pos"]) for row in lake.arrow("marts/candidates", after).to_pylist()}
+    keeps = {user for user, length in lists.items() if not length}
+    assert keeps < still, "a product that left the catalogue has some shelves ranked anew"
+    assert len(now) > len(still) > len(keeps) > 0.9 * len(still) > 20
+    of_sunday = shelves_of(lake, sunday)
+    assert shelves["kept"] == {user: (of_sunday if user in keeps else shelves["ranked"])[user] for user in now}
+    gone = set(lake.arrow("features/item", sunday)["item_id"].to_pylist()) - set(
+        lake.arrow("features/item", after)["item_id"].to_pylist()
+    )
+    assert all(gone & {value for place in of_sunday[user] for value in place} for user in still - keeps)
+
+    # Without the Sunday's night, or with another shelf, everybody is ranked.
+    for other in ({"shelves.quiet": "kept", "shelves.blend.mmr_lambda": 0.5}, {"shelves.quiet": "ranked"}):
+        run_stages(settings, PARAMETERS.with_values(other), after, stages)
+        assert all(len(row["item_pos"]) for row in lake.arrow("marts/candidates", after).to_pylist())
+    assert shelves_of(lake, after) == shelves["ranked"]
+
+
+def shelves_of(lake: Lake, day: date) -> dict[str, list[tuple[object, ...]]]:
+    """Return each shopper's places, in order."""
+    found: dict[str, list[tuple[object, ...]]] = {}
+    for row in lake.arrow("marts/top_n", day).to_pylist():
+        found.setdefault(row["user_id"], []).append(tuple(row.values()))
+    return found
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def pieces(interactions: pa.Table) -> dict[tuple[int, int], int]:
     with InProcess() as engine:
         counted = counted_events(engine, engine.table(interactions), DAY)
         of_shoppers = engine.select(
-            "SELECT user_id, COUNT(*) AS n, CAST(SUM(quantity_milli) / 1000 AS INT) AS q FROM counted GROUP BY user_id",
+            "SELECT user_id, COUNT(*) AS n, SUM(quantity_milli) DIV 1000 AS q FROM counted GROUP BY user_id",
             {"counted": counted},
         )
         rows = engine.arrow(of_shoppers).to_pylist()
