@@ -13,7 +13,8 @@ echo "setup: installing into .venv (about 1.6 GB, once)"
 locks=(requirements.lock)
 # The optional group stays where it was installed.
 if .venv/bin/python -c 'import jax' 2>/dev/null; then locks+=(requirements-towers.lock); fi
-.venv/bin/uv pip sync --require-hashes --python .venv/bin/python --quiet "${locks[@]}"
+# Compiled here: where modules may not be written beside their source, every start would compile a thousand of them.
+.venv/bin/uv pip sync --require-hashes --compile-bytecode --python .venv/bin/python --quiet "${locks[@]}"
 .venv/bin/python -m pip --version >/dev/null 2>&1 || true
 .venv/bin/uv pip install --python .venv/bin/python --quiet --no-deps --no-build-isolation --editable .
 printf '%s' "$stamp" > .venv/.topshelf-setup

@@ -24,7 +24,7 @@ from jobs.models.als import CfParameters
 from jobs.models.fold_in import FoldIn
 from jobs.models.nearest_items import exact_index, load_index
 from jobs.models.towers import Towers, load_towers
-from jobs.numeric.arrays import Flags, Floats, Whole, products_of_pairs, unit_rows, values_at
+from jobs.numeric.arrays import Flags, Floats, Whole, products_of_pairs, sorted_rows, unit_rows, values_at
 
 NEIGHBOURS = {"item_item": CF, "ease": CF, "follows": CF, "recent": CF, "content": CONTENT}
 """Item-item matrices, and the artifact that holds each."""
@@ -152,7 +152,7 @@ def score(shoppers: ShopperHistories, sources: Sources) -> ShopperScores:
     return ShopperScores(
         factors=sources.als.users(by_reading["all"]),
         by_neighbours={
-            name: (by_reading[reading] @ sources.neighbours[matrix]).tocsr()
+            name: sorted_rows(by_reading[reading] @ sources.neighbours[matrix])
             for name, (reading, matrix) in BY_NEIGHBOURS.items()
         },
         profiles={name: unit_rows(by_reading[reading] @ sources.item_vectors) for name, reading in BY_TASTE.items()},

@@ -13,7 +13,7 @@ from jobs.candidates.fusion import SOURCE_CODE
 from jobs.candidates.lists import LISTED
 from jobs.candidates.sources import BY_NEIGHBOURS, Sources, readings
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import Flags, Positions, find_sorted, pair_keys, rank_in_group
+from jobs.numeric.arrays import Flags, Positions, find_sorted, group_starts, pair_keys, rank_in_group
 from serving.snapshot.record import MAX_REASON_ITEMS, REASON_CODES
 
 REASON = {code: index for index, code in enumerate(REASON_CODES)}
@@ -88,7 +88,8 @@ def _most_missed_by_als(
     rank one (Sherman and Morrison 1950): the score of z falls by z'A^-1 y (c - (c - 1) x'y) / (1 - (c - 1) y'A^-1 y).
     """
     history_item = np.full(len(user), -1, dtype=np.int64)
-    for owner in np.unique(user):
+    starts = group_starts(user)
+    for owner, start, stop in zip(user[starts].tolist(), starts, [*starts[1:], len(user)], strict=True):
         own_rows = slice(strength.indptr[owner], strength.indptr[owner + 1])
         history = strength.indices[own_rows]
         if not len(history):
@@ -97,10 +98,10 @@ def _most_missed_by_als(
         own = np.einsum("ij,ji->i", touched, solved)
         liked = touched @ (solved @ confidence)
         factor = (confidence - (confidence - 1) * liked) / (1 - (confidence - 1) * own)
-        rows = np.flatnonzero(user == owner)
+        rows = slice(start, stop)
         falls = sources.item_factors[item[rows]].astype(np.float64) @ (solved * factor)
         most = falls.argmax(axis=1)
-        history_item[rows] = np.where(falls[np.arange(len(rows)), most] > 0, history[most], -1)
+        history_item[rows] = np.where(falls[np.arange(len(most)), most] > 0, history[most], -1)
     return history_item
 
 
