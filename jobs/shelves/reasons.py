@@ -5,6 +5,8 @@ largest term of its sum (of `follows`, with the others' moments as they are); fo
 the item, in closed form.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -88,8 +90,8 @@ def _most_missed_by_als(
     rank one (Sherman and Morrison 1950): the score of z falls by z'A^-1 y (c - (c - 1) x'y) / (1 - (c - 1) y'A^-1 y).
     """
     history_item = np.full(len(user), -1, dtype=np.int64)
-    starts = group_starts(user)
-    for owner, start, stop in zip(user[starts].tolist(), starts, [*starts[1:], len(user)], strict=True):
+    for start, stop in pairwise([*group_starts(user).tolist(), len(user)]):
+        owner = user[start]
         own_rows = slice(strength.indptr[owner], strength.indptr[owner + 1])
         history = strength.indices[own_rows]
         if not len(history):
