@@ -75,6 +75,9 @@ def synthetic_shop(
             min=0, help="Items land with an embedding: their style through noise of so many standard deviations."
         ),
     ] = None,
+    groceries: Annotated[
+        bool, typer.Option("--groceries", help="A grocer: weekly baskets, of which most is bought again.")
+    ] = False,
     landing: Landing = None,
     truth: Annotated[
         Path | None,
@@ -88,4 +91,4 @@ def synthetic_shop(
     at = _landing_folder(landing)
     beside = truth or at.parent / "truth"
     days = (first_day.date(), last_day.date())
-    typer.echo(str(make(session(), at, beside, users, items, events, *days, seed, embedding_noise)))
+    typer.echo(str(make(session(), at, beside, users, items, events, *days, seed, embedding_noise, groceries)))

@@ -28,8 +28,9 @@ def ease_weights(baskets: sp.csr_matrix, ridge: float, nearest: int) -> sp.csr_m
     n_items = baskets.shape[1]
     together, lengths = _together(baskets, max(nearest, MOST_TOGETHER // max(n_items, 1)))
     squares = (lengths**2).astype(np.float32)
-    weights, columns = [], []
-    for item in range(n_items):
+    nothing = np.empty(0, np.float32)
+    weights, columns = [nothing] * n_items, [np.empty(0, np.int32)] * n_items
+    for item in np.flatnonzero(np.diff(together.indptr)).tolist():
         near = _nearest(together, lengths, item, nearest)
         others = together.indices[near]
         own = together[others][:, others].toarray()
@@ -37,11 +38,9 @@ def ease_weights(baskets: sp.csr_matrix, ridge: float, nearest: int) -> sp.csr_m
         own[np.diag_indices_from(own)] = squares[others] + np.float32(ridge)
         solved = _solution(own, together.data[near])
         kept = solved >= LEAST_WEIGHT
-        weights.append(solved[kept])
-        columns.append(others[kept])
+        weights[item], columns[item] = solved[kept], others[kept]
     indptr = np.concatenate([[0], np.cumsum([len(column) for column in columns])])
-    nothing = np.empty(0, np.int32)
-    arrays = (np.concatenate([nothing.astype(np.float32), *weights]), np.concatenate([nothing, *columns]), indptr)
+    arrays = (np.concatenate([nothing, *weights]), np.concatenate([nothing.astype(np.int32), *columns]), indptr)
     return sp.csc_matrix(arrays, shape=(n_items, n_items)).tocsr()
 
 

@@ -36,6 +36,8 @@ class Shop:
     embedding_noise: float | None = None
     """Items land with an embedding that shows their style through noise of so many standard deviations; None: without
     one."""
+    groceries: bool = False
+    """A grocer: weekly baskets, of which most is bought again."""
 
     def __post_init__(self) -> None:
         """Raise ShopSizeError for sizes and days that no shop can have."""

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.numeric.draws import Flags, Ints, below, bits, uniform
+from jobs.synthetic.baskets import staple_sessions, weekly_baskets
 from jobs.synthetic.catalogue import Shop, embeddings, item_ids, items, items_of, price_minor, stock, titles, user_ids
 from jobs.synthetic.exposures import PLACES, Shelves, clicked, eligible_count, shelves
 from jobs.synthetic.shoppers import Shoppers, shoppers
-from jobs.synthetic.visits import EVENT_TYPES, Looks, Sessions, events, looks, sessions, staple_sessions
+from jobs.synthetic.visits import EVENT_TYPES, Looks, Sessions, events, looks, sessions
 from jobs.synthetic.words import AGE_BANDS, BRANDS, LEAVES, REGIONS
 
 POLICY = "segment-popular-1"
@@ -63,7 +64,8 @@ def event_rows(shop: Shop, number: Ints) -> Iterator[pa.RecordBatch]:
     shown = shelves(shop, people, visits)
     for seen in (looks(shop, people, visits), clicked(shop, people, visits, shown)):
         yield _event_batch(shop, people, visits, seen)
-    yield _event_batch(shop, people, *staple_sessions(shop, people))
+    again = weekly_baskets if shop.groceries else staple_sessions
+    yield _event_batch(shop, people, *again(shop, people))
 
 
 def _event_batch(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) -> pa.RecordBatch:

@@ -83,6 +83,7 @@ def synthetic_shop(
     last_day: date,
     seed: int,
     embedding_noise: float | None = None,
+    groceries: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> ShopSummary:
     """Write a shop of that size to `landing` and its truth to `truth`; `say` gets a line for each step.
@@ -94,7 +95,7 @@ def synthetic_shop(
         LandingInUseError: `landing` has tables that were not made here.
         ShopSizeError: no shop can have that size or those days.
     """
-    shop = Shop(users, items, events_target, first_day, last_day, seed, embedding_noise)
+    shop = Shop(users, items, events_target, first_day, last_day, seed, embedding_noise, groceries)
     identity, marker = _identity(shop), _read_marker(landing)
     if marker and marker.shop == identity and marker.rows and (truth / SHOP_FILE).exists():
         return ShopSummary(first_day, last_day, marker.rows, was_made=False)

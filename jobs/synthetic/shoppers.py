@@ -28,7 +28,7 @@ NEIGHBOUR_BONUS = 0.4  # other categories of the first favourite's department
 REGION_BONUS = 0.6
 BRAND_BONUS = 0.8
 STAPLE_BONUS = 1.5
-STAPLES = 3
+STAPLES, GROCERIES = 3, 30  # products that a shopper buys again and again, at most
 HURDLE = 7.0
 JOINED_BEFORE = 0.75  # share of the shoppers who had signed up before the first day
 DORMANT = 0.06  # share of the shoppers who never visit
@@ -41,8 +41,8 @@ class Shoppers:
     """Attributes of a batch of shoppers, one row each.
 
     `category_worth` [n, leaves] and `brand_worth` [n, brands] are terms of the utility. `sessions_a_day` is relative
-    to the mean of all shoppers. `staples` [n, 3] holds item numbers, -1 for none; `staple_period_days` [n, 3] is how
-    often each is bought.
+    to the mean of all shoppers. `staples` [n, slots] holds item numbers, -1 for none; `staple_period_days` [n, slots]
+    is how often each is bought.
     """
 
     number: Ints
@@ -91,11 +91,19 @@ def shoppers(shop: Shop, number: Ints) -> Shoppers:
         brand_worth=_brand_worth(seed, number, persona),
         price_sensitivity=0.4 + 1.8 * uniform(seed, "price sensitivity", number),
         wanted_price_level=0.35 * normal(seed, "wanted price", number),
-        staples=np.full((len(number), STAPLES), -1, dtype=np.int64),
-        staple_period_days=7 + below(22, seed, "staple period", number[:, None], np.arange(STAPLES)),
+        staples=np.full((len(number), GROCERIES if shop.groceries else STAPLES), -1, dtype=np.int64),
+        staple_period_days=_staple_periods(shop, number),
     )
     people.staples[:] = _staples(shop, people)
     return people
+
+
+def _staple_periods(shop: Shop, number: Ints) -> Ints:
+    """Return days, [n, slots]: of groceries one to eight weeks, most of them few."""
+    if not shop.groceries:
+        return 7 + below(22, shop.seed, "staple period", number[:, None], np.arange(STAPLES))
+    drawn = uniform(shop.seed, "staple period", number[:, None], np.arange(GROCERIES))
+    return 7 + 7 * (8 * drawn**2).astype(np.int64)
 
 
 def _favourites(shop: Shop, number: Ints, persona: Ints) -> Ints:
@@ -162,11 +170,11 @@ def value(utilities: Floats) -> Floats:
 
 
 def _staples(shop: Shop, people: Shoppers) -> Ints:
-    """Return up to three items of staple categories that suit each shopper, [n, 3]; -1 where there are fewer."""
-    everyday = np.array([n for n in range(shop.leaves) if LEAVES[n].is_staple], dtype=np.int64)
+    """Return items of staple categories, of groceries of any, that suit each shopper, [n, slots]; -1 for none."""
+    everyday = np.array([n for n in range(shop.leaves) if shop.groceries or LEAVES[n].is_staple], dtype=np.int64)
     if not len(everyday):
         return people.staples
-    seed, slot, trial = shop.seed, np.arange(STAPLES), np.arange(12)
+    seed, slot, trial = shop.seed, np.arange(people.staples.shape[1]), np.arange(12)
     number = people.number[:, None]
     keys = (number[..., None], slot[:, None], trial)
     leaf = everyday[below(len(everyday), seed, "staple leaf", *keys)]
@@ -175,5 +183,6 @@ def _staples(shop: Shop, people: Shoppers) -> Ints:
     liking = utility(shop, people, person, candidate, np.zeros_like(candidate))
     liking = liking + 0.5 * gumbel(seed, "staple", *keys)
     best = np.take_along_axis(candidate, liking.argmax(axis=2)[..., None], axis=2)[..., 0]
-    has = uniform(seed, "has staple", number, slot) < np.array([0.6, 0.4, 0.2])
+    share = np.array([0.9] * GROCERIES if shop.groceries else [0.6, 0.4, 0.2])
+    has = uniform(seed, "has staple", number, slot) < share
     return np.where(has, best, -1)

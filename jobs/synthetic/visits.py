@@ -26,6 +26,7 @@ FAVOURITE_VISIT = 0.75  # chance that a category is a favourite, not what everyb
 ANONYMOUS = 0.08  # share of visits without signing in
 RATED = 0.15  # share of purchases
 SHELF_SEEN = 0.3  # share of visits that open the page with a shelf
+BROWSED_SHARE = 0.3  # of a grocer's events; the others are those of weekly baskets
 STAPLE_SESSION = 9  # ordinal of the visit in which staples are bought, above all others of a day
 VIEW, CART, PURCHASE, RATING, CLICK = range(5)
 EVENT_TYPES = ("view", "add_to_cart", "purchase", "rating", "click")
@@ -67,7 +68,8 @@ def sessions(shop: Shop, people: Shoppers) -> Sessions:
     """Return the visits of `people`, as many as give about `shop.events_target` events over all shoppers."""
     day = np.arange(shop.days)
     present = JOINED_BEFORE + (1 - JOINED_BEFORE) * (day + 0.5) / shop.days
-    scale = shop.events_target / EVENTS_A_SESSION / (shop.users * float((present * day_factors(shop)).sum()))
+    browsed = shop.events_target * (BROWSED_SHARE if shop.groceries else 1.0)
+    scale = browsed / EVENTS_A_SESSION / (shop.users * float((present * day_factors(shop)).sum()))
     rate = people.sessions_a_day[:, None] * (scale * day_factors(shop))
     rate = np.where(day >= people.signup_day[:, None], np.minimum(rate, MAX_SESSIONS_A_DAY), 0.0)
     count = np.floor(rate + uniform(shop.seed, "sessions", people.number[:, None], day)).astype(np.int64)
@@ -80,27 +82,6 @@ def sessions(shop: Shop, people: Shoppers) -> Sessions:
     clock = (uniform(shop.seed, "start", *keys) + uniform(shop.seed, "start again", *keys)) / 2
     start_s = 6 * 3600 + (clock * 16.5 * 3600).astype(np.int64)
     return Sessions(person, on_day, ordinal, start_s, uniform(shop.seed, "anonymous", *keys) < ANONYMOUS)
-
-
-def staple_sessions(shop: Shop, people: Shoppers) -> tuple[Sessions, Looks]:
-    """Return the visits made only to buy staples again, in the period of each staple, and what is looked at there."""
-    day = np.arange(shop.days)
-    phase = below(people.staple_period_days, shop.seed, "staple phase", people.number[:, None], np.arange(3))
-    due = (day + phase[..., None]) % people.staple_period_days[..., None] == 0
-    due &= (people.staples >= 0)[..., None] & (day >= people.signup_day[:, None, None])
-    # Who hardly ever comes does not come for staples either.
-    target = shop.events_target / EVENTS_A_SESSION / (shop.users * shop.days)
-    keen = np.minimum(people.sessions_a_day * target * 8, 0.9)
-    slot_keys = (people.number[:, None, None], np.arange(3)[:, None], day)
-    due &= uniform(shop.seed, "staple due", *slot_keys) < keen[:, None, None]
-    person, slot, on_day = np.nonzero(due)
-    item = people.staples[person, slot]
-    there = is_available(shop, items_of(shop), item, on_day)
-    person, slot, on_day, item = person[there], slot[there], on_day[there], item[there]
-    start_s = 8 * 3600 + below(12 * 3600, shop.seed, "staple start", people.number[person], on_day, slot)
-    visits = Sessions(person, on_day, STAPLE_SESSION + slot, start_s, np.zeros(len(person), dtype=np.bool_))
-    no_shelf = np.full(len(person), -1, dtype=np.int64)
-    return visits, Looks(np.arange(len(person)), np.zeros_like(no_shelf), item, start_s, no_shelf)
 
 
 def looks(shop: Shop, people: Shoppers, visits: Sessions) -> Looks:
@@ -193,17 +174,17 @@ def events(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) -> ShopE
     is_staple_visit = visits.ordinal[seen.session] >= STAPLE_SESSION
     dwell_s = 3 + (40 * chance + 25 * uniform(shop.seed, "dwell", *keys)).astype(np.int64)
     bought = is_staple_visit | (uniform(shop.seed, "buy", *keys) < chance)
-    carted = bought | (uniform(shop.seed, "cart", *keys) < 0.05 + 0.5 * chance)
+    looked = ~(is_staple_visit & shop.groceries)
+    carted = (bought & looked) | (looked & (uniform(shop.seed, "cart", *keys) < 0.05 + 0.5 * chance))
     rated = bought & (uniform(shop.seed, "rates", *keys) < RATED)
     stars = np.round(2.4 + 0.35 * worth + 2.4 * (uniform(shop.seed, "stars", *keys) - 0.5))
     quantity = 1 + (uniform(shop.seed, "quantity", *keys) < 0.15) + 2 * (uniform(shop.seed, "many", *keys) < 0.04)
     clicked = seen.shelf_position >= 0
-    everything = np.ones(len(bought), dtype=np.bool_)
     by_type = []
     # `after_s` is in seconds after the look began.
     for event_type, happened, after_s, amount, pieces in (
         (CLICK, clicked, 0, -1, -1),
-        (VIEW, everything, 1, dwell_s, -1),
+        (VIEW, looked, 1, dwell_s, -1),
         (CART, carted, 14, -1, quantity),
         (PURCHASE, bought, 21, -1, quantity),
         (RATING, rated, 24, np.clip(stars, 1, 5), -1),

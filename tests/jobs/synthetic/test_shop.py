@@ -301,6 +301,28 @@ def test_a_category_sells_best_in_its_month() -> None:
     assert year.day(int(season(year)[:, barbecue].argmax())).month == LEAVES[barbecue].peak_month == 6
 
 
+def test_a_grocer_s_shoppers_come_about_weekly_and_buy_a_basket_of_the_same_again() -> None:
+    days = (date(2025, 8, 1), date(2026, 1, 31))
+    shop = Shop(300, 800, 60_000, *days, 7, groceries=True)
+    bought = direct(shop, synthetic_rows.event_rows, shop.users, 128).query(
+        "event_type == 'purchase' and user_id.notna()"
+    )
+    assert (
+        0.7 * shop.events_target
+        < len(direct(shop, synthetic_rows.event_rows, shop.users, 300))
+        < 1.3 * shop.events_target
+    )
+    bought = bought.sort_values("ts")
+    again = bought.duplicated(["user_id", "item_id"])[bought["ds"] >= date(2025, 11, 1)].mean()
+    assert 0.65 < again < 0.85
+    baskets = bought.groupby(["user_id", "session_id"])
+    lines = baskets.size()
+    assert 6 < lines[lines > 3].median() < 14
+    first = pd.to_datetime(baskets["ds"].first()[lines > 3].reset_index()["ds"])
+    users = baskets["ds"].first()[lines > 3].reset_index()["user_id"]
+    assert first.groupby(users).diff().dt.days.median() == 7
+
+
 def test_ids_can_be_undone_and_titles_are_all_different() -> None:
     shop = Shop(10, 30_000, 0, date(2026, 1, 1), date(2026, 1, 2), seed=1)
     number = np.arange(30_000)
