@@ -3,9 +3,10 @@
 >>> value = load_ranker(lake, ds).value(features)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 
 import lightgbm as lgb
 import msgspec
@@ -21,6 +22,7 @@ from jobs.ranking.compiled_trees import Predict, compile_once, pays
 from jobs.ranking.heads import SPEND, TERMS, LabelDefinition
 from jobs.ranking.pair_features import FEATURES, RANKED
 from jobs.ranking.ranker_metrics import RankerMetrics
+from jobs.spark.processes import in_processes
 
 ORDER = "order"
 
@@ -138,6 +140,20 @@ class FittedParameters(msgspec.Struct, frozen=True):
     head_weight: dict[str, float]
     negative_share: float
     order_tilt: float
+
+
+def compile_ranker(lake: Lake, ds: date, rows: int) -> None:
+    """Compile the models of one night, a process each, if that pays for scoring `rows` rows a night.
+
+    So that the processes of shards, which start together, find them compiled.
+    """
+    if pays(rows):
+        models = [lake.text(RANKER, ds, name) for name in lake.manifest(RANKER, ds).files]
+        in_processes(partial(_compile, models), len(models))
+
+
+def _compile(models: Sequence[str], number: int) -> None:
+    compile_once(models[number])
 
 
 def load_ranker(lake: Lake, ds: date, rows: int = 0) -> Ranker:

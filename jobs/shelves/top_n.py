@@ -25,7 +25,7 @@ from jobs.lake.tables import CANDIDATES, CF, CONTENT, ITEM, RANKER, TOP_N, USER,
 from jobs.numeric.arrays import Flags, Values, Whole, rank_in_group
 from jobs.ranking.coarse_cut import coarse_cut, coarse_keep
 from jobs.ranking.pair_features import COARSE_FEATURES, ranking_features
-from jobs.ranking.ranker import Ranker, available_terms, load_ranker
+from jobs.ranking.ranker import Ranker, available_terms, compile_ranker, load_ranker
 from jobs.shelves.blend import Blend, NewItemBoost, blended
 from jobs.shelves.dormant import Dormancy, ShelfPlaces, fused_shelves
 from jobs.shelves.reasons import reasons
@@ -281,7 +281,7 @@ def build(lake: Lake, ds: date, parameters: Parameters, identity: str, since: da
 
     def write() -> Manifest:
         candidate_count = (lake.manifest(CANDIDATES, ds).row_count or 0) * parameters.candidates.per_user
-        load_ranker(lake, ds, candidate_count)  # compiles once, before the workers of this machine start together
+        compile_ranker(lake, ds, candidate_count)
         shard = RankShard(lake, ds, parameters, candidate_count, running, since)
         return write_shards(lake, TOP_N, ds, shard, inputs=inputs, parameters=chosen)
 
