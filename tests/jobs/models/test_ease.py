@@ -97,3 +97,9 @@ def test_the_same_baskets_give_the_same_bytes_and_nobody_gives_nothing() -> None
     nothing = ease_weights(sp.csr_matrix((4, 3), dtype=np.float32), 5.0, 6)
     assert nothing.nnz == 0
     assert nothing.shape == (3, 3)
+
+
+def test_parts_are_picked_the_same_by_hand_and_by_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_hand = ease_weights(sp.csr_matrix(SHOP), 5.0, 7)
+    monkeypatch.setattr(ease, "MOST_GATHERED", 0)
+    assert (by_hand != ease_weights(sp.csr_matrix(SHOP), 5.0, 7)).nnz == 0
