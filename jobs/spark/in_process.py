@@ -206,16 +206,21 @@ class InProcess:
         Raises:
             ContractMismatchError: the rows have other columns than the contract.
             LakeWriteError: a file could not be written.
+            ValueError: the rows have a day that is none of `days`; the days before it are written.
         """
         if rows is not None:
             check_names(contract(table), self.columns(rows))
         told, found = metrics or {}, groupby(self._days(rows, contract(table)) if rows else (), itemgetter(0))
         ds_of_next, batches = next(found, (None, iter(())))
         for ds in sorted(days):
-            of_day = (batch for _, batch in batches) if ds == ds_of_next else ()
+            of_day: Iterable[pa.RecordBatch] = ()
+            if ds_of_next is not None and ds_of_next <= ds:
+                _refuse_other_day(table, ds_of_next, ds)
+                of_day = (batch for _, batch in batches)
             lake.write_parts([(0, of_day)], table, ds, inputs=inputs[ds], parameters=parameters, metrics=told.get(ds))
             if ds == ds_of_next:
                 ds_of_next, batches = next(found, (None, iter(())))
+        _refuse_other_day(table, ds_of_next, None)
 
     def _days(self, rows: View, of: Contract) -> Iterator[tuple[date, pa.RecordBatch]]:
         """Yield the rows with their day, day after day, each in order of the grain, as the contract's types."""
@@ -294,6 +299,11 @@ def _told() -> Iterator[None]:
 def _type_of(ddl: str) -> str:
     """Return DuckDB's type for a type of a contract."""
     return str(exp.DataType.build(ddl, dialect="spark").sql(dialect="duckdb"))
+
+
+def _refuse_other_day(table: str, of_rows: date | None, wanted: date | None) -> None:
+    if of_rows != wanted:
+        raise ValueError(f"{table}: there are rows of ds={of_rows}, which is not among the days to write")
 
 
 def _make_file(schema: pa.Schema, make: Callable[[int], Iterator[pa.RecordBatch]], folder: str, number: int) -> None:

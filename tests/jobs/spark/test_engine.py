@@ -90,6 +90,14 @@ def test_days_are_written_one_file_each_and_an_empty_one_too(engine: Engine, lak
     assert lake.arrow(USERS, other).num_rows == 0
 
 
+@pytest.mark.parametrize("written", [date(2026, 1, 1), date(2026, 2, 1)])
+def test_rows_of_another_day_are_not_lost_without_a_word(lake: Lake, written: date) -> None:
+    with InProcess() as engine:
+        rows = engine.table(rows_of(ds=pa.array([DS] * len(SHOPPERS), pa.date32())))
+        with pytest.raises(ValueError, match="staging/users: there are rows of ds=2026-01-31, which is not among"):
+            engine.write_days(lake, rows, USERS, [written], inputs={written: {}})
+
+
 def test_a_query_that_was_given_other_rows_keeps_those_it_was_made_of(engine: Engine) -> None:
     def shopper(region: str) -> pa.Table:
         row = rows_of().slice(0, 1).set_column(1, "region", pa.array([region]))
