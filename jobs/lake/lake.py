@@ -3,7 +3,7 @@
 >>> Lake("data/lake").manifest("features/item", date(2026, 1, 31)).row_count
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
@@ -286,6 +286,25 @@ class Lake(Partitions):
         with self._filesystem[0].open_input_file(self._inside(table, ds, names[0])) as stream:
             file = pq.ParquetFile(stream, read_dictionary=list(dictionaries))
             return file.read(columns=list(columns) if columns else None)
+
+    def shard_batches(self, table: str, ds: date, shard: int, size: int) -> Iterator[pa.Table]:
+        """Yield the rows of one user shard as `shard` has them, `size` at a time; the last may be fewer.
+
+        No more of the file is held than that, and what is compressed of it.
+
+        Raises:
+            MissingPartitionError: the day was never built, or not to its end.
+        """
+        for name in (name for name in self.manifest(table, ds).files if name.startswith(f"part-{shard:05d}-")):
+            with self._filesystem[0].open_input_file(self._inside(table, ds, name)) as stream:
+                rows = _no_rows(table, None)
+                for batch in pq.ParquetFile(stream).iter_batches(size):
+                    rows = pa.concat_tables([rows, pa.Table.from_batches([batch])])
+                    while len(rows) >= size:
+                        yield rows.slice(0, size)
+                        rows = rows.slice(size)
+                if len(rows):
+                    yield rows
 
     # Artifacts ---------------------------------------------------------------------------------------------
 

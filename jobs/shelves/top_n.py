@@ -17,7 +17,7 @@ from jobs.candidates.kept import Kept, load_kept
 from jobs.candidates.sources import Sources, load_sources
 from jobs.config.parameters import Parameters
 from jobs.experiments.running import NO_EXPERIMENTS, RunningExperiments, running_for
-from jobs.features.shoppers import ShopperHistories, load_shoppers
+from jobs.features.shoppers import BATCH_USERS, ShopperHistories, load_shoppers
 from jobs.lake.code_version import builder_version
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, as_json
@@ -119,12 +119,12 @@ class RankShard:
             sources = sources.without(eligibility.blocked)
         ranker = load_ranker(self.lake, self.ds, self.candidate_count)
         shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
-        stored = self.lake.shard(CANDIDATES, self.ds, shard)
+        stored = self.lake.shard_batches(CANDIDATES, self.ds, shard, BATCH_USERS)
         ways: dict[str, _Way] = {}
         kept = self._kept(shard, shoppers, sources, eligibility)
         start = 0
-        for batch in shoppers.batches():
-            candidates = from_arrow(stored.slice(start, len(batch)))
+        for batch, rows_of_batch in zip(shoppers.batches(), stored, strict=True):
+            candidates = from_arrow(rows_of_batch)
             of_batch = kept.of(start, start + len(batch)) if kept else None
             start += len(batch)
             for variant, users in self.users_by_variant(batch):

@@ -23,7 +23,7 @@ from jobs.spark.in_process import InProcess
 from jobs.spark.queries import QueryParameter, query
 from jobs.spark.session import on_cluster, session
 
-MOST_ROWS_HERE = 50_000_000
+MOST_ROWS_HERE = 100_000_000
 """A stage that reads more rows than this runs on Spark, which spills and spreads them."""
 
 Rows: TypeAlias = Any

@@ -181,7 +181,7 @@ def test_the_stored_results_keep_their_keys(spark, lake):
     }
 
 
-@pytest.mark.parametrize("limit", [0, 50_000_000])
+@pytest.mark.parametrize("limit", [0, 100_000_000])
 def test_a_large_table_is_checked_on_spark_and_a_small_one_here_and_both_find_the_same(
     spark, lake, monkeypatch, limit
 ):

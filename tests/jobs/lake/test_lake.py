@@ -17,6 +17,7 @@ from jobs.lake.contracts import ContractMismatchError, contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import MANIFEST_NAME
 from jobs.lake.partitions import LakeWriteError, MissingPartitionError
+from jobs.lake.tables import SHARDS
 
 D1, D2 = date(2026, 1, 1), date(2026, 1, 2)
 USERS = "staging/users"
@@ -45,6 +46,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a disk that can fill up needs the right to mount one: {refused.strip()}")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)  # Spark may hold a torn file open a little longer
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 100])
+def test_a_shard_read_in_parts_is_the_shard(spark, lake, size):
+    lake.write(users(spark, [f"u{n}" for n in range(60)]), USERS, D1, inputs={})
+    for shard in range(SHARDS):
+        whole, parts = lake.shard(USERS, D1, shard), list(lake.shard_batches(USERS, D1, shard, size))
+        assert all(len(part) == size for part in parts[:-1])
+        assert [row for part in parts for row in part.to_pylist()] == whole.to_pylist()
+    assert list(lake.shard_batches(USERS, D1, SHARDS, size)) == []
 
 
 # Whole partitions --------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_both_engines_stage_the_same_rows(spark, land, landing, tmp_path, monkey
         shown = {"request_id": "r", "ts": f"{D1}", "item_id": "i1", "position": 0, "filters": {"brand": "x"}}
         land("exposures", f"{day}", "a.jsonl", [shown, shown, shown | {"item_id": "i2", "score": 0.25}])
     lakes = {name: Lake(str(tmp_path / name)) for name in ("duckdb", "spark")}
-    for name, limit in (("duckdb", 50_000_000), ("spark", -1)):
+    for name, limit in (("duckdb", 100_000_000), ("spark", -1)):
         monkeypatch.setattr("jobs.spark.engine.MOST_ROWS_HERE", limit)
         ingest(lakes[name], str(landing), D2, Parameters().with_values({"staging.max_quarantine_share": 1.0}))
     for table in STAGING:
