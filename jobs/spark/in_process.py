@@ -5,8 +5,8 @@
         latest = engine.query("features/latest_user", {"users": users}, {"ds": ds})
 
 The text of a query is the one that Spark runs; sqlglot writes it in DuckDB's dialect. `tests/sql` runs every case on
-both, so they give the same rows. Rows are named by views of one connection. What does not fit half of the memory that
-DuckDB would take goes to a temporary folder.
+both, so they give the same rows. Rows are named by views of one connection. What does not fit MEMORY_SHARE of the
+memory that DuckDB would take goes to a temporary folder.
 """
 
 import itertools
@@ -37,7 +37,7 @@ from jobs.spark.processes import in_processes
 from jobs.spark.queries import QueryParameter, check_bound, read_query
 from serving.snapshot.record import shard_of
 
-MEMORY_SHARE = 0.5
+MEMORY_SHARE = 0.35
 """Of what DuckDB would take, four fifths of the machine's or the container's memory. The rest is for other processes,
 and for the files that the system keeps cached."""
 BYTES_OF = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
