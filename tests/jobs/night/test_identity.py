@@ -140,7 +140,7 @@ def other_value(setting: Setting) -> object:
     if isinstance(setting.default, bool):
         return not setting.default
     if isinstance(setting.default, str):
-        return next(word for word in ("none", "fused") if word in setting.allowed)
+        return next(word for word in ("none", "fused", "kept") if word in setting.allowed)
     if isinstance(setting.default, int):
         return setting.default + 1
     return setting.default / 2 if setting.default else 1
