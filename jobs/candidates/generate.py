@@ -98,13 +98,9 @@ class CandidateShard:
         shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
         needs = shoppers.awake(self.dormant_days)
         if self.since is not None:
-            item_id = sources.catalogue.item_id
-            needs = (
-                needs
-                & ~load_kept(
-                    self.lake, self.ds, self.since, shard, shoppers, item_id, eligibility, self.dormant_days
-                ).users
-            )
+            item_id, days = sources.catalogue.item_id, self.dormant_days
+            kept = load_kept(self.lake, self.ds, self.since, shard, shoppers, item_id, eligibility, days)
+            needs = needs & ~kept.users
         start = 0
         for batch in shoppers.batches():
             awake = needs[start : start + len(batch)]

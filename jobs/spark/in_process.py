@@ -224,11 +224,10 @@ class InProcess:
 
     def _days(self, rows: View, of: Contract) -> Iterator[tuple[date, pa.RecordBatch]]:
         """Yield the rows with their day, day after day, each in order of the grain, as the contract's types."""
-        grain = ", ".join(f'"{name}" NULLS FIRST' for name in ("ds", *of.grain) if name != "ds")
-        columns = ", ".join(f'CAST("{column.name}" AS {_type_of(column.type)})' for column in of.stored_columns)
+        columns, order = _stored(of), ", ".join(["ds", *_order(of)])
         schema = arrow_schema(of)
         with _told():
-            ordered = self._connection.sql(f'SELECT ds, {columns} FROM "{rows}" ORDER BY ds, {grain}')
+            ordered = self._connection.sql(f'SELECT ds, {columns} FROM "{rows}" ORDER BY {order}')
             for batch in ordered.to_arrow_reader(BATCH_ROWS):
                 days = pc.run_end_encode(batch.column(0), pa.int32())
                 begin = 0
@@ -256,9 +255,8 @@ class InProcess:
 
     def _batches(self, rows: View, of: Contract, where: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows where a condition holds, in order of the grain, as the contract's types."""
-        grain = ", ".join(f'"{name}" NULLS FIRST' for name in of.grain if name != "ds")
-        columns = ", ".join(f'CAST("{column.name}" AS {_type_of(column.type)})' for column in of.stored_columns)
-        ordered = f"ORDER BY {grain}" if grain else ""
+        columns, order = _stored(of), ", ".join(_order(of))
+        ordered = f"ORDER BY {order}" if order else ""
         schema = arrow_schema(of)
         with _told():
             found = self._connection.sql(f'SELECT {columns} FROM "{rows}" WHERE {where} {ordered}')
@@ -294,6 +292,16 @@ def _told() -> Iterator[None]:
             "space there, name a larger folder in TMPDIR, or a cluster in TOPSHELF_SPARK_MASTER, and run the same "
             "command again"
         ) from error
+
+
+def _stored(of: Contract) -> str:
+    """Return a table's stored columns as its contract's types, for a SELECT."""
+    return ", ".join(f'CAST("{column.name}" AS {_type_of(column.type)})' for column in of.stored_columns)
+
+
+def _order(of: Contract) -> list[str]:
+    """Return what orders a day of a table by its grain."""
+    return [f'"{name}" NULLS FIRST' for name in of.grain if name != "ds"]
 
 
 def _type_of(ddl: str) -> str:

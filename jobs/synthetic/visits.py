@@ -175,7 +175,7 @@ def events(shop: Shop, people: Shoppers, visits: Sessions, seen: Looks) -> ShopE
     dwell_s = 3 + (40 * chance + 25 * uniform(shop.seed, "dwell", *keys)).astype(np.int64)
     bought = is_staple_visit | (uniform(shop.seed, "buy", *keys) < chance)
     looked = ~(is_staple_visit & shop.groceries)
-    carted = (bought & looked) | (looked & (uniform(shop.seed, "cart", *keys) < 0.05 + 0.5 * chance))
+    carted = looked & (bought | (uniform(shop.seed, "cart", *keys) < 0.05 + 0.5 * chance))
     rated = bought & (uniform(shop.seed, "rates", *keys) < RATED)
     stars = np.round(2.4 + 0.35 * worth + 2.4 * (uniform(shop.seed, "stars", *keys) - 0.5))
     quantity = 1 + (uniform(shop.seed, "quantity", *keys) < 0.15) + 2 * (uniform(shop.seed, "many", *keys) < 0.04)
