@@ -6,13 +6,11 @@ A staged row counts from the day of the landing folder that it came in. Training
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
 
 from jobs.config.parameters import Parameters
-from jobs.features.counting import counted_events
 from jobs.features.event_days import event_days
+from jobs.features.event_history import EventHistory
 from jobs.features.item_embeddings import days_as_metrics
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
@@ -29,27 +27,10 @@ _KEPT = (LATEST_USER, EVENTS, HISTORY)
 """Queries whose rows a build keeps: each is read several times, and opening hundreds of staged days costs seconds."""
 
 
-class EventsAtHand(Protocol):
-    """Events that an engine has, or opens when they are first asked for."""
-
-    @property
-    def engine(self) -> Engine: ...
-    @property
-    def interactions(self) -> Rows: ...
-
-
-@dataclass(frozen=True)
-class OpenEvents:
-    """Rows of staging/interactions up to a day or later, that an engine has at hand for several builds."""
-
-    engine: Engine
-    interactions: Rows
-
-
-def build_if_stale(lake: Lake, ds: date, parameters: Parameters, events: EventsAtHand | None = None) -> bool:
+def build_if_stale(lake: Lake, ds: date, parameters: Parameters, events: EventHistory | None = None) -> bool:
     """Build the tables as of `ds` whose inputs, weights or code have changed; return whether there was one.
 
-    `events` reach to `ds` or further, if the caller has them; they are opened only if a table is stale.
+    `events` reach to `ds` or further, if the caller has them. Without, old events are settled for the nights to come.
 
     Raises:
         MissingPartitionError: staging has no day `ds`, or lacks a day between its first event and `ds`.
@@ -64,8 +45,9 @@ def build_if_stale(lake: Lake, ds: date, parameters: Parameters, events: EventsA
         _build(lake, ds, parameters, stale, staged, events)
         return True
     with engine_for(sum(manifest.row_count or 0 for _, manifest in staged[INTERACTIONS])) as engine:
-        opened = OpenEvents(engine, engine.stored(lake, INTERACTIONS, (day for day, _ in staged[INTERACTIONS])))
-        _build(lake, ds, parameters, stale, staged, opened)
+        own = EventHistory(lake, engine, [day for day, _ in staged[INTERACTIONS]])
+        own.settle(ds)
+        _build(lake, ds, parameters, stale, staged, own)
     return True
 
 
@@ -105,13 +87,12 @@ def _inputs(manifests: Staged, ds: date) -> dict[str, dict[str, str]]:
 
 
 def _build(
-    lake: Lake, ds: date, parameters: Parameters, stale: Sequence[str], staged: Staged, events: EventsAtHand
+    lake: Lake, ds: date, parameters: Parameters, stale: Sequence[str], staged: Staged, events: EventHistory
 ) -> None:
     """Build the stale tables in the order of TABLES, as later ones read earlier ones."""
     engine, inputs, values = events.engine, _inputs(staged, ds), _query_parameters(ds, parameters)
-    views = {"interactions": events.interactions}
+    views: dict[str, Rows] = {"counted_events": events.counted(ds)}
     views |= {_view(table): engine.stored(lake, table, (day for day, _ in staged[table])) for table in (ITEMS, USERS)}
-    views["counted_events"] = counted_events(engine, events.interactions, ds)
     kept = []
     try:
         for name in (LATEST_ITEM, LATEST_USER, EVENTS, HISTORY):

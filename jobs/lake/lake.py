@@ -207,6 +207,24 @@ class Lake(Partitions):
         reader = spark.read.schema(schema.add("ds", "date")).option("basePath", self.location(table))
         return reader.parquet(*(self.location(table, ds) for ds in wanted))
 
+    def files(self, table: str, days: Iterable[date]) -> list[tuple[str, date]]:
+        """Return the path of each file of days of a table, on the lake's file system, with its day.
+
+        Raises:
+            MissingPartitionError: one of the days has no manifest.
+        """
+        return [
+            (self._inside(table, ds, name), ds)
+            for ds in days
+            for name in sorted(self.manifest(table, ds).files)
+            if name.endswith(".parquet")
+        ]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the lake's files are this machine's."""
+        return isinstance(self._filesystem[0], fs.LocalFileSystem)
+
     def dataset(self, table: str, days: Iterable[date]) -> "dataset.Dataset":
         """Return days of a table as an Arrow dataset, with `ds`; times are in UTC and carry no zone.
 
@@ -215,12 +233,7 @@ class Lake(Partitions):
         """
         from pyarrow import dataset  # loads pandas: a second that the processes of shards need not spend
 
-        files = [
-            (self._inside(table, ds, name), dataset.field("ds") == pa.scalar(ds, pa.date32()))
-            for ds in days
-            for name in sorted(self.manifest(table, ds).files)
-            if name.endswith(".parquet")
-        ]
+        files = self.files(table, days)
         schema = without_zones(arrow_schema(contract(table))).append(pa.field("ds", pa.date32()))
         if not files:
             return dataset.dataset(schema.empty_table())
@@ -230,7 +243,7 @@ class Lake(Partitions):
             schema=schema,
             format=dataset.ParquetFileFormat(read_options=options),
             filesystem=self._filesystem[0],
-            partitions=[day for _, day in files],
+            partitions=[dataset.field("ds") == pa.scalar(ds, pa.date32()) for _, ds in files],
         )
 
     def arrow(self, table: str, ds: date, columns: Sequence[str] | None = None) -> pa.Table:
@@ -343,7 +356,7 @@ class Lake(Partitions):
         """
         self.manifest(name, ds)
         path = self._inside(name, ds, f"{key}.npy")
-        if isinstance(self._filesystem[0], fs.LocalFileSystem):
+        if self.is_local:
             return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         with self._filesystem[0].open_input_stream(path) as stream:
             return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
@@ -367,7 +380,7 @@ def as_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def shard_column(grain: Sequence[str]) -> str | None:
     """Return the column of a grain by which its table is laid out in shards; None for a table of one file."""
-    return next((name for name in ("user_id", "unit_id") if name in grain), None)
+    return next((name for name in ("user_id", "unit_id", "owner") if name in grain), None)
 
 
 def without_zones(schema: pa.Schema) -> pa.Schema:

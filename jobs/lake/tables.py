@@ -18,6 +18,8 @@ STAGED_AS = {"events": INTERACTIONS, "items": ITEMS, "users": USERS, "exposures"
 ITEM, USER, USER_ITEM = "features/item", "features/user", "features/user_item"
 NEWCOMER, USER_CATEGORY, SESSION_ITEM = "features/newcomer", "features/user_category", "features/session_item"
 USER_TABLES = (USER, NEWCOMER)
+SETTLED_EVENTS = "features/settled_events"
+"""Has a day in four weeks, of an old shop."""
 
 ALS_CHOICE, CF, CONTENT, TOWERS = "artifacts/als_choice", "artifacts/cf", "artifacts/content", "artifacts/towers"
 ITEM_LISTS = "artifacts/item_lists"
@@ -52,6 +54,7 @@ BUILT_BY = {
         (ITEM, USER, NEWCOMER, USER_ITEM, USER_CATEGORY, SESSION_ITEM),
         BuiltBy("features", "jobs.features.feature_tables"),
     ),
+    SETTLED_EVENTS: BuiltBy("features", "jobs.features.event_history"),
     ALS_CHOICE: BuiltBy("choose_als", "jobs.models.als_choice"),
     CF: BuiltBy("train_cf", "jobs.models.collaborative"),
     CONTENT: BuiltBy("train_content", "jobs.models.content"),

@@ -18,6 +18,7 @@ from jobs.lake.tables import (
     FALLBACK,
     ITEM_LISTS,
     RANKER,
+    SETTLED_EVENTS,
     SHOPPER_LISTS,
     TOP_N,
     TOWERS,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def tables_of_a_night() -> list[str]:
     """Return the tables that every night writes for its own day."""
-    return [table for table in tables() if table not in (*WINDOW_TABLES, EXPERIMENT_UNITS)]
+    return [table for table in tables() if table not in (*WINDOW_TABLES, EXPERIMENT_UNITS, SETTLED_EVENTS)]
 
 
 def ingest(night: NightContext) -> str:
@@ -50,7 +51,9 @@ def features(night: NightContext) -> str:
     from jobs.features.missing import what_is_missing
 
     built = feature_tables.build_if_stale(night.lake, night.ds, night.parameters)
-    counts = (f"{night.lake.manifest(table, night.ds).row_count:,} {table[9:]}" for table in tables("features"))
+    counts = (
+        f"{night.lake.manifest(table, night.ds).row_count:,} {table[9:]}" for table in sorted(feature_tables.TABLES)
+    )
     lacks = what_is_missing(night.lake, night.ds)
     return ("" if built else "nothing changed; ") + ", ".join(counts) + (f"\n{lacks}" if lacks else "")
 

@@ -28,7 +28,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel
 from sqlglot.optimizer.scope import traverse_scope
 
-from jobs.lake.contracts import Contract, arrow_schema, check_names, contract
+from jobs.lake.contracts import Column, Contract, arrow_schema, check_names, contract
 from jobs.lake.lake import Lake, as_schema, shard_column, without_zones
 from jobs.lake.manifest import Manifest
 from jobs.lake.partitions import LakeWriteError
@@ -42,6 +42,9 @@ MEMORY_SHARE = 0.35
 and for the files that the system keeps cached."""
 BYTES_OF = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 BATCH_ROWS = 1 << 16
+NOT_IN_PATHS = frozenset("*?[=")
+"""Characters that DuckDB takes for a pattern, or for a column that a folder's name tells. A lake of such a path is
+read by Arrow, which takes twice as long."""
 MACROS = (  # functions of Spark that DuckDB does not have, and sqlglot has no words for
     "CREATE MACRO pmod(a, b) AS ((a % b) + b) % b",
     # CONV(text, 16, 10) of Spark, for numbers below 2^63; it returns text as there.
@@ -96,7 +99,16 @@ class InProcess:
         Raises:
             MissingPartitionError: one of the days has no manifest.
         """
-        return self._view_of(lake.dataset(table, days))
+        days = list(days)
+        files = [path for path, _ in lake.files(table, days)]
+        if not files or not lake.is_local or not NOT_IN_PATHS.isdisjoint(lake.root):
+            return self._view_of(lake.dataset(table, days))
+        listed = ", ".join(_text(path) for path in files)
+        # union_by_name: a column that some files lack is null there.
+        read = f"read_parquet([{listed}], union_by_name=true, hive_partitioning=true, hive_types={{'ds': DATE}})"
+        stored = {name for name, *_ in self._connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()}
+        columns = [_read_as(column, column.name in stored) for column in contract(table).stored_columns]
+        return self._create("VIEW", f"SELECT {', '.join(columns)}, ds FROM {read}")
 
     def table(self, rows: pa.Table) -> View:
         """Return rows that are at hand."""
@@ -297,6 +309,19 @@ def _told() -> Iterator[None]:
 def _stored(of: Contract) -> str:
     """Return a table's stored columns as its contract's types, for a SELECT."""
     return ", ".join(f'CAST("{column.name}" AS {_type_of(column.type)})' for column in of.stored_columns)
+
+
+def _read_as(column: Column, is_stored: bool) -> str:
+    """Return a column of files for a SELECT: a time is in UTC without a zone, a column that no file has is null."""
+    if not is_stored:
+        return f'CAST(NULL AS {_type_of(column.type)}) AS "{column.name}"'
+    return (
+        f'CAST("{column.name}" AS TIMESTAMP) AS "{column.name}"' if column.type == "timestamp" else f'"{column.name}"'
+    )
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _order(of: Contract) -> list[str]:

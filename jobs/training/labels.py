@@ -1,9 +1,8 @@
 """Labels of a training window: what shoppers did in the horizon after its day, and what they were shown."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from jobs.config.parameters import Parameters
-from jobs.features.counting import counted_events
 from jobs.features.exposure_outcomes import FOLLOW_MINUTES, PLACES
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
@@ -12,15 +11,6 @@ from jobs.spark.engine import Engine, Rows
 from jobs.spark.queries import QueryParameter
 
 A_MILLION = 1_000_000
-
-
-def horizon_labels(engine: Engine, interactions: Rows, item: Rows, ds: date, horizon_days: int) -> Rows:
-    """Return the `positive_pairs` of the `horizon_days` after `ds`.
-
-    `interactions` is staging/interactions, of which earlier days tell the scale of ratings.
-    """
-    acts = counted_events(engine, interactions, ds + timedelta(days=horizon_days), after=ds)
-    return positive_pairs(engine, acts, item)
 
 
 def positive_pairs(engine: Engine, acts: Rows, item: Rows) -> Rows:

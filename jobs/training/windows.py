@@ -10,15 +10,15 @@ With fewer pairs than a head of the ranker needs, there is no window.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
-from functools import cached_property, partial
+from functools import partial
 
 from jobs.config.calendar import window_days
 from jobs.config.parameters import Parameters
 from jobs.features import feature_tables
-from jobs.features.counting import counted_events
 from jobs.features.event_days import event_days
+from jobs.features.event_history import EventHistory
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
 from jobs.lake.partitions import log_stale
@@ -41,7 +41,7 @@ from jobs.spark.engine import Engine, Rows, engine_for
 from jobs.spark.queries import QueryParameter
 from jobs.training import examples
 from jobs.training.examples import Window
-from jobs.training.labels import horizon_labels, label_parameters, positive_pairs, shown_pairs, write_labels
+from jobs.training.labels import label_parameters, positive_pairs, shown_pairs, write_labels
 
 HELD_OUT_SHARE = 5
 """One pair in this many is held out."""
@@ -68,7 +68,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
     if days and _most_came_later(lake, staged, days[0]):
         days = []
     with engine_for(lake.row_count(INTERACTIONS, staged)) as engine:
-        events = _Events(lake, engine, staged)
+        events = EventHistory(lake, engine, staged, keep=True)
         labels: dict[date, int] = {}
 
         def build_and_count(day: date) -> int:
@@ -86,19 +86,6 @@ def _most_came_later(lake: Lake, staged: Sequence[date], day: date) -> bool:
     """Tell whether more than three in four events landed after a day: then the shop was another one."""
     before = lake.row_count(INTERACTIONS, [one for one in staged if one <= day])
     return 4 * before < lake.row_count(INTERACTIONS, staged)
-
-
-@dataclass(frozen=True)
-class _Events:
-    """The events that a night sees, opened once for all windows, and only if one of them is to be built."""
-
-    lake: Lake
-    engine: Engine
-    days: Sequence[date]
-
-    @cached_property
-    def interactions(self) -> Rows:
-        return self.engine.keep(self.engine.stored(self.lake, INTERACTIONS, self.days))
 
 
 def choose_windows(
@@ -126,7 +113,7 @@ def choose_windows(
     return windows if label_count else []
 
 
-def build_window(lake: Lake, day: date, parameters: Parameters, events: _Events) -> Manifest:
+def build_window(lake: Lake, day: date, parameters: Parameters, events: EventHistory) -> Manifest:
     """Build one window; return the manifest of its labels, which come from events that landed within the horizon."""
     until = day + timedelta(days=parameters.training.horizon_days)
     _fit(lake, day, parameters, events)
@@ -136,7 +123,7 @@ def build_window(lake: Lake, day: date, parameters: Parameters, events: _Events)
 
     def write() -> Manifest:
         item = engine.stored(lake, ITEM, [day])
-        labels = horizon_labels(engine, events.interactions, item, day, parameters.training.horizon_days)
+        labels = positive_pairs(engine, events.counted(until, after=day), item)
         return write_labels(engine, lake, labels, day, parameters, inputs)
 
     labels = lake.build_if_stale(LABELS, day, inputs, chosen, write)
@@ -146,7 +133,7 @@ def build_window(lake: Lake, day: date, parameters: Parameters, events: _Events)
     return labels
 
 
-def _fit(lake: Lake, day: date, parameters: Parameters, events: _Events | None = None) -> None:
+def _fit(lake: Lake, day: date, parameters: Parameters, events: EventHistory | None = None) -> None:
     """Build the features and models of one window."""
     feature_tables.build_if_stale(lake, day, parameters, events)
     collaborative.build(lake, day, parameters, WINDOW_CF)
@@ -162,7 +149,7 @@ def _digest(lake: Lake, table: str, days: Iterable[date]) -> str:
     return digest_of(lake.manifest(table, day).fingerprint for day in days)
 
 
-def _build_shown(lake: Lake, day: date, parameters: Parameters, events: _Events) -> None:
+def _build_shown(lake: Lake, day: date, parameters: Parameters, events: EventHistory) -> None:
     """Build `marts/shown` of one window, unless it is current or no exposures landed within the horizon."""
     until = day + timedelta(days=parameters.training.horizon_days)
     landed = {table: _landed_days(lake, table, day, until) for table in (EXPOSURES, INTERACTIONS)}
@@ -172,18 +159,19 @@ def _build_shown(lake: Lake, day: date, parameters: Parameters, events: _Events)
     def write() -> Manifest:
         exposures = engine.stored(lake, EXPOSURES, landed[EXPOSURES])
         item = engine.stored(lake, ITEM, [day])
-        shown = shown_pairs(engine, exposures, events.interactions, item, until, parameters.training.horizon_days)
+        landed_since = events.landed(after=day)
+        shown = shown_pairs(engine, exposures, landed_since, item, until, parameters.training.horizon_days)
         return engine.write(lake, shown, SHOWN, day, inputs=inputs, parameters=chosen)
 
     if landed[EXPOSURES]:
         lake.build_if_stale(SHOWN, day, inputs, chosen, write)
 
 
-def _build_held_out(lake: Lake, ds: date, events: _Events, parameters: Parameters) -> Window:
+def _build_held_out(lake: Lake, ds: date, events: EventHistory, parameters: Parameters) -> Window:
     """Build one window as of `ds` itself: a fifth of the pairs are its labels, everything is fitted to the others."""
     rest, engine = Lake(f"{lake.root}/{HELD_OUT}"), events.engine
     split: dict[str, QueryParameter] = {"share": HELD_OUT_SHARE, "seed": parameters.seed}
-    held_out = engine.query("marts/held_out_pairs", {"interactions": events.interactions}, {"ds": ds, **split})
+    held_out = engine.query("marts/held_out_pairs", {"interactions": events.landed()}, {"ds": ds, **split})
 
     def other_pairs(days: Sequence[date]) -> Rows:
         views = {"interactions": engine.stored(lake, INTERACTIONS, days), "held_out_pairs": held_out}
@@ -197,8 +185,7 @@ def _build_held_out(lake: Lake, ds: date, events: _Events, parameters: Parameter
         _copy_stale_days(engine, lake, rest, table, ds, {}, partial(engine.stored, lake, table))
     _fit(rest, ds, parameters)
     inputs = rest.fingerprints(ds, ITEM) | {INTERACTIONS: digest}
-    counted = counted_events(engine, events.interactions, ds)
-    acts = engine.query("marts/held_out_acts", {"acts": counted, "held_out_pairs": held_out}, {})
+    acts = engine.query("marts/held_out_acts", {"acts": events.counted(ds), "held_out_pairs": held_out}, {})
     labels = positive_pairs(engine, acts, engine.stored(rest, ITEM, [ds]))
     most = {"training.windows.max_users": HELD_OUT_USERS * parameters.training.windows.max_users}
     write_labels(engine, rest, labels, ds, parameters.with_values(most), inputs)

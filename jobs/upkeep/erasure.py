@@ -14,9 +14,11 @@ from pyarrow import fs
 from jobs.lake.filesystems import filesystem_of
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import MANIFEST_NAME
+from jobs.lake.tables import SETTLED_EVENTS
 from serving.snapshot.tombstones import Tombstones
 
 DERIVED = (
+    SETTLED_EVENTS,
     "features/user",
     "features/newcomer",
     "features/user_item",
@@ -37,7 +39,8 @@ def drop_from_lake(lake: Lake, tombstones: Tombstones) -> list[str]:
     for table in DERIVED:
         for ds in lake.days(table):
             day_start = datetime(ds.year, ds.month, ds.day, tzinfo=UTC).timestamp()
-            users = pc.unique(lake.arrow(table, ds, ["user_id"])["user_id"]).to_pylist()
+            owner = "owner" if table == SETTLED_EVENTS else "user_id"
+            users = pc.unique(lake.arrow(table, ds, [owner])[owner]).to_pylist()
             if any((at := tombstones.erased_at(user)) is not None and at >= day_start for user in users if user):
                 drop(lake, table, ds)
                 dropped.append(f"{table}/ds={ds}")

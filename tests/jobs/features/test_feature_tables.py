@@ -12,6 +12,7 @@ from pyspark.sql import types as T
 
 from jobs.config.parameters import Parameters
 from jobs.features import feature_tables as features
+from jobs.features.event_history import EventHistory
 from jobs.lake.contracts import contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
@@ -140,8 +141,8 @@ def test_spark_builds_the_rows_that_duckdb_builds(spark: SparkSession, lake: Lak
     there = Lake(f"{lake.root}-spark")
     stage(spark, there, DAYS, [*drawn, *returns(drawn[:200], DAYS[-3:])], items([FIRST, DS]), users([FIRST]))
     with OnSpark(spark) as engine:
-        interactions = engine.stored(there, features.INTERACTIONS, [day for day in DAYS if day <= DS])
-        assert features.build_if_stale(there, DS, Parameters(), features.OpenEvents(engine, interactions))
+        history = EventHistory(there, engine, [day for day in DAYS if day <= DS])
+        assert features.build_if_stale(there, DS, Parameters(), history)
     fallback.build(there, DS, Parameters())
     for table, rows in tables_of(there, DS).items():
         assert rows.cast(here[table].schema).equals(here[table]), table

@@ -1,10 +1,6 @@
 """The lake: a partition is whole or it is not there, whatever happens while it is written."""
 
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -12,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.lake.code_version import SOURCE_ROOT
 from jobs.lake.contracts import ContractMismatchError, contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import MANIFEST_NAME
 from jobs.lake.partitions import LakeWriteError, MissingPartitionError
 from jobs.lake.tables import SHARDS
+from tests.jobs.killed import kill_once_there_is
 
 D1, D2 = date(2026, 1, 1), date(2026, 1, 2)
 USERS = "staging/users"
@@ -189,21 +185,6 @@ rows = session().range(3_000_000).selectExpr(
 )
 Lake(sys.argv[1]).write(rows, "staging/users", date(2026, 1, 1), inputs={})
 """
-
-
-def kill_once_there_is(pattern: str, lake: Lake, program: str) -> None:
-    """Run `program` on the lake and kill it with its children as soon as a file is being written."""
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE_ROOT)}
-    running = subprocess.Popen([sys.executable, "-c", program, lake.root], env=environment, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 180
-        while not any(found.stat().st_size for found in Path(lake.root).glob(pattern)):
-            assert running.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline, "it never began to write"
-            time.sleep(0.005)
-    finally:
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
 
 
 def test_a_kill_while_an_artifact_is_rewritten_leaves_none_and_the_next_run_completes_it(lake):

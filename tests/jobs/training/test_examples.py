@@ -11,13 +11,14 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
+from jobs.features.counting import counted_events
 from jobs.lake.contracts import arrow_type, contract, spark_schema
 from jobs.lake.lake import Lake
 from jobs.ranking.pair_features import FEATURES
 from jobs.spark.engine import OnSpark
 from jobs.training import examples as module
 from jobs.training.examples import ExampleShard, Part, labels_of, load_examples
-from jobs.training.labels import horizon_labels, shown_pairs
+from jobs.training.labels import positive_pairs, shown_pairs
 from tests.jobs.small_shop import DECAY_DAYS, drawn_shop, lay, lay_shop
 
 DS = date(2026, 2, 1)
@@ -73,7 +74,9 @@ def test_labels_count_the_horizon_s_acts_and_its_money(spark: SparkSession) -> N
         act("a", "view", user_id=None, session_id="s"),
         act("gone", "purchase"),
     ]
-    rows = horizon_labels(OnSpark(spark), frame(spark, "staging/interactions", acts), items(spark), DS, 14).collect()
+    engine = OnSpark(spark)
+    counted = counted_events(engine, frame(spark, "staging/interactions", acts), DS + timedelta(days=14), after=DS)
+    rows = positive_pairs(engine, counted, items(spark)).collect()
     found = {(row.user_id, row.item_pos): row for row in rows}
     assert set(found) == {("u", 0), ("u", 1), ("u", 2)}
     told = found["u", 0]
