@@ -1,4 +1,6 @@
-"""The simple lists that a shelf must beat: popular, bought before, item-kNN, EASE, ALS, fitted to a given history.
+"""The simple lists that a shelf must beat, fitted to a given history.
+
+Popular, bought before, item-kNN, EASE, implicit's ALS, and TIFU-KNN where the days of events are given.
 
 Each returns lists of 2k positions: the k best of all items, then the k best that the user has not seen and that are
 not yet there. With what was seen taken out, the first k of the rest are exactly the k best unseen items, however long
@@ -18,6 +20,7 @@ from implicit.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from jobs.evaluation.next_basket import next_basket_scores
 from jobs.numeric.arrays import Positions, Values, top_columns
 from jobs.numeric.list_metrics import K, marked
 
@@ -26,7 +29,7 @@ EASE_LAMBDA = 1000.0
 EASE_MAX_ITEMS = 10_000
 """EASE inverts a dense items x items matrix: at this size 800 MB, and about two minutes of one core."""
 KNN_MAX_PRODUCTS = 10**10
-"""Above EASE_MAX_ITEMS, item-kNN is summed over users; so many multiplications take about two minutes."""
+"""Above EASE_MAX_ITEMS, item-kNN is summed over users, as TIFU-KNN is; so many products take two minutes."""
 ALS_FACTORS, ALS_ALPHA, ALS_REGULARIZATION, ALS_ITERATIONS = 128, 10.0, 5.0, 15
 ALS_MAX_PAIRS = 10**7
 """ALS alone takes about two minutes of a core from this many pairs of user and item."""
@@ -46,6 +49,8 @@ class History:
 
     counts: sparse.csr_matrix
     popularity: npt.NDArray[np.int64]
+    baskets: sparse.csr_matrix | None = None
+    """`jobs.evaluation.next_basket.basket_vectors`; without them there is no TIFU-KNN."""
 
     @cached_property
     def order(self) -> npt.NDArray[np.int64]:
@@ -111,6 +116,12 @@ def baseline_lists(
         makers["als"] = als_scorer
     else:
         skipped["als"] = f"{n_pairs:,} pairs; it is fitted up to {ALS_MAX_PAIRS:,}"
+    if history.baskets is not None:
+        comparisons = shared_pairs(history, rows)
+        if comparisons <= KNN_MAX_PRODUCTS:
+            makers["tifu_knn"] = tifu_knn_scorer
+        else:
+            skipped["tifu_knn"] = f"{comparisons:,.0f} multiplications; it is made up to {KNN_MAX_PRODUCTS:,}"
     # One after the other: two dense matrices of items by items need not be held together.
     return {name: _lists(history, maker(history), rows, seen, k) for name, maker in makers.items()}, skipped
 
@@ -148,6 +159,19 @@ def knn_products(history: History, rows: npt.NDArray[np.int64]) -> float:
     """Return how many multiplications item-kNN takes for these users when it is summed over users."""
     items_of_user = np.diff(history.binary.indptr).astype(np.float64)
     return float((history.binary[rows] @ (history.binary.T @ items_of_user)).sum())
+
+
+def shared_pairs(history: History, rows: npt.NDArray[np.int64]) -> float:
+    """Return how many multiplications it takes to compare these users with all others."""
+    users_of_item = np.diff(history.binary.tocsc().indptr).astype(np.float64)
+    return float((history.binary[rows] @ users_of_item).sum() + len(rows) * history.counts.shape[0])
+
+
+def tifu_knn_scorer(history: History) -> Scorer:
+    """Score by TIFU-KNN (`jobs.evaluation.next_basket`)."""
+    assert history.baskets is not None
+    vectors = sparse.csr_matrix(history.baskets[:, history.order])
+    return lambda rows: next_basket_scores(vectors, rows)
 
 
 def ease_scorer(history: History) -> Scorer:

@@ -21,6 +21,7 @@ from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
 from jobs.evaluation.baselines import POPULARITY_DAYS, History, baseline_lists
 from jobs.evaluation.console import print_published, print_splits
+from jobs.evaluation.next_basket import basket_vectors
 from jobs.evaluation.segments import by_segment
 from jobs.evaluation.time_split import EvaluationError, TimeSplit, counts, read_events, time_split
 from jobs.lake.evaluations import DayRange, Published
@@ -45,7 +46,8 @@ def split_baselines(split: TimeSplit, k: int = K) -> tuple[dict[str, Positions],
     since = np.datetime64(split.ds - timedelta(days=POPULARITY_DAYS), "D")
     for suffix, events in histories.items():
         recent = marked(counts(events.where(events.day > since)))
-        history = History(counts(events), np.diff(recent.tocsc().indptr).astype(np.int64))
+        popularity = np.diff(recent.tocsc().indptr).astype(np.int64)
+        history = History(counts(events), popularity, None if suffix else basket_vectors(events))
         fitted, left_out = baseline_lists(history, rows, split.seen, k=k)
         lists |= {name + suffix: positions for name, positions in fitted.items()}
         skipped |= {name + suffix: reason for name, reason in left_out.items()}

@@ -32,6 +32,7 @@ from jobs.models.follows import MOST_STEPS
 from jobs.numeric.arrays import top_columns
 from jobs.numeric.list_metrics import intervals
 from tests.bench.figures import Figure
+from tests.bench.session_lists import SessionNeighbours
 
 DS = date(2026, 1, 31)
 SEEDS = (20260101, 7, 11)
@@ -124,8 +125,18 @@ def single_models(lake: Lake, known: sp.csr_matrix, moments: sp.csr_matrix) -> d
         "ALS, values by held-out pairs": lambda rows: (users[rows] @ factors.T).astype(np.float64),
         "EASE on nearest items": lambda rows: (known[rows] @ matrix("ease")).toarray(),
         "EASE on nearest items, last first": lambda rows: (ordered[rows] @ matrix("ease")).toarray(),
+        "session-kNN over shoppers": lambda rows: session_scores(known, moments, rows),
         f"what follows within {MOST_STEPS} moments": lambda rows: (ordered[rows] @ matrix("follows")).toarray(),
     }
+
+
+def session_scores(known: sp.csr_matrix, moments: sp.csr_matrix, rows: Lists) -> Values:
+    """Each user is a session: scores by the sessions of all others."""
+    neighbours = SessionNeighbours(known)
+    own = [moments.indices[slice(*moments.indptr[row : row + 2])] for row in rows.tolist()]
+    ago = [moments.data[slice(*moments.indptr[row : row + 2])] for row in rows.tolist()]
+    latest_first = [items[np.argsort(places)].tolist() for items, places in zip(own, ago, strict=True)]
+    return np.stack([neighbours.scores(seen, row) for seen, row in zip(latest_first, rows.tolist(), strict=True)])
 
 
 def lists_of(scorer: Scorer, known: sp.csr_matrix, k: int) -> Lists:
@@ -178,7 +189,7 @@ def figures_of(name: str, of: PublicSet) -> list[Figure]:
         values = {
             alone: judged(lists_of(scorer, known, of.k), truth, sizes, of.k)
             for alone, scorer in single_models(lake, known, moments).items()
-            if of.has_order or not alone.startswith(("what", "EASE on nearest items, last"))
+            if of.has_order or not alone.startswith(("what", "session", "EASE on nearest items, last"))
         }
         shelf = [judged(lists, truth, sizes, of.k) for lists in by_seed]
     figures = []

@@ -1,6 +1,6 @@
 """Ways to predict what a session looks at next: the usual baselines, the rules that were tried, and the endpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -64,32 +64,43 @@ def item_knn(split: Split) -> Lists:
     return lists
 
 
-def v_sknn(split: Split, *, idf: bool = False) -> Lists:
+class SessionNeighbours:
     """Vector multiplication session-kNN (Ludewig and Jannach 2018), the best simple method of their comparison.
 
     The session's items weigh by their place, the last one 1. The nearest of the most recent sessions that share an
     item, by cosine, give their items their similarity, divided by how long ago this session had the last shared one.
-    With `idf`, an item's score is multiplied by its inverse document frequency.
     """
-    sessions = _sessions(split)
-    by_item, length = sessions.T.tocsr(), np.diff(sessions.indptr)
-    ends = np.column_stack([by_item.indptr[:-1], by_item.indptr[1:]])
-    popular = split.popular()
-    rarity = np.log(sessions.shape[0] / np.maximum(1, sessions.getnnz(axis=0))) if idf else np.ones(split.n_items)
 
-    def lists(case: Case) -> ItemList:
-        seen = np.array(case.seen)
-        sharing = np.unique(np.concatenate([by_item.indices[slice(*ends[item])] for item in case.seen]))
+    def __init__(self, sessions: sp.csr_matrix) -> None:
+        """`sessions` [sessions, items] says which session has which item, in the order of their last looks."""
+        self._sessions, by_item = sessions, sessions.T.tocsr()
+        self._with_item = by_item.indices
+        self._ends = np.column_stack([by_item.indptr[:-1], by_item.indptr[1:]])
+        self._length = np.diff(sessions.indptr)
+
+    def scores(self, seen: Sequence[int], without: int = -1) -> NDArray[np.floating]:
+        """Return a score of each item, given those of a session, latest first; one session may be left `without`."""
+        sharing = np.unique(np.concatenate([self._with_item[slice(*self._ends[item])] for item in seen]))
+        sharing = sharing[sharing != without][-_RECENT_SESSIONS:]
         if not len(sharing):
-            return filled(popular[:0], case, popular)
-        sharing = sharing[-_RECENT_SESSIONS:]
+            return np.zeros(self._sessions.shape[1])
         weight = np.arange(len(seen), 0, -1) / len(seen)
-        shared = sessions[sharing][:, seen]
-        similarity = (shared @ weight) / np.sqrt((weight**2).sum() * length[sharing])
+        shared = self._sessions[sharing][:, np.array(seen)]
+        similarity = (shared @ weight) / np.sqrt((weight**2).sum() * self._length[sharing])
         nearest = np.argsort(-similarity, kind="stable")[:_NEIGHBOUR_SESSIONS]
         shared = shared[nearest]
         steps = 1 + np.minimum.reduceat(shared.indices, shared.indptr[:-1])
-        scores = ((similarity[nearest] / steps) @ sessions[sharing[nearest]]) * rarity
+        return np.asarray((similarity[nearest] / steps) @ self._sessions[sharing[nearest]])
+
+
+def v_sknn(split: Split, *, idf: bool = False) -> Lists:
+    """Session-kNN. With `idf`, an item's score is multiplied by its inverse document frequency."""
+    sessions, popular = _sessions(split), split.popular()
+    neighbours = SessionNeighbours(sessions)
+    rarity = np.log(sessions.shape[0] / np.maximum(1, sessions.getnnz(axis=0))) if idf else np.ones(split.n_items)
+
+    def lists(case: Case) -> ItemList:
+        scores = neighbours.scores(case.seen) * rarity
         return filled(np.lexsort((np.arange(len(scores)), -scores))[: (scores > 0).sum()], case, popular)
 
     return lists
