@@ -20,7 +20,7 @@ from jobs.candidates.kept import load_kept
 from jobs.candidates.lists import plain_lists, scored_lists
 from jobs.candidates.sources import Sources, load_sources, score
 from jobs.config.parameters import Parameters
-from jobs.features.shoppers import ShopperHistories, load_shoppers
+from jobs.features.shoppers import ShopperHistories, shopper_batches
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import CANDIDATES, CF, CONTENT, ITEM, TOP_N, TOWERS, USER, USER_ITEM
@@ -95,15 +95,15 @@ class CandidateShard:
         eligibility = load_eligibility(self.lake, self.ds, self.rules)
         if eligibility is not None:
             sources = sources.without(eligibility.blocked)
-        shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
-        needs = shoppers.awake(self.dormant_days)
+        item_id, n_items = sources.catalogue.item_id, len(sources.catalogue)
+        kept = None
         if self.since is not None:
-            item_id, days = sources.catalogue.item_id, self.dormant_days
-            kept = load_kept(self.lake, self.ds, self.since, shard, shoppers, item_id, eligibility, days)
-            needs = needs & ~kept.users
+            kept = load_kept(self.lake, self.ds, self.since, shard, item_id, eligibility, self.dormant_days)
         start = 0
-        for batch in shoppers.batches():
-            awake = needs[start : start + len(batch)]
+        for batch in shopper_batches(self.lake, self.ds, shard, n_items):
+            awake = batch.awake(self.dormant_days)
+            if kept is not None:
+                awake = awake & ~kept.users[start : start + len(batch)]
             start += len(batch)
             of_awake = candidates(batch.where(awake), sources, self.candidates_per_user, eligibility=eligibility)
             yield to_arrow(batch.user_id, replace(of_awake, user=np.flatnonzero(awake)[of_awake.user]))

@@ -1,6 +1,6 @@
 """Find the shoppers of whom nothing has changed since the week's Sunday, and the shelves that they keep from then.
 
->>> kept = load_kept(lake, ds, date(2026, 1, 25), shard, shoppers, sources.catalogue.item_id, eligibility, 0)
+>>> kept = load_kept(lake, ds, date(2026, 1, 25), shard, sources.catalogue.item_id, eligibility, 0)
 >>> kept.users.mean()
 0.81
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.candidates.eligibility import Eligibility
-from jobs.features.shoppers import ShopperHistories
+from jobs.features.shoppers import ShopperHistories, load_shoppers
 from jobs.lake.lake import Lake
 from jobs.lake.tables import TOP_N, USER
 from jobs.numeric.arrays import Flags, Whole
@@ -48,12 +48,11 @@ def load_kept(
     ds: date,
     since: date,
     shard: int,
-    shoppers: ShopperHistories,
     item_id: pa.Array,
     eligibility: Eligibility | None,
     dormant_days: int,
 ) -> Kept:
-    """Return who of a shard's `shoppers` keep the shelves of `since`.
+    """Return who of a shard's shoppers keep the shelves of `since`; `item_id` is the catalogue of `ds`.
 
     A shopper keeps theirs if no event of theirs counts anew, is gone, or happened since; if region and age band are
     the same; and if all items on it are still in the catalogue and allowed. Dormant shoppers keep none.
@@ -61,6 +60,7 @@ def load_kept(
     Raises:
         MissingPartitionError: one of the days has no shelves or features.
     """
+    shoppers = load_shoppers(lake, ds, shard, len(item_id))
     before = lake.shard(USER, since, shard, ["user_id", "days_since_last_event", *SAME])
     now = lake.shard(USER, ds, shard, ["user_id", "days_since_last_event", *SAME])
     place = pc.index_in(now["user_id"], value_set=before["user_id"]).combine_chunks()

@@ -310,8 +310,9 @@ class Lake(Partitions):
         """
         for name in (name for name in self.manifest(table, ds).files if name.startswith(f"part-{shard:05d}-")):
             with self._filesystem[0].open_input_file(self._inside(table, ds, name)) as stream:
-                rows = _no_rows(table, None)
-                for batch in pq.ParquetFile(stream).iter_batches(size):
+                file = pq.ParquetFile(stream)
+                rows = file.schema_arrow.empty_table()
+                for batch in file.iter_batches(size):
                     rows = pa.concat_tables([rows, pa.Table.from_batches([batch])])
                     while len(rows) >= size:
                         yield rows.slice(0, size)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from jobs.candidates.eligibility import Eligibility, load_eligibility
 from jobs.config.parameters import Parameters
-from jobs.features.shoppers import ShopperHistories, load_shoppers
+from jobs.features.shoppers import ShopperHistories, shopper_batches
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import ITEM, SHOPPER_LISTS, USER, USER_ITEM
@@ -59,7 +59,7 @@ class WithheldShard:
             return
         items = self.lake.arrow(ITEM, self.ds, ["item_pos", "item_id"]).sort_by("item_pos")
         item_ids = items["item_id"].combine_chunks()
-        for batch in load_shoppers(self.lake, self.ds, shard, len(items)).batches():
+        for batch in shopper_batches(self.lake, self.ds, shard, len(items)):
             yield withheld_pairs(batch, item_ids, eligibility)
 
 

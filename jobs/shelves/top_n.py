@@ -17,7 +17,7 @@ from jobs.candidates.kept import Kept, load_kept
 from jobs.candidates.sources import Sources, load_sources
 from jobs.config.parameters import Parameters
 from jobs.experiments.running import NO_EXPERIMENTS, RunningExperiments, running_for
-from jobs.features.shoppers import BATCH_USERS, ShopperHistories, load_shoppers
+from jobs.features.shoppers import BATCH_USERS, ShopperHistories, shopper_batches
 from jobs.lake.code_version import builder_version
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, as_json
@@ -118,12 +118,12 @@ class RankShard:
         if eligibility is not None:
             sources = sources.without(eligibility.blocked)
         ranker = load_ranker(self.lake, self.ds, self.candidate_count)
-        shoppers = load_shoppers(self.lake, self.ds, shard, len(sources.catalogue))
+        shoppers = shopper_batches(self.lake, self.ds, shard, len(sources.catalogue))
         stored = self.lake.shard_batches(CANDIDATES, self.ds, shard, BATCH_USERS)
         ways: dict[str, _Way] = {}
-        kept = self._kept(shard, shoppers, sources, eligibility)
+        kept = self._kept(shard, sources, eligibility)
         start = 0
-        for batch, rows_of_batch in zip(shoppers.batches(), stored, strict=True):
+        for batch, rows_of_batch in zip(shoppers, stored, strict=True):
             candidates = from_arrow(rows_of_batch)
             of_batch = kept.of(start, start + len(batch)) if kept else None
             start += len(batch)
@@ -137,14 +137,12 @@ class RankShard:
                 rows = shelf_rows(batch, places, sources, eligibility, variant)
                 yield rows if of_batch is None else with_kept(rows, places.user, *of_batch)
 
-    def _kept(
-        self, shard: int, shoppers: ShopperHistories, sources: Sources, eligibility: Eligibility | None
-    ) -> Kept | None:
+    def _kept(self, shard: int, sources: Sources, eligibility: Eligibility | None) -> Kept | None:
         if self.since is None:
             return None
         dormant_days = self.parameters.shelves.dormant.after_days
         item_id = sources.catalogue.item_id
-        return load_kept(self.lake, self.ds, self.since, shard, shoppers, item_id, eligibility, dormant_days)
+        return load_kept(self.lake, self.ds, self.since, shard, item_id, eligibility, dormant_days)
 
     def users_by_variant(self, batch: ShopperHistories) -> Iterator[tuple[str, Flags]]:
         """Yield each variant that a user of the batch needs, and which do."""

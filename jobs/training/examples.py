@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from jobs.candidates.generate import candidate_parameters, candidates
 from jobs.candidates.sources import load_sources
 from jobs.config.parameters import Parameters
-from jobs.features.shoppers import load_shoppers
+from jobs.features.shoppers import shopper_batches
 from jobs.lake.contracts import arrow_type, contract
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
@@ -86,7 +86,7 @@ class ExampleShard:
         has_shown = self.lake.find_manifest(SHOWN, self.ds) is not None
         shown = self.lake.shard(SHOWN, self.ds, shard) if has_shown else None
         users = pc.unique(labels["user_id"])
-        for batch in load_shoppers(self.lake, self.ds, shard, len(sources.catalogue), only=users).batches():
+        for batch in shopper_batches(self.lake, self.ds, shard, len(sources.catalogue), only=users):
             batch_candidates = candidates(batch, sources, self.candidates_per_user, self.without)
             user, item = batch_candidates.user, batch_candidates.item
             happened = labels_of(labels, batch.user_id, user, item, len(sources.catalogue))

@@ -29,7 +29,7 @@ SELECT /*+ BROADCAST(c) */
   e.unit_price_minor,
   e.rating_milli,
   e.dwell_seconds,
-  LEAST(e.quantity_milli, e.to_take_milli) AS taken_milli,
+  IF(e.event_type = 'return', 0L, LEAST(e.quantity_milli, e.to_take_milli)) AS taken_milli,
   e.event_type <> 'return'
   AND e.latest_first <= :item_limit
   AND (e.event_type <> 'purchase' OR e.quantity_milli > e.to_take_milli)
@@ -42,7 +42,7 @@ SELECT /*+ BROADCAST(c) */
       ),
       c.event_count
     ) < :shopper_limit
-  )                                        AS counts
+  )                                                                         AS counts
 FROM (
   SELECT
     user_id, session_id, item_id, region, ts, event_type, days_ago, is_event, quantity_milli, unit_price_minor,

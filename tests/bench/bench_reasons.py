@@ -22,7 +22,7 @@ from jobs.candidates.generate import candidate_parameters, candidates
 from jobs.candidates.sources import Sources, load_sources, score
 from jobs.config.parameters import Parameters
 from jobs.config.settings import Settings
-from jobs.features.shoppers import ShopperHistories, load_shoppers
+from jobs.features.shoppers import ShopperHistories, shopper_batches
 from jobs.lake.lake import Lake
 from jobs.lake.tables import SHARDS
 from jobs.night.run import run_stages
@@ -62,7 +62,7 @@ def places(lake: Lake, sources: Sources, ranker: Ranker) -> Iterator[Places]:
     """Every place of the night whose reason names an item, as the night ranks and explains it."""
     most = candidate_parameters(PARAMETERS)["candidates_per_user"]
     for shard in range(SHARDS):
-        for batch in load_shoppers(lake, DAY, shard, len(sources.catalogue)).batches():
+        for batch in shopper_batches(lake, DAY, shard, len(sources.catalogue)):
             found = candidates(batch, sources, most)
             row, *_ = top_n(batch, found, sources, ranker, PARAMETERS.shelves.top_n)
             user, item, source = found.user[row], found.item[row], found.source[row]

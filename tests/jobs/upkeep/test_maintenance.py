@@ -70,5 +70,7 @@ def test_a_deployment_sets_how_long_things_are_kept(lake: Lake, landing: Path) -
 def test_an_erasure_looks_into_every_derived_table_that_names_shoppers() -> None:
     derived = [*tables("features"), *tables("marts")]
     assert sorted(DERIVED) == [
-        table for table in sorted(derived) if "user_id" in {column.name for column in contract(table).columns}
+        table
+        for table in sorted(derived)
+        if {"user_id", "owner"} & {column.name for column in contract(table).columns}
     ]
