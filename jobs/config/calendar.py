@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 from jobs.config.parameters import Parameters
 
-A_SUNDAY, EVERY = date(2026, 1, 4), timedelta(weeks=4)
+A_SUNDAY, A_WEEK, EVERY = date(2026, 1, 4), timedelta(weeks=1), timedelta(weeks=4)
 
 
 def choice_day(first_day: date, ds: date, parameters: Parameters) -> date | None:
@@ -15,6 +15,16 @@ def choice_day(first_day: date, ds: date, parameters: Parameters) -> date | None
     day = windows[0] - (windows[0] - A_SUNDAY) % EVERY
     history = (day - timedelta(days=parameters.training.horizon_days) - first_day).days + 1
     return day if history >= parameters.training.windows.min_history_days else None
+
+
+def young_choice_day(first_day: date, ds: date) -> date:
+    """Return the day whose choice night `ds` uses where `choice_day` is None: the week's Sunday, or `ds` at first.
+
+    >>> young_choice_day(date(2026, 1, 1), date(2026, 1, 14))
+    datetime.date(2026, 1, 11)
+    """
+    sunday = ds - timedelta(days=ds.isoweekday() % 7)
+    return sunday if sunday - first_day >= A_WEEK else ds
 
 
 def window_days(first_day: date, ds: date, parameters: Parameters) -> list[date]:

@@ -5,8 +5,8 @@
 A choice is made on a Sunday every four weeks, at or before the night's newest training window. All nights of those
 weeks share it, whichever of them ran first, and the labels of that window take no part in it. Values are fitted to
 what happened up to one horizon before that Sunday, and judged by what shoppers newly chose within the horizon. In a
-shop without such days, values are judged by the latest pairs of each shopper, and chosen anew every night. Values
-that a shop sets itself are kept.
+shop without such days, values are judged by the latest pairs of each shopper, as of the week's Sunday; in its first
+week, and up to the Sunday after, every night. Values that a shop sets itself are kept.
 """
 
 import json
@@ -24,7 +24,7 @@ import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
-from jobs.config.calendar import choice_day
+from jobs.config.calendar import choice_day, young_choice_day
 from jobs.config.parameters import Parameters
 from jobs.features.event_days import event_days
 from jobs.features.ratings import low_ratings
@@ -42,7 +42,7 @@ REGULARIZATIONS = (0.01, 1.0, 10.0, 30.0, 100.0)
 ROUNDS = ((32, 5, 25), (64, 15, 8), (128, 15, 3), (256, 15, 1))
 """Rounds of successive halving: (factors, iterations, how many pairs of alpha and regularisation take part)."""
 ROUNDS_OF_YOUNG = ((32, 5, 25), (128, 10, 3), (256, 10, 1))
-"""Those of a shop without earlier days, which chooses every night."""
+"""Those of a shop without earlier days, which chooses every week."""
 MOST_EVENTS, MOST_EVENTS_OF_YOUNG = 1_000_000, 200_000
 """Of a larger shop, shoppers are drawn by hash, so that about so many events are left."""
 HELD_OUT_SHARE = 5
@@ -263,7 +263,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     """
     staged = event_days(lake, ds)
     day = choice_day(staged[0], ds, parameters)
-    built_on = day or ds
+    built_on = day or young_choice_day(staged[0], ds)
     days = [one for one in staged if one <= built_on]
     split = day - timedelta(days=parameters.training.horizon_days) if day else None
     fingerprint = digest_of(lake.manifest(INTERACTIONS, one).fingerprint for one in days)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.config.calendar import choice_day
+from jobs.config.calendar import choice_day, young_choice_day
 from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
 from jobs.lake.tables import ALS_CHOICE
@@ -70,6 +70,14 @@ def test_all_nights_of_four_weeks_use_the_choice_of_one_sunday_before_their_newe
 def test_a_young_shop_has_no_day_of_choice() -> None:
     assert choice_day(DS - timedelta(days=20), DS, Parameters()) is None
     assert choice_day(DS - timedelta(days=40), DS, Parameters()) is None
+
+
+def test_a_young_shop_chooses_every_night_up_to_its_second_sunday_and_then_once_a_week() -> None:
+    thursday = date(2026, 1, 1)
+    nights = [thursday + timedelta(days=n) for n in range(25)]
+    days = [young_choice_day(thursday, night) for night in nights]
+    assert days[:10] == nights[:10]
+    assert days[10:] == [date(2026, 1, 11)] * 7 + [date(2026, 1, 18)] * 7 + [date(2026, 1, 25)]
 
 
 def test_only_new_choices_of_known_shoppers_are_held_out() -> None:
