@@ -132,7 +132,7 @@ class CandidateParameters(Section):
 
     per_user: Annotated[
         int, Field(ge=1, le=10_000, description="Candidates for each shopper; at least as many as the shelf is long.")
-    ] = 400
+    ] = 300
     taste_decay_days: Annotated[
         Number,
         Field(gt=0, le=36_500, description="Days after which an event counts 1/e in a shopper's current taste."),
