@@ -5,7 +5,8 @@
 0.81
 
 The night's cost then follows those who did something. A kept shelf is as old as the Sunday: what became popular or
-new since is not on it. `jobs.shelves.top_n.kept_since` says when a night keeps any.
+new since is not on it. `jobs.shelves.top_n.kept_since` says when a night keeps any. For this, a shard's shoppers are
+loaded whole.
 """
 
 from dataclasses import dataclass

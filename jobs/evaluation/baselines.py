@@ -29,7 +29,7 @@ EASE_LAMBDA = 1000.0
 EASE_MAX_ITEMS = 10_000
 """EASE inverts a dense items x items matrix: at this size 800 MB, and about two minutes of one core."""
 KNN_MAX_PRODUCTS = 10**10
-"""Above EASE_MAX_ITEMS, item-kNN is summed over users, as TIFU-KNN is; so many products take two minutes."""
+"""Above EASE_MAX_ITEMS, item-kNN is summed over users, as TIFU-KNN is; so many multiplications, two minutes."""
 ALS_FACTORS, ALS_ALPHA, ALS_REGULARIZATION, ALS_ITERATIONS = 128, 10.0, 5.0, 15
 ALS_MAX_PAIRS = 10**7
 """ALS alone takes about two minutes of a core from this many pairs of user and item."""
@@ -117,7 +117,7 @@ def baseline_lists(
     else:
         skipped["als"] = f"{n_pairs:,} pairs; it is fitted up to {ALS_MAX_PAIRS:,}"
     if history.baskets is not None:
-        comparisons = shared_pairs(history, rows)
+        comparisons = comparisons_of(history, rows)
         if comparisons <= KNN_MAX_PRODUCTS:
             makers["tifu_knn"] = tifu_knn_scorer
         else:
@@ -161,7 +161,7 @@ def knn_products(history: History, rows: npt.NDArray[np.int64]) -> float:
     return float((history.binary[rows] @ (history.binary.T @ items_of_user)).sum())
 
 
-def shared_pairs(history: History, rows: npt.NDArray[np.int64]) -> float:
+def comparisons_of(history: History, rows: npt.NDArray[np.int64]) -> float:
     """Return how many multiplications it takes to compare these users with all others."""
     users_of_item = np.diff(history.binary.tocsc().indptr).astype(np.float64)
     return float((history.binary[rows] @ users_of_item).sum() + len(rows) * history.counts.shape[0])

@@ -14,14 +14,14 @@ from jobs.numeric.arrays import Values
 GROUPS, BASKET_DECAY, GROUP_DECAY = 7, 0.9, 0.7
 OWN_SHARE, LIKE_SHOPPERS = 0.7, 300
 DISTANCES_PER_BLOCK = 1 << 23
-"""Users are compared with all others in blocks of about this many distances: 64 MB."""
+"""Users are compared with all others in blocks of about this many distances: 64 MB an array."""
 
 
 def basket_vectors(events: Events) -> sparse.csr_matrix:
     """Return how much of each item there is in each user's baskets, CSR [all user ids, item ids].
 
-    A user's baskets, latest first, are in GROUPS of one size at most. A basket counts BASKET_DECAY for each later one
-    of its group, a group GROUP_DECAY for each later group; both are means.
+    A user's baskets are in GROUPS groups, or in one each where there are fewer; sizes differ by one at most. A basket
+    counts BASKET_DECAY for each later one of its group, a group GROUP_DECAY for each later group; both are means.
     """
     shape = (len(events.user_ids), len(events.item_ids))
     if not len(events.user):
@@ -33,9 +33,10 @@ def basket_vectors(events: Events) -> sparse.csr_matrix:
     owner = baskets // days
     of_user = np.bincount(owner, minlength=shape[0])
     later = np.cumsum(of_user)[owner] - 1 - np.arange(len(baskets))
-    size = -(-of_user // GROUPS)[owner]
-    groups, group, place = -(-of_user[owner] // size), later // size, later % size
-    in_group = np.minimum(size, of_user[owner] - group * size)
+    count, groups = of_user[owner], np.minimum(of_user[owner], GROUPS)
+    group = later * groups // count
+    first, after = (-(-number * count // groups) for number in (group, group + 1))
+    place, in_group = later - first, after - first
     weight = BASKET_DECAY**place * GROUP_DECAY**group / (in_group * groups)
     basket, item = np.divmod(np.unique(basket * shape[1] + events.item), shape[1])
     return sparse.csr_matrix((weight[basket], (owner[basket], item)), shape=shape)

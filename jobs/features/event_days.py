@@ -3,6 +3,7 @@
 A catalogue may land long before the first event. Staging has a day for each of its folders, and none between them.
 """
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from jobs.lake.lake import Lake
@@ -22,3 +23,9 @@ def event_days(lake: Lake, ds: date) -> list[date]:
     if missing := sorted(set(days) - set(staged)):
         raise MissingPartitionError(f"{INTERACTIONS} has no ds={missing[0]}; run topshelf stage ingest --ds {ds}")
     return days
+
+
+def most_came_later(lake: Lake, days: Sequence[date], day: date) -> bool:
+    """Tell whether more than three in four events of `days` landed after a day: then the shop was another one."""
+    before = lake.row_count(INTERACTIONS, [one for one in days if one <= day])
+    return 4 * before < lake.row_count(INTERACTIONS, days)

@@ -21,7 +21,7 @@ from jobs.spark.engine import Engine, Rows
 EVERY_DAYS = 28
 """Days from one settling to the next."""
 LEAST_AGE_DAYS = 28
-"""Only what happened so many days ago is settled, so that the newest training window finds it settled too."""
+"""Only what landed so many days ago is settled: by default, the newest training window finds it settled too."""
 OLD_SHOP_DAYS = 182
 """A shop with fewer days reads them all: there is little to save."""
 
@@ -47,7 +47,7 @@ class EventHistory:
     def settle(self, ds: date) -> None:
         """Write what is to be settled for the nights from `ds` on, unless it stands already."""
         day = day_to_settle(self._days[0], ds)
-        if day is None or day in self._settled_days:
+        if day is None or not self._lake.is_stale(SETTLED_EVENTS, day, self._inputs(day), {}):
             return
         before = self._newest(day)
         judged = judged_events(self.engine, self._landed(before), day, self._settled(before))
@@ -59,7 +59,7 @@ class EventHistory:
     def _settled_days(self) -> list[date]:
         """The days that were settled of the folders as they are now, ascending."""
         stored = [day for day in self._lake.days(SETTLED_EVENTS) if self._days[0] <= day <= self._days[-1]]
-        return [day for day in stored if not self._lake.is_stale(SETTLED_EVENTS, day, self._inputs(day), {})]
+        return [day for day in stored if not self._lake.why_stale(SETTLED_EVENTS, day, self._inputs(day), {})]
 
     def _inputs(self, until: date) -> Mapping[str, str]:
         read = (self._fingerprints[day] for day in self._days if day <= until)

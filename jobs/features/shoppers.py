@@ -1,7 +1,8 @@
 """Read the shoppers of one shard with their histories as flat arrays, in batches.
 
 Candidates, ranking features and reasons work on these arrays, without loops over users or items. A batch is read when
-the one before is done with: a process holds no more of a shard of 8 million shoppers than of one of 8,000.
+the one before is done with (`shopper_batches`): a process holds no more of a shard of 8 million shoppers than of one
+of 8,000.
 """
 
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def shopper_batches(
     """
     pairs = _PairsInOrder(lake.shard_batches(USER_ITEM, ds, shard, PAIRS_AT_ONCE))
     for users in _batches_of_users(lake, ds, shard, only):
-        yield _histories(users, pairs.up_to(users["user_id"][-1]), n_items)
+        yield _histories(users, pairs.of(users["user_id"]), n_items)
 
 
 class _PairsInOrder:
@@ -128,12 +129,13 @@ class _PairsInOrder:
         none = arrow_schema(contract(USER_ITEM)).empty_table() if self._rest is None else self._rest
         self._none = none.slice(0, 0)
 
-    def up_to(self, user_id: pa.Scalar) -> pa.Table:
-        """Return the rows that no call returned yet, of users up to this one."""
+    def of(self, user_ids: pa.ChunkedArray) -> pa.Table:
+        """Return the rows of these users, who come behind those of earlier calls."""
         taken = [self._none]
         while self._rest is not None:
-            count = pc.sum(pc.less_equal(self._rest["user_id"], user_id)).as_py() or 0
-            taken.append(self._rest.slice(0, count))
+            count = pc.sum(pc.less_equal(self._rest["user_id"], user_ids[-1])).as_py() or 0
+            passed = self._rest.slice(0, count)
+            taken.append(passed.filter(pc.is_in(passed["user_id"], value_set=user_ids)))
             if count < len(self._rest):
                 self._rest = self._rest.slice(count)
                 break

@@ -221,9 +221,10 @@ class Lake(Partitions):
         ]
 
     @property
-    def is_local(self) -> bool:
-        """Whether the lake's files are this machine's."""
-        return isinstance(self._filesystem[0], fs.LocalFileSystem)
+    def local_folder(self) -> str | None:
+        """The lake's folder on this machine's disk, absolute and without links; None where it is elsewhere."""
+        filesystem, base = self._filesystem
+        return base if isinstance(filesystem, fs.LocalFileSystem) else None
 
     def dataset(self, table: str, days: Iterable[date]) -> "dataset.Dataset":
         """Return days of a table as an Arrow dataset, with `ds`; times are in UTC and carry no zone.
@@ -357,7 +358,7 @@ class Lake(Partitions):
         """
         self.manifest(name, ds)
         path = self._inside(name, ds, f"{key}.npy")
-        if self.is_local:
+        if self.local_folder is not None:
             return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         with self._filesystem[0].open_input_stream(path) as stream:
             return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))

@@ -5,8 +5,8 @@
 A choice is made on a Sunday every four weeks, at or before the night's newest training window. All nights of those
 weeks share it, whichever of them ran first, and the labels of that window take no part in it. Values are fitted to
 what happened up to one horizon before that Sunday, and judged by what shoppers newly chose within the horizon. In a
-shop without such days, values are judged by the latest pairs of each shopper, as of the week's Sunday; in its first
-week, and up to the Sunday after, every night. Values that a shop sets itself are kept.
+shop without such days, values are judged by the latest pairs of each shopper, as of the week's Sunday; every night in
+its first week or two, and while most events are younger than that Sunday. Values that a shop sets itself are kept.
 """
 
 import json
@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from jobs.config.calendar import choice_day, young_choice_day
 from jobs.config.parameters import Parameters
-from jobs.features.event_days import event_days
+from jobs.features.event_days import event_days, most_came_later
 from jobs.features.ratings import low_ratings
 from jobs.features.strength import interaction_values
 from jobs.lake.lake import Lake
@@ -264,6 +264,8 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
     staged = event_days(lake, ds)
     day = choice_day(staged[0], ds, parameters)
     built_on = day or young_choice_day(staged[0], ds)
+    if most_came_later(lake, staged, built_on):
+        built_on = ds
     days = [one for one in staged if one <= built_on]
     split = day - timedelta(days=parameters.training.horizon_days) if day else None
     fingerprint = digest_of(lake.manifest(INTERACTIONS, one).fingerprint for one in days)

@@ -99,10 +99,12 @@ class InProcess:
         Raises:
             MissingPartitionError: one of the days has no manifest.
         """
-        days = list(days)
-        files = [path for path, _ in lake.files(table, days)]
-        if not files or not lake.is_local or not NOT_IN_PATHS.isdisjoint(lake.root):
+        folder = lake.local_folder
+        if folder is None or not NOT_IN_PATHS.isdisjoint(folder):
             return self._view_of(lake.dataset(table, days))
+        files = [path for path, _ in lake.files(table, days)]
+        if not files:
+            return self._view_of(lake.dataset(table, ()))
         listed = ", ".join(_text(path) for path in files)
         # union_by_name: a column that some files lack is null there.
         read = f"read_parquet([{listed}], union_by_name=true, hive_partitioning=true, hive_types={{'ds': DATE}})"

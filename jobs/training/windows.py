@@ -17,7 +17,7 @@ from functools import partial
 from jobs.config.calendar import window_days
 from jobs.config.parameters import Parameters
 from jobs.features import feature_tables
-from jobs.features.event_days import event_days
+from jobs.features.event_days import event_days, most_came_later
 from jobs.features.event_history import EventHistory
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest, digest_of
@@ -65,7 +65,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
         return []
     staged = event_days(lake, ds)
     days = window_days(staged[0], ds, parameters)
-    if days and _most_came_later(lake, staged, days[0]):
+    if days and most_came_later(lake, staged, days[0]):
         days = []
     with engine_for(lake.row_count(INTERACTIONS, staged)) as engine:
         events = EventHistory(lake, engine, staged, keep=True)
@@ -80,12 +80,6 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> list[Window]:
         if windows and sum(labels.values()) >= min(FEWEST_LABELS, pairs // FEWEST_LABELS_SHARE):
             return windows
         return [] if pairs < MIN_POSITIVES else [_build_held_out(lake, ds, events, parameters)]
-
-
-def _most_came_later(lake: Lake, staged: Sequence[date], day: date) -> bool:
-    """Tell whether more than three in four events landed after a day: then the shop was another one."""
-    before = lake.row_count(INTERACTIONS, [one for one in staged if one <= day])
-    return 4 * before < lake.row_count(INTERACTIONS, staged)
 
 
 def choose_windows(
@@ -133,7 +127,7 @@ def build_window(lake: Lake, day: date, parameters: Parameters, events: EventHis
     return labels
 
 
-def _fit(lake: Lake, day: date, parameters: Parameters, events: EventHistory | None = None) -> None:
+def _fit(lake: Lake, day: date, parameters: Parameters, events: EventHistory) -> None:
     """Build the features and models of one window."""
     feature_tables.build_if_stale(lake, day, parameters, events)
     collaborative.build(lake, day, parameters, WINDOW_CF)
@@ -183,7 +177,7 @@ def _build_held_out(lake: Lake, ds: date, events: EventHistory, parameters: Para
     _copy_stale_days(engine, lake, rest, INTERACTIONS, ds, split | {"days": digest}, other_pairs)
     for table in (ITEMS, USERS):
         _copy_stale_days(engine, lake, rest, table, ds, {}, partial(engine.stored, lake, table))
-    _fit(rest, ds, parameters)
+    _fit(rest, ds, parameters, EventHistory(rest, engine, event_days(rest, ds)))
     inputs = rest.fingerprints(ds, ITEM) | {INTERACTIONS: digest}
     acts = engine.query("marts/held_out_acts", {"acts": events.counted(ds), "held_out_pairs": held_out}, {})
     labels = positive_pairs(engine, acts, engine.stored(rest, ITEM, [ds]))

@@ -131,7 +131,7 @@ def single_models(lake: Lake, known: sp.csr_matrix, moments: sp.csr_matrix) -> d
 
 
 def session_scores(known: sp.csr_matrix, moments: sp.csr_matrix, rows: Lists) -> Values:
-    """Each user is a session: scores by the sessions of all others."""
+    """Each user is a session: scores by the sessions of others, the last ones by number, as no one's day is known."""
     neighbours = SessionNeighbours(known)
     own = [moments.indices[slice(*moments.indptr[row : row + 2])] for row in rows.tolist()]
     ago = [moments.data[slice(*moments.indptr[row : row + 2])] for row in rows.tolist()]

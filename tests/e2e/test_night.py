@@ -22,7 +22,7 @@ from jobs.config.console import as_toml
 from jobs.config.settings import Settings
 from jobs.lake.contracts import contract, tables
 from jobs.lake.lake import Lake
-from jobs.lake.tables import EXPERIMENT_UNITS, WINDOW_TABLES
+from jobs.lake.tables import EXPERIMENT_UNITS, SETTLED_EVENTS, WINDOW_TABLES
 from jobs.night.run import nightly, run_stages
 from jobs.night.stages import STAGES
 from serving.snapshot.record import record_key
@@ -32,7 +32,11 @@ from tests.e2e.conftest import DAY, LAST_DAY, PARAMETERS, Shop, elsewhere
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ("artifacts/cf", "artifacts/content", "artifacts/ranker")
-BUILT = [name for name in tables("features") + tables("marts") if name not in (*WINDOW_TABLES, EXPERIMENT_UNITS)]
+BUILT = [
+    name
+    for name in tables("features") + tables("marts")
+    if name not in (*WINDOW_TABLES, EXPERIMENT_UNITS, SETTLED_EVENTS)
+]
 
 
 def rows_sha256(lake: Lake, table: str, ds: date) -> str:

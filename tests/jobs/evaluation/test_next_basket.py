@@ -32,12 +32,13 @@ def bought(*rows: tuple[int, int, int], users: int, items: int) -> Events:
 
 def test_later_baskets_of_a_group_and_later_groups_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(next_basket, "GROUPS", 2)
-    events = bought((0, 0, 0), (0, 1, 5), (0, 1, 5), (0, 2, 9), (1, 2, 3), users=3, items=3)
+    five = [(1, item, 2 * item) for item in range(5)]
+    events = bought((0, 0, 0), (0, 1, 5), (0, 1, 5), (0, 2, 9), *five, users=3, items=5)
     vectors = basket_vectors(events).toarray()
-    # Three baskets in groups of two at most: {day 9, day 5} and {day 0}.
-    assert vectors[0] == pytest.approx([0.7 * 1 / 2, 0.9 / 2 / 2, 1 / 2 / 2])
-    assert vectors[1] == pytest.approx([0, 0, 1])
-    assert vectors[2].tolist() == [0, 0, 0]
+    # Three baskets in two groups: {day 9, day 5} and {day 0}. Five: {days 8, 6, 4} and {days 2, 0}.
+    assert vectors[0] == pytest.approx([0.7 * 1 / 2, 0.9 / 2 / 2, 1 / 2 / 2, 0, 0])
+    assert vectors[1] == pytest.approx([0.7 * 0.9 / 2 / 2, 0.7 / 2 / 2, 0.81 / 3 / 2, 0.9 / 3 / 2, 1 / 3 / 2])
+    assert not vectors[2].any()
 
 
 def test_scores_are_a_share_of_the_own_vector_and_the_mean_of_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.config.parameters import Parameters
-from jobs.features import event_history
+from jobs.features import counting, event_history
 from jobs.features.event_days import event_days
 from jobs.features.event_history import EventHistory, day_to_settle
 from jobs.features.feature_tables import TABLES, build_if_stale
@@ -40,15 +40,15 @@ def days(first: date, last: date) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def events(seed: int, *, late: bool = True) -> Rows:
-    """Return a shop's events: some land late, by up to 120 days, and some take purchases back."""
+def events(seed: int, *, first: date = FIRST, a_day: Sequence[int] = (0, 2, 5, 9), shoppers: int = 40) -> Rows:
+    """Return a shop's events from `first` on: some land late, by up to 120 days, and some take purchases back."""
     draw, number = random.Random(seed), count()
     rows = []
-    for folder in days(FIRST, LAST):
-        for _ in range(draw.choice((0, 2, 5, 9))):
-            is_late = late and draw.random() < 0.05
-            day = max(FIRST, folder - timedelta(days=draw.randrange(1, 120))) if is_late else folder
-            kind, shopper = draw.choice(KINDS), draw.choice([None, *range(40)])
+    for folder in days(first, LAST):
+        for _ in range(draw.choice(a_day)):
+            is_late = draw.random() < 0.05
+            day = max(first, folder - timedelta(days=draw.randrange(1, 120))) if is_late else folder
+            kind, shopper = draw.choice(KINDS), draw.choice([None, *range(shoppers)])
             rows.append(
                 {
                     "ds": folder,
@@ -78,10 +78,10 @@ def put(lake: Lake, table: str, day: date, rows: Rows) -> None:
 
 
 def land(lake: Lake, rows: Rows, folders: Sequence[date]) -> None:
-    """Stage folders of events, and a catalogue and shoppers on the first day."""
+    """Stage folders of events, and a catalogue and shoppers with the first of a shop."""
     for folder in folders:
         put(lake, INTERACTIONS, folder, [row for row in rows if row["ds"] == folder])
-        if folder == FIRST:
+        if not lake.days(ITEMS):
             put(lake, ITEMS, folder, [{"item_id": f"i{n}", "deleted": False, "price_minor": 100} for n in range(7)])
             put(lake, USERS, folder, [{"user_id": f"u{n}", "deleted": False} for n in range(45)])
 
@@ -123,7 +123,7 @@ def old_lake(lake: Lake) -> Lake:
     return lake
 
 
-def test_thirty_nights_one_by_one_make_the_bytes_of_each_from_scratch(
+def test_thirty_nights_one_by_one_make_the_bytes_of_nights_from_scratch(
     lake: Lake, from_scratch: Callable[..., dict[str, str]]
 ) -> None:
     rows = events(1)
@@ -161,13 +161,18 @@ def test_a_backfill_of_an_old_day_makes_its_bytes(
     assert night(old_lake, ds) == from_scratch(old_lake, ds)
 
 
+def written(lake: Lake) -> list[tuple[str, int]]:
+    """Return the files of what is settled, with when each was written."""
+    return sorted((path.name, path.stat().st_mtime_ns) for path in Path(lake.root, SETTLED_EVENTS).glob("ds=*/*"))
+
+
 def test_other_weights_need_nothing_settled_again(
-    old_lake: Lake, from_scratch: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    old_lake: Lake, from_scratch: Callable[..., dict[str, str]]
 ) -> None:
-    settled = old_lake.manifest(SETTLED_EVENTS, old_lake.days(SETTLED_EVENTS)[0])
+    settled = written(old_lake)
     heavier = Parameters().with_values({"features.event_weight_milli.view": 2000})
     assert night(old_lake, LAST, heavier) == from_scratch(old_lake, LAST, heavier)
-    assert old_lake.manifest(SETTLED_EVENTS, date.fromisoformat(settled.ds)) == settled
+    assert written(old_lake) == settled
 
 
 def test_an_old_folder_that_changes_is_settled_again(
@@ -238,6 +243,23 @@ def test_both_engines_count_the_same_of_settled_events_as_of_every_folder(
     of_folders = [counted(old_lake, InProcess(), LAST, after) for after in ENDS]
     assert here == there == of_folders
     assert len(of_folders[0]) > len(of_folders[1]) > 0
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_what_counts_is_the_same_where_late_events_and_limits_change_it(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(event_history, "OLD_SHOP_DAYS", 50)
+    monkeypatch.setattr(counting, "ITEM_LIMIT", 2)
+    monkeypatch.setattr(counting, "SHOPPER_LIMIT", 5)
+    first = LAST - timedelta(days=80)
+    land(lake, events(seed, first=first, a_day=(60,), shoppers=9), days(first, LAST))
+    night(lake, LAST - timedelta(days=25))
+    night(lake, LAST)
+    assert len(lake.days(SETTLED_EVENTS)) == 2
+    of_settled = [counted(lake, InProcess(), LAST, after) for after in ENDS]
+    shutil.rmtree(f"{lake.root}/{SETTLED_EVENTS}")
+    assert of_settled == [counted(lake, InProcess(), LAST, after) for after in ENDS]
 
 
 def test_only_an_old_shop_has_events_settled() -> None:

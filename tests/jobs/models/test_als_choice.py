@@ -202,6 +202,22 @@ def test_a_shop_without_earlier_days_chooses_by_the_latest_pairs(lake: Lake, mon
     assert choice.asked > 200
 
 
+def test_a_launch_is_not_chosen_for_by_what_was_tried_out_before_it(lake: Lake) -> None:
+    wednesday = date(2026, 1, 14)
+    few, many = bare_pairs(2, 60, FIRST), bare_pairs(40, 60, wednesday)
+    for n in range(14):
+        day = date(2026, 1, 1) + timedelta(days=n)
+        rows = {0: few, 13: many}.get(n, few.slice(0, 0))
+        lay(
+            lake,
+            "staging/interactions",
+            day,
+            rows.set_column(3, "event_date", pa.array([day] * len(rows), pa.date32())),
+        )
+    assert build(lake, wednesday, Parameters()).ds == str(wednesday)
+    assert build(lake, wednesday - timedelta(days=1), Parameters()).ds == "2026-01-11"
+
+
 def test_a_choice_of_a_young_shop_is_not_that_of_the_same_sunday_later(lake: Lake) -> None:
     laid(lake, bare_pairs(30, 60, date(2026, 3, 29)))
     sunday = choice_day(FIRST, DS, Parameters())

@@ -1,9 +1,11 @@
 """What a stage's queries run on, and what becomes of rows that are many, odd, or read too late."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -51,6 +53,36 @@ def test_rows_are_written_by_the_shard_of_their_shopper_and_read_back_as_they_we
     assert sorted(user for shard in shards for user in shard) == sorted(SHOPPERS)
     assert lake.arrow(USERS, DS).sort_by("user_id").equals(rows_of().sort_by("user_id"))
     assert again["ds"].to_pylist() == [DS] * len(SHOPPERS)
+
+
+@pytest.mark.parametrize("name", ["region=EU", "user_id=7", "ds=2020-01-01", "[1]", "what?", "it's *", "{a,b}"])
+def test_a_lake_in_a_folder_of_any_name_is_read_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    lake = Lake("data/lake")
+    with InProcess() as engine:
+        engine.write(lake, engine.table(rows_of()), USERS, DS, inputs={})
+        found = engine.arrow(engine.stored(lake, USERS, [DS])).sort_by("user_id")
+    stored = lake.arrow(USERS, DS).sort_by("user_id")
+    assert found["user_id"].to_pylist() == stored["user_id"].to_pylist()
+    assert found["region"].to_pylist() == stored["region"].to_pylist()
+    assert found["ds"].to_pylist() == [DS] * len(SHOPPERS)
+
+
+def test_a_column_that_an_older_file_lacks_is_null_there(lake: Lake) -> None:
+    days = [DS, DS + timedelta(days=1)]
+    with InProcess() as engine:
+        for day in days:
+            engine.write(lake, engine.table(rows_of()), USERS, day, inputs={})
+        for path in Path(lake.root, USERS, f"ds={DS}").glob("*.parquet"):
+            pq.write_table(pq.read_table(path).drop_columns(["region"]), path)
+        both = engine.arrow(engine.stored(lake, USERS, days))
+        old = engine.arrow(engine.stored(lake, USERS, [DS]))
+    assert old["region"].null_count == len(SHOPPERS)
+    assert both["region"].null_count == len(SHOPPERS) * 3 // 2
 
 
 def test_a_table_without_shoppers_is_one_sorted_file(engine: Engine, lake: Lake) -> None:
