@@ -75,6 +75,8 @@ class Ranker:
         A shop in its first days has no head; then it is the reciprocal rank fusion of the sources (Cormack et al.
         2009).
         """
+        if self.compiled:  # compiled trees read doubles: one copy for all of them
+            features = features.astype(np.float64)
         return self.value_of(self.probabilities(features, threads), features, threads)
 
     def value_of(self, probabilities: Mapping[str, Values], features: Floats, threads: int = 1) -> Values:
