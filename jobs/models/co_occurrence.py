@@ -28,13 +28,13 @@ def _best_rows_of(product: sp.csr_matrix, first: int, most: int) -> sp.csr_matri
     kept = np.flatnonzero((product.data > 0) & (product.indices != row + first))
     values = product.data[kept].astype(np.float32)
     starts = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=product.shape[0]))])
-    best = [low + _highest(values[low:high], most) for low, high in pairwise(starts.tolist())]
+    best = [low + highest(values[low:high], most) for low, high in pairwise(starts.tolist())]
     kept = kept[np.concatenate(best)]
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=product.shape[0]))])
     return sp.csr_matrix((product.data[kept].astype(np.float32), product.indices[kept], indptr), product.shape)
 
 
-def _highest(values: Floats, most: int) -> Whole:
+def highest(values: Floats, most: int) -> Whole:
     """Return where the `most` highest values stand, ascending; of equal ones the first."""
     if len(values) <= most:
         return np.arange(len(values))

@@ -99,7 +99,11 @@ def test_the_same_baskets_give_the_same_bytes_and_nobody_gives_nothing() -> None
     assert nothing.shape == (3, 3)
 
 
-def test_parts_are_picked_the_same_by_hand_and_by_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_picked_the_same_from_the_whole_by_hand_and_by_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from_whole = ease_weights(sp.csr_matrix(SHOP), 5.0, 7)
+    monkeypatch.setattr(ease, "MOST_DENSE", 0)
     by_hand = ease_weights(sp.csr_matrix(SHOP), 5.0, 7)
     monkeypatch.setattr(ease, "MOST_GATHERED", 0)
-    assert (by_hand != ease_weights(sp.csr_matrix(SHOP), 5.0, 7)).nnz == 0
+    by_scipy = ease_weights(sp.csr_matrix(SHOP), 5.0, 7)
+    assert (from_whole != by_hand).nnz == 0
+    assert (by_hand != by_scipy).nnz == 0

@@ -42,9 +42,9 @@ def test_each_users_best_are_kept_in_order_and_of_equal_ones_the_first(
 
 def test_the_cut_keeps_at_least_twice_the_shelf_and_is_none_if_nothing_would_be_cut() -> None:
     assert coarse_keep(Parameters()) == 200
-    assert coarse_keep(Parameters().with_values({"shelves.top_n": 150})) == 300
-    assert coarse_keep(Parameters().with_values({"shelves.top_n": 300})) is None
-    assert coarse_keep(Parameters().with_values({"ranking.coarse_keep": 400})) is None
+    assert coarse_keep(Parameters().with_values({"shelves.top_n": 120})) == 240
+    assert coarse_keep(Parameters().with_values({"shelves.top_n": 150})) is None
+    assert coarse_keep(Parameters().with_values({"ranking.coarse_keep": 300})) is None
 
 
 def test_the_trees_recover_what_the_fine_ranker_places() -> None:
