@@ -3,6 +3,7 @@
 The API server ends last. A task that runs tells it how it ended; without it Airflow asks for a minute, in vain.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -71,6 +72,9 @@ def end(components: dict[str, subprocess.Popen[bytes]], hurry: Callable[[], bool
     for child in started:
         with suppress(psutil.NoSuchProcess):
             child.kill()
+    for process in components.values():  # what one started just before it was ended is in its group
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def main() -> int:

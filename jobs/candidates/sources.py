@@ -26,15 +26,13 @@ from jobs.models.nearest_items import exact_index, load_index
 from jobs.models.towers import Towers, load_towers
 from jobs.numeric.arrays import Flags, Floats, Whole, products_of_pairs, sorted_rows, unit_rows, values_at
 
-NEIGHBOURS = {"item_item": CF, "ease": CF, "follows": CF, "recent": CF, "content": CONTENT}
+NEIGHBOURS = {"item_item": CF, "ease": CF, "follows": CF, "content": CONTENT}
 """Item-item matrices, and the artifact that holds each."""
 BY_NEIGHBOURS = {
     "item_item": ("all", "item_item"),
     "ease": ("faded", "ease"),
     "ease_ordered": ("ordered", "ease"),
     "follows": ("ordered", "follows"),
-    "recent": ("faded", "recent"),
-    "recent_last": ("last", "recent"),
     "content": ("faded", "content"),
 }
 """Scores that multiply a reading of the shopper with an item-item matrix."""

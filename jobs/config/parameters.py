@@ -118,9 +118,6 @@ class ModelParameters(Section):
     neighbours: Annotated[
         int, Field(ge=1, le=1000, description="Neighbours kept for each item, by co-occurrence, EASE and order.")
     ] = 100
-    recent_days: Annotated[
-        int, Field(ge=1, le=36_500, description="Days of history behind the neighbours of this season.")
-    ] = 60
     als: AlsParameters = AlsParameters()
     ease: EaseParameters = EaseParameters()
     content: ContentVectorParameters = ContentVectorParameters()

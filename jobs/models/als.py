@@ -42,7 +42,6 @@ class CfParameters:
     regularization: float
     iterations: int
     neighbours: int
-    recent_days: int
     ease_lambda: float
     ease_decay_days: float
     seed: int
@@ -59,7 +58,6 @@ class CfParameters:
             regularization=_set_or(als.regularization, ALS_UNCHOSEN.regularization),
             iterations=als.iterations,
             neighbours=parameters.models.neighbours,
-            recent_days=parameters.models.recent_days,
             ease_lambda=ease.regularization,
             ease_decay_days=ease.decay_days,
             seed=parameters.seed,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from implicit.nearest_neighbours import CosineRecommender, ItemItemRecommender, TFIDFRecommender
+from implicit.nearest_neighbours import TFIDFRecommender
 from implicit.utils import ParameterWarning
 from threadpoolctl import threadpool_limits
 
@@ -41,33 +41,28 @@ def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: Floats | None
     - `item_factors` [n_items, factors] float32: the given ones, or implicit's ALS (Hu, Koren, Volinsky 2008) fitted
       to known users alone; zeros without any.
     - `item_item_*`: CSR of each item's nearest neighbours by TF-IDF cosine, over users and sessions.
-    - `recent_*`: the same by plain cosine over the pairs of the last `recent_days`: what goes together this season.
     - `ease_*`: CSR of the strongest weights of each item's row in EASE (`jobs.models.ease`), fitted to pairs that
       fade with `ease_decay_days`.
     - `follows_*`: CSR of what shoppers turn to after each item (`jobs.models.follows`).
 
     Each item's neighbours descend by score, ties by position; `_indptr`, `_indices` and `_data` are a CSR's arrays.
     """
-    recent = pairs.days_since.copy()
-    recent.data = (recent.data <= parameters.recent_days).astype(np.float32)
-    recent.eliminate_zeros()
     most = parameters.neighbours
     baskets = pairs.days_since.copy()
     baskets.data = faded(baskets.data - 1, parameters.ease_decay_days)
     return {
         "item_factors": implicit_factors(pairs, parameters) if item_factors is None else item_factors,
-        **_csr_arrays("item_item", _neighbours(TFIDFRecommender, pairs.strength, most), most),
-        **_csr_arrays("recent", _neighbours(CosineRecommender, recent, most), most),
+        **_csr_arrays("item_item", _neighbours(pairs.strength, most), most),
         **_csr_arrays("ease", ease_weights(baskets, parameters.ease_lambda, most), most),
         **_csr_arrays("follows", follows(pairs.moments, most), most),
     }
 
 
-def _neighbours(recommender: type[ItemItemRecommender], pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
-    """Return implicit's similarity of items that share shoppers, without the diagonal; nothing without pairs."""
+def _neighbours(pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
+    """Return the TF-IDF cosine of items that share shoppers, without the diagonal; nothing without pairs."""
     if not pairs.nnz:
         return sp.csr_matrix((pairs.shape[1], pairs.shape[1]))
-    knn = recommender(K=most + 1, num_threads=0)
+    knn = TFIDFRecommender(K=most + 1, num_threads=0)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # implicit warns of a conversion that it makes itself, and divides by zero where everybody has an item.
         warnings.simplefilter("ignore", ParameterWarning)

@@ -84,7 +84,7 @@ def test_taste_is_the_cosine_of_an_item_with_the_shoppers_mean_and_0_without_a_h
 def test_an_impression_counts_in_no_reading_of_the_shopper() -> None:
     of = catalogue(3)
     everything = np.ones((3, 3)) - np.eye(3)
-    drawn = sources(of, np.eye(3, 8), np.eye(3), item_item=everything, ease=everything, recent=everything)
+    drawn = sources(of, np.eye(3, 8), np.eye(3), item_item=everything, ease=everything)
     seen = score(shoppers(3, [touch(0)]), drawn)
     looked = score(shoppers(3, [touch(0, viewed=1)]), drawn)
     assert not any(values.nnz for values in seen.by_neighbours.values())
@@ -94,10 +94,10 @@ def test_an_impression_counts_in_no_reading_of_the_shopper() -> None:
 
 
 def test_the_last_reading_holds_the_last_day_of_activity_alone() -> None:
-    drawn = sources(catalogue(4), np.zeros((4, 8)), recent=[[0, 0, 0, 1], [0, 0, 0, 2], [0, 0, 0, 4], [0] * 4])
+    drawn = sources(catalogue(4), np.zeros((4, 8)), np.eye(4))
     history = [touch(0, viewed=9, days_ago=8), touch(1, bought=1, days_ago=3), touch(2, viewed=1, days_ago=3)]
-    found = score(shoppers(4, history), drawn).at(drawn, np.zeros(1, np.int64), np.array([3], np.int32))
-    assert found["recent_last"].tolist() == [6.0]
+    of_last_day = score(shoppers(4, history), drawn).profiles["taste_last"][0]
+    assert of_last_day.tolist() == pytest.approx([0, 0.5**0.5, 0.5**0.5, 0])
 
 
 def test_strength_grows_with_the_logarithm_of_the_weight_and_an_impression_has_none() -> None:

@@ -177,7 +177,7 @@ def test_each_fault_has_a_line_and_names_the_variable_or_the_flag() -> None:
     assert faults("parameters.seed = -1", {"--top-n": 0}, environment) == [
         "topshelf.toml: parameters.seed = -1 is not allowed; give a whole number from 0 to 2,147,483,647",
         "TOPSHELF_PARAMETERS__MODELS = '{}' is not allowed; "
-        "it is a table of als, content, ease, neighbours, recent_days, two_tower",
+        "it is a table of als, content, ease, neighbours, two_tower",
         "TOPSHELF_PARAMETERS__MODELS__TWO_TOWER__ENABLED = '2' is not allowed; give true or false",
         "TOPSHELF_PARAMETERS__RANKING__TREES = 'many' is not allowed; give a whole number from 1 to 10,000",
         "TOPSHELF_PARAMETERS__TREEES = '300' is not known; "

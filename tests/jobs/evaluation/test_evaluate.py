@@ -277,7 +277,7 @@ def test_the_baselines_reproduce_the_reference_figures_of_online_retail(online_r
     lists, skipped = split_baselines(split)
 
     assert not skipped
-    assert set(lists) == {*REFERENCE, "als"}
+    assert set(lists) == {*REFERENCE, "als", "tifu_knn"}
     for name, figures in REFERENCE.items():
         scores = split.score(lists[name])
         assert scores.n_users == {"all": 861, "new": 778}

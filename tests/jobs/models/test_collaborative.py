@@ -22,7 +22,7 @@ from jobs.models.collaborative import INPUTS, build, train_cf
 from tests.jobs.small_shop import CF, csr, drawn_history, lay, pairs_of
 
 DS = date(2026, 1, 31)
-MATRICES = ("item_item", "recent", "ease", "follows")
+MATRICES = ("item_item", "ease", "follows")
 SHOP = pairs_of(drawn_history(5, 40, 30))
 DAYS_AGO = arrays(np.int64, (9, 7), elements=st.integers(-40, 200))  # below zero: never touched
 CLOSE = {"rtol": 1e-4, "atol": 2e-4}  # EASE leaves out weights below 1e-4
@@ -90,19 +90,6 @@ def test_only_the_strongest_weights_of_an_ease_row_are_kept() -> None:
     whole, cut = (rows_of(train_cf(SHOP, replace(CF, neighbours=most)), "ease") for most in (30, 3))
     assert max(map(len, whole)) > 6
     assert max(map(len, cut)) == 3
-
-
-@settings(max_examples=20, deadline=None)
-@given(DAYS_AGO)
-def test_recent_neighbours_are_the_cosine_over_recent_pairs_alone(days_ago: np.ndarray) -> None:
-    days_ago[0] = 0
-    chosen = replace(CF, neighbours=7, recent_days=60)
-    found = csr(train_cf(pairs(days_ago), chosen), "recent", 7).toarray()
-    met = ((days_ago >= 0) & (days_ago < 60)).astype(float)
-    length = np.linalg.norm(met, axis=0)
-    wanted = met.T @ met / (length[:, None] * length[None, :])
-    np.fill_diagonal(wanted, 0)
-    np.testing.assert_allclose(found, wanted, **CLOSE)
 
 
 def test_anonymous_sessions_shape_neighbours_but_not_factors() -> None:
@@ -198,7 +185,7 @@ def test_a_shop_without_events_or_without_products_has_an_artifact_without_pairs
     lay(lake, "features/session_item", DS, rows(("s", 0, 1000, 1), key="session_id").slice(1))
     built = build(lake, DS, Parameters())
     assert lake.array(CF_ARTIFACT, DS, "item_factors").shape == (n_items, 64)
-    for name in ("item_item", "recent", "ease", "follows"):
+    for name in MATRICES:
         assert lake.array(CF_ARTIFACT, DS, f"{name}_indptr").tolist() == [0] * (n_items + 1)
     assert built.metrics["ease"] == "left out: no pair of a shopper and a product"
 
