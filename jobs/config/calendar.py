@@ -7,6 +7,15 @@ from jobs.config.parameters import Parameters
 A_SUNDAY, A_WEEK, EVERY = date(2026, 1, 4), timedelta(weeks=1), timedelta(weeks=4)
 
 
+def sunday_of(day: date) -> date:
+    """Return the Sunday that a day's week began with: the day itself, if it is one.
+
+    >>> sunday_of(date(2026, 1, 14))
+    datetime.date(2026, 1, 11)
+    """
+    return day - timedelta(days=day.isoweekday() % 7)
+
+
 def choice_day(first_day: date, ds: date, parameters: Parameters) -> date | None:
     """Return the Sunday whose choice night `ds` uses, or None of a shop that is too young for one."""
     windows = window_days(first_day, ds, parameters)
@@ -23,14 +32,13 @@ def young_choice_day(first_day: date, ds: date) -> date:
     >>> young_choice_day(date(2026, 1, 1), date(2026, 1, 14))
     datetime.date(2026, 1, 11)
     """
-    sunday = ds - timedelta(days=ds.isoweekday() % 7)
+    sunday = sunday_of(ds)
     return sunday if sunday - first_day >= A_WEEK else ds
 
 
 def window_days(first_day: date, ds: date, parameters: Parameters) -> list[date]:
     """Return the as-of days, newest first: Sundays that leave `min_history_days` of events before them."""
-    latest = ds - timedelta(days=parameters.training.horizon_days)
-    newest = latest - timedelta(days=latest.isoweekday() % 7)
+    newest = sunday_of(ds - timedelta(days=parameters.training.horizon_days))
     days = [
         newest - timedelta(days=parameters.training.horizon_days * n)
         for n in range(parameters.training.windows.max_count)

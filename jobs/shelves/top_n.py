@@ -5,7 +5,7 @@ topshelf stage rank --ds 2026-01-31 --top-n 100
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from jobs.candidates.eligibility import Eligibility, load_eligibility
 from jobs.candidates.generate import chosen_parameters
 from jobs.candidates.kept import Kept, load_kept
 from jobs.candidates.sources import Sources, load_sources
+from jobs.config.calendar import sunday_of
 from jobs.config.parameters import Parameters
 from jobs.experiments.running import NO_EXPERIMENTS, RunningExperiments, running_for
 from jobs.features.shoppers import BATCH_USERS, ShopperHistories, shopper_batches
@@ -239,7 +240,7 @@ def kept_since(lake: Lake, ds: date, parameters: Parameters) -> date | None:
     They do with `shelves.quiet = "kept"`, where the Sunday's night stands, made by the same ranker, parameters, rules
     and code, and no experiment runs.
     """
-    sunday = ds - timedelta(days=ds.isoweekday() % 7)
+    sunday = sunday_of(ds)
     if parameters.shelves.quiet == "ranked" or sunday == ds or running_for(parameters.experiments, ds):
         return None
     shelves, candidates = (lake.find_manifest(table, sunday) for table in (TOP_N, CANDIDATES))
