@@ -102,8 +102,11 @@ def matrices_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix,
     return strength, days_since, moments
 
 
-def implicit_factors(pairs: Pairs, parameters: CfParameters) -> Floats:
-    """Return the item factors [n_items, factors] that implicit fits to the users' pairs; zeros without a pair."""
+def implicit_factors(pairs: Pairs, parameters: CfParameters, threads: int = 0) -> Floats:
+    """Return the item factors [n_items, factors] that implicit fits to the users' pairs; zeros without a pair.
+
+    It runs so many `threads`, 0 for one a core; their number changes no bit.
+    """
     known = pairs.strength[: pairs.n_users]
     if not known.nnz:
         return np.zeros((known.shape[1], parameters.factors), np.float32)
@@ -113,7 +116,7 @@ def implicit_factors(pairs: Pairs, parameters: CfParameters) -> Floats:
         regularization=parameters.regularization,
         iterations=parameters.iterations,
         random_state=parameters.seed,
-        num_threads=0,
+        num_threads=threads,
     )
     model.fit(known, show_progress=False)
     return np.asarray(model.item_factors, dtype=np.float32)

@@ -36,6 +36,7 @@ from jobs.models.als import ALS_UNCHOSEN, AlsValues
 from jobs.numeric.arrays import Flags, Whole, coded, pair_keys, rank_in_group, top_columns
 from jobs.numeric.draws import below, uniform
 from jobs.numeric.list_metrics import K, marked, user_values
+from jobs.spark.processes import available_cores, threads
 
 ALPHAS = (1.0, 3.0, 10.0, 30.0, 100.0)
 REGULARIZATIONS = (0.01, 1.0, 10.0, 30.0, 100.0)
@@ -48,6 +49,8 @@ MOST_EVENTS, MOST_EVENTS_OF_YOUNG = 1_000_000, 200_000
 HELD_OUT_SHARE = 5
 """Without earlier days, one pair of a shopper and an item in this many is held out."""
 MOST_ITEMS, MOST_USERS = 20_000, 2_000
+MOST_AT_ONCE = 4
+"""So many trials run at the same time, each on one core, with 0.4 GB of scores."""
 FEWEST_USERS = 200
 """Fewer cannot tell values apart: the standard error of recall is then some two points."""
 COLUMNS = ("user_id", "item_id", "event_type", "event_date", "value", "ts")
@@ -174,11 +177,10 @@ def _most_touched(pairs: sp.csr_matrix) -> Whole:
 
 def attempt(choices: HeldOutChoices, values: AlsValues, iterations: int, seed: int) -> Trial:
     """Fit the values, and return recall and NDCG at K of unseen items; shoppers are folded in as for candidates."""
-    with threadpool_limits(1, "blas"):
-        model = AlternatingLeastSquares(**asdict(values), iterations=iterations, random_state=seed, num_threads=0)
-        model.fit(choices.known, show_progress=False)
-        own = choices.known[choices.users]
-        scores = (model.recalculate_user(choices.users, own) @ model.item_factors.T).astype(np.float64)
+    model = AlternatingLeastSquares(**asdict(values), iterations=iterations, random_state=seed, num_threads=1)
+    model.fit(choices.known, show_progress=False)
+    own = choices.known[choices.users]
+    scores = model.recalculate_user(choices.users, own) @ model.item_factors.T
     scores[own.nonzero()] = -np.inf
     by_user = user_values(top_columns(scores, K), choices.truth)
     recall, ndcg = (round(float(by_user[f"{name}@{K}"].mean()), 6) for name in ("recall", "ndcg"))
@@ -189,13 +191,12 @@ def search(choices: HeldOutChoices, seed: int, rounds: Sequence[tuple[int, int, 
     """Return the trials of all rounds in their order; the best of a round take part in the next."""
     pairs: Sequence[tuple[float, float]] = list(product(ALPHAS, REGULARIZATIONS))
     trials: list[Trial] = []
-    for factors, iterations, most in rounds:
-        in_round = [
-            attempt(choices, AlsValues(factors, alpha, regularization), iterations, seed)
-            for alpha, regularization in pairs[:most]
-        ]
-        pairs = [(trial.alpha, trial.regularization) for trial in sorted(in_round, key=lambda trial: trial.order)]
-        trials += in_round
+    with threadpool_limits(1, "blas"), threads(min(available_cores(), MOST_AT_ONCE)) as pool:
+        for factors, iterations, most in rounds:
+            values = [AlsValues(factors, alpha, regularization) for alpha, regularization in pairs[:most]]
+            in_round = list(pool.map(lambda one, n=iterations: attempt(choices, one, n, seed), values))
+            pairs = [(trial.alpha, trial.regularization) for trial in sorted(in_round, key=lambda trial: trial.order)]
+            trials += in_round
     return trials
 
 

@@ -1,5 +1,6 @@
 """Products of sparse matrices that would be too large whole: of each row, only the highest values are kept."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -16,10 +17,15 @@ def best_of_product(left: sp.csr_matrix, right: sp.csr_matrix, most: int) -> sp.
 
     Rows are made a block at a time; the blocks change no value.
     """
+    blocks = [_best_rows_of(left[block] @ right, block.start, most) for block in blocks_of_product(left, right)]
+    return sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((left.shape[0], right.shape[1]))
+
+
+def blocks_of_product(left: sp.csr_matrix, right: sp.csr_matrix) -> Iterator[slice]:
+    """Yield blocks of rows of `left @ right` that take about MOST_PRODUCTS multiplications each."""
     lengths = np.diff(right.indptr)
     cost = np.asarray(sp.csr_matrix((np.ones_like(left.data), left.indices, left.indptr), left.shape) @ lengths)
-    blocks = [_best_rows_of(left[block] @ right, block.start, most) for block in row_blocks(cost, MOST_PRODUCTS)]
-    return sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((left.shape[0], right.shape[1]))
+    yield from row_blocks(cost, MOST_PRODUCTS)
 
 
 def _best_rows_of(product: sp.csr_matrix, first: int, most: int) -> sp.csr_matrix:

@@ -27,8 +27,9 @@ from jobs.lake.tables import CF, ITEM, SESSION_ITEM, USER_ITEM
 from jobs.models.als import CfParameters, Pairs, implicit_factors, matrices_of, sample_of_users
 from jobs.models.ease import ease_weights
 from jobs.models.follows import follows
-from jobs.models.nearest_items import MOST_ASKED, index_of
+from jobs.models.nearest_items import USUALLY_ASKED, index_of
 from jobs.numeric.arrays import Floats, highest_first, rank_in_group
+from jobs.spark.processes import available_cores, threads
 
 INPUTS = (ITEM, USER_ITEM, SESSION_ITEM)
 Arrays = dict[str, npt.NDArray[Any]]
@@ -50,19 +51,26 @@ def train_cf(pairs: Pairs, parameters: CfParameters, item_factors: Floats | None
     most = parameters.neighbours
     baskets = pairs.days_since.copy()
     baskets.data = faded(baskets.data - 1, parameters.ease_decay_days)
-    return {
-        "item_factors": implicit_factors(pairs, parameters) if item_factors is None else item_factors,
-        **_csr_arrays("item_item", _neighbours(pairs.strength, most), most),
-        **_csr_arrays("ease", ease_weights(baskets, parameters.ease_lambda, most), most),
-        **_csr_arrays("follows", follows(pairs.moments, most), most),
-    }
+    with threads(1) as beside:
+        # The others run on one core at a time, and take about as long as ALS on the rest.
+        als = beside.submit(_given_or_fitted, item_factors, pairs, parameters)
+        by_neighbours = {
+            **_csr_arrays("item_item", _neighbours(pairs.strength, most), most),
+            **_csr_arrays("ease", ease_weights(baskets, parameters.ease_lambda, most), most),
+            **_csr_arrays("follows", follows(pairs.moments, most), most),
+        }
+        return {"item_factors": als.result()} | by_neighbours
+
+
+def _given_or_fitted(given: Floats | None, pairs: Pairs, parameters: CfParameters) -> Floats:
+    return implicit_factors(pairs, parameters, max(1, available_cores() - 1)) if given is None else given
 
 
 def _neighbours(pairs: sp.csr_matrix, most: int) -> sp.csr_matrix:
     """Return the TF-IDF cosine of items that share shoppers, without the diagonal; nothing without pairs."""
     if not pairs.nnz:
         return sp.csr_matrix((pairs.shape[1], pairs.shape[1]))
-    knn = TFIDFRecommender(K=most + 1, num_threads=0)
+    knn = TFIDFRecommender(K=most + 1, num_threads=1)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # implicit warns of a conversion that it makes itself, and divides by zero where everybody has an item.
         warnings.simplefilter("ignore", ParameterWarning)
@@ -117,7 +125,7 @@ def _fit(lake: Lake, ds: date, artifact: str, inputs: Mapping[str, str], chosen:
     with threadpool_limits(1, "blas"):
         arrays = train_cf(pairs, chosen, _spark_factors(lake, ds, n_items, chosen) if chosen.on_spark else None)
         item_factors = arrays["item_factors"]
-        index = index_of(item_factors, sample_of_users(pairs, item_factors, chosen), MOST_ASKED)
+        index = index_of(item_factors, sample_of_users(pairs, item_factors, chosen), USUALLY_ASKED)
     metrics = {
         "users": pairs.n_users,
         "items": n_items,

@@ -6,20 +6,21 @@ SLIM is with selected items (Ning and Karypis, ICDM 2011). So time and memory gr
 square, and catalogues of any size have it. docs/quality.md has what this costs and gains.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from jobs.models.co_occurrence import best_of_product, highest
+from jobs.models.co_occurrence import best_of_product, blocks_of_product, highest
 from jobs.numeric.arrays import Floats, Integers, Whole, find_sorted
 
 LEAST_WEIGHT = 1e-4
 """Smaller weights are left out of the artifact."""
-MOST_TOGETHER = 60_000_000
-"""About so many pairs of items are held at once. In a larger shop, each item keeps those nearest to it."""
-
 MOST_DENSE = 20_000
-"""Up to so many items X'X is laid out whole, in 1.6 GB at most: parts of it are picked in a fifth of the time."""
+"""Up to so many items X'X is laid out whole, in 1.6 GB at most: a third of the time."""
+MOST_TOGETHER = 60_000_000
+"""In a larger catalogue, each item keeps those nearest to it, so that about so many pairs are held at once."""
 MOST_GATHERED = 20_000
 """Of more entries than this, SciPy picks a part faster."""
 
@@ -31,23 +32,49 @@ def ease_weights(baskets: sp.csr_matrix, ridge: float, nearest: int) -> sp.csr_m
     highest cosine, ties by position. `baskets` is X: CSR [shoppers, items] of strengths.
     """
     n_items = baskets.shape[1]
-    together, lengths = _together(baskets, max(nearest, MOST_TOGETHER // max(n_items, 1)))
-    squares = (lengths**2).astype(np.float32)
-    whole = together.toarray() if n_items <= MOST_DENSE else None
+    lengths = np.sqrt(np.asarray(baskets.multiply(baskets).sum(axis=0), dtype=np.float64)).ravel().astype(np.float32)
+    neighbourhoods = _from_whole if n_items <= MOST_DENSE else _from_nearest
     nothing = np.empty(0, np.float32)
-    weights, columns = [nothing] * n_items, [np.empty(0, np.int32)] * n_items
-    for item in np.flatnonzero(np.diff(together.indptr)).tolist():
-        near = _nearest(together, lengths, item, nearest)
-        others = together.indices[near]
-        own = _among(together, others) if whole is None else whole[others[:, None], others]
-        own = np.maximum(own, own.T)  # a pair may have been kept by one of its items alone
-        own[np.diag_indices_from(own)] = squares[others] + np.float32(ridge)
-        solved = _solution(own, together.data[near])
+    weights: list[Floats] = [nothing] * n_items
+    columns: list[Integers] = [np.empty(0, np.int32)] * n_items
+    for item, others, own, with_item in neighbourhoods(baskets, lengths, nearest):
+        own.ravel()[:: len(others) + 1] = lengths[others] ** 2 + np.float32(ridge)
+        solved = _solution(own, with_item)
         kept = solved >= LEAST_WEIGHT
         weights[item], columns[item] = solved[kept], others[kept]
     indptr = np.concatenate([[0], np.cumsum([len(column) for column in columns])])
     arrays = (np.concatenate([nothing, *weights]), np.concatenate([nothing.astype(np.int32), *columns]), indptr)
     return sp.csc_matrix(arrays, shape=(n_items, n_items)).tocsr()
+
+
+Neighbourhood = tuple[int, Integers, Floats, Floats]
+"""An item, its nearest items [n], the part of X'X that is of those [n, n], and their sums with the item [n]."""
+
+
+def _from_whole(baskets: sp.csr_matrix, lengths: Floats, nearest: int) -> Iterator[Neighbourhood]:
+    """Yield the neighbourhood of each item that has one, from X'X as one dense matrix."""
+    items = sp.csr_matrix(baskets.T)
+    together = np.empty((len(lengths), len(lengths)), np.float32)
+    for block in blocks_of_product(items, baskets):
+        (items[block] @ baskets).toarray(out=together[block])
+    np.fill_diagonal(together, 0)
+    flat = together.ravel()
+    for item in np.flatnonzero(lengths).tolist():
+        others = np.flatnonzero(together[item])
+        others = others[highest(together[item, others] / lengths[others], nearest)].astype(np.int32)
+        if len(others):
+            own = flat.take((others.astype(np.int64) * len(lengths))[:, None] + others)
+            yield item, others, own, together[item, others]
+
+
+def _from_nearest(baskets: sp.csr_matrix, lengths: Floats, nearest: int) -> Iterator[Neighbourhood]:
+    """Yield the same from the highest cosines of each item's row of X'X; what neither of two items kept is 0."""
+    together = _together(baskets, lengths, max(nearest, MOST_TOGETHER // len(lengths)))
+    for item in np.flatnonzero(np.diff(together.indptr)).tolist():
+        near = _nearest(together, lengths, item, nearest)
+        others = together.indices[near]
+        own = _among(together, others)
+        yield item, others, np.maximum(own, own.T), together.data[near]
 
 
 def _among(together: sp.csr_matrix, items: Integers) -> Floats:
@@ -66,15 +93,14 @@ def _among(together: sp.csr_matrix, items: Integers) -> Floats:
     return part
 
 
-def _together(baskets: sp.csr_matrix, most: int) -> tuple[sp.csr_matrix, Floats]:
-    """Return X'X without its diagonal, of each row the `most` with the highest cosine, and the items' lengths."""
-    lengths = np.sqrt(np.asarray(baskets.multiply(baskets).sum(axis=0), dtype=np.float64)).ravel().astype(np.float32)
+def _together(baskets: sp.csr_matrix, lengths: Floats, most: int) -> sp.csr_matrix:
+    """Return X'X without its diagonal, of each row the `most` with the highest cosine."""
     scale = sp.diags(1 / np.maximum(lengths, np.float32(1e-12)))
     # By X'X over the lengths of its columns, each row stands in the order of its cosines.
     together = best_of_product(sp.csr_matrix(baskets.T), sp.csr_matrix(baskets @ scale), most)
     together = sp.csr_matrix(together @ sp.diags(lengths), dtype=np.float32)
     together.sort_indices()
-    return together, lengths
+    return together
 
 
 def _solution(left: Floats, right: Floats) -> Floats:

@@ -16,7 +16,7 @@ from jobs.config.parameters import Parameters
 from jobs.lake.lake import Lake
 from jobs.lake.manifest import Manifest
 from jobs.lake.tables import CONTENT, ITEM, TOWERS, USER, USER_ITEM
-from jobs.models.nearest_items import MOST_ASKED, index_of
+from jobs.models.nearest_items import USUALLY_ASKED, index_of
 from jobs.models.tower_inputs import TowerParameters, TrainingData, batches, load_training_data
 from jobs.models.towers import (
     DIMENSIONS,
@@ -109,7 +109,7 @@ def build(lake: Lake, ds: date, parameters: Parameters) -> Manifest:
             return left_out(f"{n_pairs} pairs of shopper and item, {FEWEST_PAIRS} are needed")
         with threadpool_limits(1, "blas"):
             arrays, steps = train_towers(data, shape)
-            index = index_of(arrays["item_vectors"], arrays["item_vectors"], MOST_ASKED)
+            index = index_of(arrays["item_vectors"], arrays["item_vectors"], USUALLY_ASKED)
         metrics = {
             "two_tower": f"fitted by jax {chosen['jax']}",
             "pairs": n_pairs,

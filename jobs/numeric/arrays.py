@@ -192,17 +192,19 @@ def products_of_pairs(
     return products
 
 
-def top_columns(scores: Values, k: int) -> Positions:
+def top_columns(scores: npt.NDArray[Any], k: int) -> Positions:
     """Return [n_rows, min(k, n_columns)]: the columns of each row's highest scores, highest first, ties by column."""
     n_rows, n_columns = scores.shape
     k = min(k, n_columns)
     if k == 0:
         return np.empty((n_rows, 0), dtype=np.int64)
     kth_highest = np.partition(scores, n_columns - k, axis=1)[:, n_columns - k, None]
-    above, equal = scores > kth_highest, scores == kth_highest
-    room = k - above.sum(axis=1, keepdims=True)
+    chosen = scores >= kth_highest
     # A partition takes any of the columns that equal the k-th highest; here the first of them fill what room is left.
-    chosen = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= room))
+    tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)
+    above, equal = scores[tied] > kth_highest[tied], scores[tied] == kth_highest[tied]
+    room = k - above.sum(axis=1, keepdims=True)
+    chosen[tied] = above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= room))
     columns = np.nonzero(chosen)[1].reshape(n_rows, k)
     best_first = np.argsort(-np.take_along_axis(scores, columns, 1), axis=1, kind="stable")
     return np.asarray(np.take_along_axis(columns, best_first, 1), dtype=np.int64)

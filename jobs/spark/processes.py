@@ -1,4 +1,4 @@
-"""Processes of this machine, one a core, that work on parts of a table; they are kept for the next stage.
+"""Processes of this machine, one a core, that work on parts of a table; they are kept for the next stage. And threads.
 
 >>> in_processes(abs, 3)
 [0, 1, 2]
@@ -9,10 +9,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
 
 Found = TypeVar("Found")
 
@@ -25,8 +27,17 @@ class ProcessEndedError(RuntimeError):
 def _pool() -> ProcessPoolExecutor:
     # Not forked: this process has threads (Java's gateway, BLAS), and their locks would be copied as they are.
     context = multiprocessing.get_context("spawn")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return ProcessPoolExecutor(cores, context, initializer=_begin_process)
+    return ProcessPoolExecutor(available_cores(), context, initializer=_begin_process)
+
+
+def available_cores() -> int:
+    """Return how many of the machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads(count: int) -> ThreadPoolExecutor:
+    """Return so many threads, each with a BLAS of one thread: a BLAS that is built on OpenMP is told by each."""
+    return ThreadPoolExecutor(count, initializer=threadpool_limits, initargs=(1, "blas"))
 
 
 def in_processes(run: Callable[[int], Found], count: int) -> list[Found]:

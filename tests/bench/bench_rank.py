@@ -24,7 +24,7 @@ from jobs.features.catalogue import Catalogue
 from jobs.features.shoppers import ShopperHistories
 from jobs.lake.tables import CF
 from jobs.models.als import CfParameters
-from jobs.models.nearest_items import MOST_ASKED, index_of
+from jobs.models.nearest_items import USUALLY_ASKED, index_of
 from jobs.ranking.coarse_cut import COARSE, train_coarse_cut
 from jobs.ranking.compiled_trees import compile_once
 from jobs.ranking.pair_features import (
@@ -90,7 +90,7 @@ def sources(n: int) -> Sources:
     chosen = Parameters()
     neighbours = {name: near(60 if name == "content" else 100) for name in NEIGHBOURS}
     factors = vectors()
-    index = {CF: index_of(factors, factors, MOST_ASKED).index}  # as the artifact holds it
+    index = {CF: index_of(factors, factors, USUALLY_ASKED).index}  # as the artifact holds it
     of = CfParameters.of(chosen)
     decay_days = chosen.candidates.taste_decay_days
     return Sources(catalogue(n), factors, vectors(), neighbours, of, decay_days, indexes=index)

@@ -17,7 +17,7 @@ from jobs.features.strength import faded
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
 from jobs.lake.tables import CF as CF_ARTIFACT
-from jobs.models.als import CfParameters, Pairs, matrices_of
+from jobs.models.als import CfParameters, Pairs, implicit_factors, matrices_of
 from jobs.models.collaborative import INPUTS, build, train_cf
 from tests.jobs.small_shop import CF, csr, drawn_history, lay, pairs_of
 
@@ -103,6 +103,11 @@ def test_the_same_pairs_give_the_same_bytes_and_another_seed_other_factors() -> 
     one, other = train_cf(SHOP, CF), train_cf(SHOP, CF)
     assert all(one[name].tobytes() == other[name].tobytes() for name in one)
     assert not np.array_equal(train_cf(SHOP, replace(CF, seed=1))["item_factors"], one["item_factors"])
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    one, several = (implicit_factors(SHOP, CF, threads) for threads in (1, 3))
+    assert one.tobytes() == several.tobytes()
 
 
 def test_items_chosen_by_the_same_shoppers_have_similar_factors() -> None:
