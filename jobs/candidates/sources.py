@@ -106,7 +106,7 @@ class ShopperScores:
         for name, (users, items) in vectors.items():
             scores[name] = products_of_pairs(users[:, None, :], items, indptr, item)[:, 0]
         scores.setdefault("two_tower", np.zeros(len(user), np.float32))
-        scores |= {name: values_at(matrix, user, item) for name, matrix in self.by_neighbours.items()}
+        scores |= {name: values_at(matrix, indptr, item) for name, matrix in self.by_neighbours.items()}
         return {name: scores[name].astype(np.float32) for name in SCORES}
 
 

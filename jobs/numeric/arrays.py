@@ -171,10 +171,22 @@ def sorted_rows(product: sp.csr_matrix) -> sp.csr_matrix:
     return product.tocsc().tocsr()
 
 
-def values_at(scores: sp.csr_matrix, user: Whole, item: npt.NDArray[np.int32]) -> Floats:
-    """Return the matrix's value at each (user, item), 0 where it stores none. The matrix's indices get sorted."""
-    scores.sort_indices()  # else SciPy would pass through each row
-    return np.asarray(scores[user, item], dtype=np.float32).ravel() if len(user) else np.zeros(0, np.float32)
+def values_at(scores: sp.csr_matrix, indptr: Whole, column: Integers) -> Floats:
+    """Return the matrix's value at each pair of a row and a column, 0 where it stores none.
+
+    The columns of row n are `column[indptr[n]:indptr[n + 1]]`. A row is laid out whole, as hundreds of its columns are
+    asked for: a third of the time of looking each up.
+    """
+    values = np.zeros(len(column), np.float32)
+    laid_out = np.zeros(scores.shape[1], np.float32)
+    stored = scores.indptr.tolist()
+    for row, (low, high) in enumerate(pairwise(indptr.tolist())):
+        entries = slice(stored[row], stored[row + 1])
+        columns = scores.indices[entries]
+        laid_out[columns] = scores.data[entries]
+        values[low:high] = laid_out.take(column[low:high])
+        laid_out[columns] = 0
+    return values
 
 
 def products_of_pairs(
@@ -188,7 +200,7 @@ def products_of_pairs(
     products = np.empty((len(column), left.shape[1]), dtype=np.float32)
     for row, (low, high) in enumerate(pairwise(indptr.tolist())):
         if high > low:
-            np.matmul(right[column[low:high]], left[row].T, out=products[low:high])
+            np.matmul(right.take(column[low:high], axis=0), left[row].T, out=products[low:high])
     return products
 
 

@@ -98,12 +98,12 @@ class _Columns:
     def _looked_up(self, table: str, column: str) -> Column:
         if table == "item":
             # Select first, then convert: the whole catalogue would be converted again for every batch.
-            return self.sources.catalogue.columns[column][self.item].astype(np.float32)
+            return self.sources.catalogue.columns[column].take(self.item).astype(np.float32)
         if table == "user":
-            return self.shoppers.users[column][self.user].astype(np.float32)
+            return self.shoppers.users[column].take(self.user).astype(np.float32)
         values = np.full(len(self.item), np.nan, dtype=np.float32)
         known = self.history_row >= 0
-        values[known] = self.shoppers.history[column].astype(np.float32)[self.history_row[known]]
+        values[known] = self.shoppers.history[column].astype(np.float32).take(self.history_row[known])
         return values
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Processes of this machine, one a core, that work on parts of a table; they are kept for the next stage. And threads.
+"""Threads, and processes that work on parts of a table, one a core; the processes are kept for the next stage.
 
 >>> in_processes(abs, 3)
 [0, 1, 2]

@@ -156,10 +156,11 @@ def test_a_value_is_that_of_its_place_in_the_matrix_however_its_row_is_stored(de
             matrix.indices[low:high] = matrix.indices[low:high][::-1].copy()
             matrix.data[low:high] = matrix.data[low:high][::-1].copy()
         matrix.has_sorted_indices = False
-    user, item = np.repeat(np.arange(3), 4), np.tile(np.arange(4, dtype=np.int32), 3)
-    values = values_at(matrix, user, item)
+    item = np.tile(np.arange(4, dtype=np.int32), 3)
+    values = values_at(matrix, whole([0, 4, 8, 12]), item)
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values.reshape(3, 4), dense)
+    np.testing.assert_array_equal(values_at(matrix, whole([0, 0, 1, 1]), whole([2])), dense[1, 2:3])
 
 
 @settings(deadline=None)
