@@ -161,7 +161,9 @@ class TrainingParameters(Section):
     negative_share: Annotated[
         Number,
         Field(
-            gt=0, le=1, description="Share of examples without a label to learn from; probabilities are corrected."
+            gt=0,
+            le=1,
+            description="Largest share of examples without a label to learn from; probabilities are corrected.",
         ),
     ] = 0.15
     windows: WindowParameters = WindowParameters()

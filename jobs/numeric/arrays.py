@@ -174,8 +174,8 @@ def sorted_rows(product: sp.csr_matrix) -> sp.csr_matrix:
 def values_at(scores: sp.csr_matrix, indptr: Whole, column: Integers) -> Floats:
     """Return the matrix's value at each pair of a row and a column, 0 where it stores none.
 
-    The columns of row n are `column[indptr[n]:indptr[n + 1]]`. A row is laid out whole, as hundreds of its columns are
-    asked for: a third of the time of looking each up.
+    The columns of row n are `column[indptr[n]:indptr[n + 1]]`. A row is laid out whole, as hundreds of its columns
+    are asked for: a third of the time of looking each up.
     """
     values = np.zeros(len(column), np.float32)
     laid_out = np.zeros(scores.shape[1], np.float32)

@@ -140,7 +140,6 @@ class FittedParameters(msgspec.Struct, frozen=True):
     """The parameters that a ranker was fitted with, as far as scoring needs them."""
 
     head_weight: dict[str, float]
-    negative_share: float
     order_tilt: float
 
 
@@ -173,7 +172,7 @@ def load_ranker(lake: Lake, ds: date, rows: int = 0) -> Ranker:
     return Ranker(
         boosters,
         available_terms(fitted.head_weight, boosters),
-        fitted.negative_share,
+        min((facts.negative_share for facts in head_facts.values()), default=1.0),
         order,
         fitted.order_tilt,
         coarse,

@@ -1,7 +1,7 @@
 """Which examples the heads are trained on, and which are kept apart to calibrate them.
 
 >>> training, calibration = calibration_split(windows, parameters)
->>> rows = sample_rows(training, parameters.training.negative_share)
+>>> rows = sample_rows(training, sampled_share(training, parameters))
 """
 
 import zlib
@@ -16,6 +16,9 @@ from jobs.numeric.arrays import Column, Flags, Floats, Whole
 from jobs.ranking import calibration
 from jobs.training.examples import Examples
 
+SAMPLED_A_POSITIVE, FEWEST_SAMPLED = 4, 200_000
+"""Heads learn from a sample of so many examples for each positive one, or of FEWEST_SAMPLED. Half as many do as well
+on two shops (docs/quality.md)."""
 RESERVED_SHARE = 10
 """Without a window for calibration, one shopper in this many is reserved for it."""
 
@@ -75,14 +78,23 @@ class SampledRows:
     """Number of the user within all windows, ascending; a user of two windows has two numbers."""
 
 
+def sampled_share(windows: Sequence[Examples], parameters: Parameters) -> float:
+    """Return the share of all examples that the heads learn from: `negative_share`, or less where that is many."""
+    share = float(parameters.training.negative_share)
+    sampled = sum(int((window.draw < share).sum()) for window in windows)
+    most = max(SAMPLED_A_POSITIVE * sum(int(_is_positive(window).sum()) for window in windows), FEWEST_SAMPLED)
+    return share * min(1.0, most / max(sampled, 1))
+
+
 def sample_rows(windows: Sequence[Examples], share: float) -> SampledRows:
     """Return all positive examples of the windows and a `share` of all examples, which their draws choose.
 
     Most examples are negatives outside the sample, which are never copied.
     """
     in_sample = [window.draw < share for window in windows]
-    is_positive = [np.logical_or.reduce([label > 0 for label in window.labels.values()]) for window in windows]
-    rows = [np.flatnonzero(sampled | positive) for sampled, positive in zip(in_sample, is_positive, strict=True)]
+    rows = [
+        np.flatnonzero(sampled | _is_positive(window)) for sampled, window in zip(in_sample, windows, strict=True)
+    ]
     users_before = np.cumsum([0, *(len(window.user_id) for window in windows)])
     chosen = list(zip(windows, rows, strict=True))
     return SampledRows(
@@ -93,3 +105,7 @@ def sample_rows(windows: Sequence[Examples], share: float) -> SampledRows:
         in_sample=np.concatenate([sampled[at] for sampled, at in zip(in_sample, rows, strict=True)]),
         user=np.concatenate([window.user[at] + n for (window, at), n in zip(chosen, users_before, strict=False)]),
     )
+
+
+def _is_positive(window: Examples) -> Flags:
+    return np.asarray(np.logical_or.reduce([label > 0 for label in window.labels.values()]), dtype=np.bool_)

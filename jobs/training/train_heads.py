@@ -26,10 +26,16 @@ from jobs.ranking.ranker import Ranker, available_terms
 from jobs.training.examples import Examples
 from jobs.training.fit_heads import fit_head, fit_order_head
 from jobs.training.head_outcomes import calibration_curves
-from jobs.training.sampling import calibration_split, sample_rows
+from jobs.training.sampling import calibration_split, sample_rows, sampled_share
 
 
-def train(windows: Sequence[Examples], parameters: Parameters, calibration_window: Examples | None = None) -> Ranker:
+def train(
+    windows: Sequence[Examples],
+    parameters: Parameters,
+    calibration_window: Examples | None = None,
+    *,
+    with_coarse_cut: bool = True,
+) -> Ranker:
     """Train the heads that `head_weight` requires and the examples can train; there may be none, as without a window.
 
     Heads are calibrated on `calibration_window`. Without it, every tenth shopper is reserved for calibration (only
@@ -38,7 +44,8 @@ def train(windows: Sequence[Examples], parameters: Parameters, calibration_windo
     if not windows:
         return Ranker({}, {}, parameters.training.negative_share)
     training, calibration = calibration_split(windows, parameters, calibration_window)
-    rows = sample_rows(training, parameters.training.negative_share)
+    share = sampled_share(training, parameters)
+    rows = sample_rows(training, share)
     definition = LabelDefinition.of_shop(rows.labels, parameters)
     trainable, left_out = trainable_heads(rows.labels, definition, parameters)
     heads: dict[str, lgb.Booster] = {}
@@ -50,7 +57,7 @@ def train(windows: Sequence[Examples], parameters: Parameters, calibration_windo
     ranker = Ranker(
         heads,
         available_terms(parameters.ranking.head_weight.positive(), heads),
-        parameters.training.negative_share,
+        share,
         fit_order_head(windows, parameters) if heads and parameters.ranking.order_tilt else None,
         parameters.ranking.order_tilt,
         unsampled=frozenset(name for name, examples in trainable.items() if examples.rows is not None),
@@ -59,7 +66,7 @@ def train(windows: Sequence[Examples], parameters: Parameters, calibration_windo
         place_effects=place_effects,
     )
     ranker = replace(ranker, curves=calibration_curves(ranker, calibration, parameters))
-    return replace(ranker, coarse=_coarse_cut(ranker, windows[0], parameters))
+    return replace(ranker, coarse=_coarse_cut(ranker, windows[0], parameters)) if with_coarse_cut else ranker
 
 
 def trainable_heads(

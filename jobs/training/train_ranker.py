@@ -76,7 +76,8 @@ def _train(
     ranker = train(examples, parameters, calibration_window)
     metrics = ranker_metrics(ranker, examples, calibration_window, windows, parameters)
     if windows:
-        train_shadow = partial(train, calibration_window=calibration_window)
+        # The shadow orders all candidates of its window.
+        train_shadow = partial(train, calibration_window=calibration_window, with_coarse_cut=False)
         holdout(windows, examples, train_shadow, parameters).write(lake, ds)
     else:
         Holdout.withdraw(lake, ds)

@@ -16,8 +16,9 @@ from jobs.lake.tables import RANKER
 from jobs.ranking.heads import MIN_POSITIVES
 from jobs.ranking.pair_features import FEATURES
 from jobs.ranking.ranker import ORDER, load_ranker, rank_fusion
+from jobs.training import sampling
 from jobs.training.examples import Examples, Window
-from jobs.training.sampling import sample_rows
+from jobs.training.sampling import sample_rows, sampled_share
 from jobs.training.train_heads import train
 from jobs.training.train_ranker import build, model_texts, ranker_metrics, ranker_parameters
 
@@ -83,6 +84,25 @@ def test_probabilities_learned_from_a_share_of_the_negatives_give_back_the_base_
     likely = given.features[:, TELLING] > 1
     assert value[likely].mean() == pytest.approx(bought[likely].mean(), rel=0.08)
     assert value[~likely].mean() == pytest.approx(bought[~likely].mean(), rel=0.12)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_heads_learn_from_a_few_examples_for_each_positive_one_and_give_back_the_base_rate(
+    monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    given = examples(n_users=1600, rate=0.04)
+    chosen = SMALL.with_values({"training.negative_share": share, "ranking.order_tilt": 0.0})
+    assert sampled_share([given], chosen) == share  # so few are all kept
+    monkeypatch.setattr(sampling, "FEWEST_SAMPLED", 1)
+    few = sampled_share([given], chosen)
+    positives = int((given.labels["interaction"] > 0).sum())
+    sampled = int((given.draw < few).sum())
+    assert sampled == pytest.approx(sampling.SAMPLED_A_POSITIVE * positives, rel=0.05)
+    ranker = train([given], chosen)
+    assert ranker.negative_share == few < share
+    assert ranker.probabilities(given.features)["purchase"].mean() == pytest.approx(
+        given.labels["purchase"].mean(), rel=0.06
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
@@ -193,7 +213,11 @@ def test_a_row_is_worth_the_same_alone_and_among_others() -> None:
 
 
 @pytest.mark.parametrize("with_labels", [True, False])
-def test_a_ranker_read_back_from_its_text_is_worth_the_same(lake: Lake, with_labels: bool) -> None:
+def test_a_ranker_read_back_from_its_text_is_worth_the_same(
+    lake: Lake, with_labels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "FEWEST_SAMPLED", 1)  # so that fewer are sampled than `negative_share` says
+    monkeypatch.setattr(sampling, "SAMPLED_A_POSITIVE", 0.5)
     given, ds = examples(n_users=1_000, rate=0.3), date(2026, 1, 31)
     none = dict.fromkeys(given.labels, np.zeros_like(given.labels["purchase"]))
     weights = {"interaction": 0.4, "purchase": 2.0, "click_to_purchase": 3.0}
