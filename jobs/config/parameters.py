@@ -141,7 +141,7 @@ class WindowParameters(Section):
 
     max_count: Annotated[
         int, Field(ge=1, le=104, description="Most windows of a night; of four or more the oldest calibrates.")
-    ] = 7
+    ] = 5
     min_history_days: Annotated[int, Field(ge=1, le=3650, description="Fewest days of events before a window.")] = 21
     enough_labels: Annotated[
         int,
