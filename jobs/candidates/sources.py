@@ -41,7 +41,7 @@ BY_TASTE = {"taste": "faded", "taste_last": "last"}
 DECAY_MOMENTS = 5.0
 """Later moments after which a pair counts 1/e in the reading `ordered`."""
 LEAST_READING = 1e-3
-"""Pairs that count less are left out of the reading `ordered`."""
+"""Pairs that count less beside the shopper's latest one are left out of the readings `ordered` and `faded`."""
 SCORES = ("als", "two_tower", *BY_NEIGHBOURS, *BY_TASTE)
 
 
@@ -168,10 +168,12 @@ def readings(shoppers: ShopperHistories, decay_days: float) -> dict[str, sp.csr_
     latest = np.full(len(shoppers), np.inf, dtype=np.float32)
     np.minimum.at(latest, shoppers.history_user()[touched], days[touched])
     in_order = faded(shoppers.later_moments(), DECAY_MOMENTS)
+    before = np.maximum(days - latest[shoppers.history_user()], 0)
+    is_recent = faded(before, decay_days) >= LEAST_READING
     values = {
         "ordered": np.where(touched & (in_order >= LEAST_READING), in_order, 0),
-        "faded": np.where(touched, faded(days, decay_days), 0),
-        "last": touched & (days == latest[shoppers.history_user()]),
+        "faded": np.where(touched & is_recent, faded(days, decay_days), 0),
+        "last": touched & (before == 0),
     }
     by_reading = {"all": strength}
     for name, data in values.items():

@@ -13,7 +13,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from jobs.models.co_occurrence import best_of_product, blocks_of_product, highest
-from jobs.numeric.arrays import Floats, Integers, Whole, find_sorted
+from jobs.numeric.arrays import Floats, Integers, Whole, find_sorted, ranges
 
 LEAST_WEIGHT = 1e-4
 """Smaller weights are left out of the artifact."""
@@ -84,8 +84,7 @@ def _among(together: sp.csr_matrix, items: Integers) -> Floats:
     if total > MOST_GATHERED:
         return np.asarray(together[items][:, items].toarray())
     # SciPy takes a fifth of a millisecond to begin, and a large catalogue has a million such parts, nearly all small.
-    row = np.repeat(np.arange(len(items)), lengths)
-    entry = np.arange(total) + np.repeat(begin - np.cumsum(lengths) + lengths, lengths)
+    row, entry = np.repeat(np.arange(len(items)), lengths), ranges(begin, lengths)
     column = find_sorted(items, together.indices[entry])
     inside = np.flatnonzero(column >= 0)
     part = np.zeros((len(items), len(items)), np.float32)

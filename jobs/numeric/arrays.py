@@ -36,6 +36,16 @@ def group_starts(group: Integers) -> Whole:
     return np.flatnonzero(is_first)
 
 
+def ranges(start: Integers, length: Integers) -> Whole:
+    """Return the numbers of all ranges, one range after the other.
+
+    >>> ranges(np.array([7, 0]), np.array([2, 3])).tolist()
+    [7, 8, 0, 1, 2]
+    """
+    ends = np.cumsum(length)
+    return np.asarray(np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - ends + length, length), np.int64)
+
+
 def rank_in_group(group: Integers) -> Whole:
     """Return each row's place among the rows of its group, from 0, in their order; `group` ascends.
 

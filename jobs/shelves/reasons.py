@@ -6,6 +6,7 @@ the item, in closed form.
 """
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from jobs.candidates.fusion import SOURCE_CODE
 from jobs.candidates.lists import LISTED
 from jobs.candidates.sources import BY_NEIGHBOURS, Sources, readings
 from jobs.features.shoppers import ShopperHistories
-from jobs.numeric.arrays import Flags, Positions, find_sorted, group_starts, pair_keys, rank_in_group
+from jobs.numeric.arrays import Flags, Positions, find_sorted, group_starts, pair_keys, ranges, rank_in_group
 from serving.snapshot.record import MAX_REASON_ITEMS, REASON_CODES
 
 REASON = {code: index for index, code in enumerate(REASON_CODES)}
@@ -29,6 +30,8 @@ REASON_OF_SOURCE = {
 }
 
 Codes = npt.NDArray[np.int8]
+PLACES_OF_ITEMS = 1 << 21
+"""So many pairs of a user and an item have room in a table of places: 8 MB."""
 
 
 def reasons(
@@ -62,23 +65,47 @@ def reasons(
 def _largest_term(
     reading: sp.csr_matrix, matrix: sp.csr_matrix, user: Positions, item: npt.NDArray[np.int32]
 ) -> Positions:
-    """Return the history item that adds most to each pair's `reading @ matrix`; ties by position, -1 for none."""
+    """Return the history item that adds most to each pair's `reading @ matrix`; ties by position, -1 for none.
+
+    `user` ascends. A few users at a time, so that a table of their places by item fits a processor's cache.
+    """
     history_item = np.full(len(user), -1, dtype=np.int64)
-    owner = np.repeat(np.arange(reading.shape[0]), np.diff(reading.indptr))
-    placed = np.flatnonzero(np.isin(owner, user))
-    rows = matrix[reading.indices[placed]]
-    term = np.repeat(placed, np.diff(rows.indptr))
-    keys = pair_keys(user, item, reading.shape[1])
-    order = np.argsort(keys, kind="stable")
-    position = find_sorted(keys[order], pair_keys(owner[term], rows.indices, reading.shape[1]))
-    hit = np.flatnonzero(position >= 0)
-    place, term_item = order[position[hit]], reading.indices[term[hit]]
-    size = reading.data[term[hit]] * rows.data[hit]
-    by_size = np.lexsort((term_item, -size, place))
-    first = by_size[np.flatnonzero(np.diff(place[by_size], prepend=-1))]
-    first = first[size[first] > 0]
-    history_item[place[first]] = term_item[first]
+    n_users, n_items = reading.shape
+    at_once = max(1, PLACES_OF_ITEMS // n_items)
+    place_at = np.zeros(at_once * n_items, np.int32)  # the place of each user and item, from 1; 0 for none
+    for first in range(0, n_users, at_once):
+        low, high = np.searchsorted(user, (first, first + at_once)).tolist()
+        if low == high:
+            continue
+        slots = pair_keys(user[low:high] - first, item[low:high], n_items)
+        place_at[slots] = np.arange(1, high - low + 1)
+        of_pair, entry = _terms(reading, matrix, np.unique(user[low:high]))
+        place = place_at[pair_keys(of_pair.owner - first, matrix.indices[entry], n_items)]
+        place_at[slots] = 0
+        hit = np.flatnonzero(place)
+        place, pair = place[hit] - 1, of_pair.entry[hit]
+        term_item, size = reading.indices[pair], reading.data[pair] * matrix.data[entry[hit]]
+        by_size = np.lexsort((term_item, -size, place))
+        best = by_size[np.flatnonzero(np.diff(place[by_size], prepend=-1))]
+        best = best[size[best] > 0]
+        history_item[low + place[best]] = term_item[best]
     return history_item
+
+
+class _PairOfTerm(NamedTuple):
+    """For each term of the sums: the user, and the entry of the reading."""
+
+    owner: Positions
+    entry: Positions
+
+
+def _terms(reading: sp.csr_matrix, matrix: sp.csr_matrix, users: Positions) -> tuple[_PairOfTerm, Positions]:
+    """Return the terms of the users' rows of `reading @ matrix`, each with its entry of the matrix."""
+    lengths = np.diff(reading.indptr)[users]
+    pair = ranges(reading.indptr[users], lengths)
+    neighbours = np.diff(matrix.indptr)[reading.indices[pair]]
+    owner = np.repeat(np.repeat(users, lengths), neighbours)
+    return _PairOfTerm(owner, np.repeat(pair, neighbours)), ranges(matrix.indptr[reading.indices[pair]], neighbours)
 
 
 def _most_missed_by_als(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.candidates.sources import BY_NEIGHBOURS, DECAY_MOMENTS, load_sources, score
+from jobs.candidates.sources import BY_NEIGHBOURS, DECAY_MOMENTS, LEAST_READING, load_sources, score
 from jobs.features.strength import interaction_values
 from jobs.lake.lake import Lake
 from jobs.lake.partitions import MissingPartitionError
@@ -98,6 +98,18 @@ def test_the_last_reading_holds_the_last_day_of_activity_alone() -> None:
     history = [touch(0, viewed=9, days_ago=8), touch(1, bought=1, days_ago=3), touch(2, viewed=1, days_ago=3)]
     of_last_day = score(shoppers(4, history), drawn).profiles["taste_last"][0]
     assert of_last_day.tolist() == pytest.approx([0, 0.5**0.5, 0.5**0.5, 0])
+
+
+def test_what_is_far_older_than_the_latest_pair_is_no_taste_of_today_but_who_was_long_away_has_one() -> None:
+    everything = np.ones((4, 4)) - np.eye(4)
+    drawn = sources(catalogue(4), np.zeros((4, 8)), np.eye(4), ease=everything)
+    old = int(DECAY_DAYS * -np.log(LEAST_READING))
+    both = score(shoppers(4, [touch(0, bought=1), touch(1, bought=1, days_ago=old + 2)]), drawn)
+    away = score(shoppers(4, [touch(0, bought=1, days_ago=2), touch(1, bought=1, days_ago=old + 1)]), drawn)
+    alone = score(shoppers(4, [touch(1, bought=1, days_ago=old + 2)]), drawn)
+    assert both.by_neighbours["ease"].toarray()[0, :2].tolist() == [0, 1]
+    assert away.by_neighbours["ease"].toarray()[0, 0] > 0
+    assert alone.by_neighbours["ease"].toarray()[0, 0] > 0
 
 
 def test_strength_grows_with_the_logarithm_of_the_weight_and_an_impression_has_none() -> None:
