@@ -6,7 +6,6 @@ the item, in closed form.
 """
 
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +70,7 @@ def _largest_term(
     """
     history_item = np.full(len(user), -1, dtype=np.int64)
     n_users, n_items = reading.shape
-    at_once = max(1, PLACES_OF_ITEMS // n_items)
+    at_once = max(1, PLACES_OF_ITEMS // max(n_items, 1))
     place_at = np.zeros(at_once * n_items, np.int32)  # the place of each user and item, from 1; 0 for none
     for first in range(0, n_users, at_once):
         low, high = np.searchsorted(user, (first, first + at_once)).tolist()
@@ -79,11 +78,11 @@ def _largest_term(
             continue
         slots = pair_keys(user[low:high] - first, item[low:high], n_items)
         place_at[slots] = np.arange(1, high - low + 1)
-        of_pair, entry = _terms(reading, matrix, np.unique(user[low:high]))
-        place = place_at[pair_keys(of_pair.owner - first, matrix.indices[entry], n_items)]
+        owner, pair, entry = _terms(reading, matrix, np.unique(user[low:high]))
+        place = place_at[pair_keys(owner - first, matrix.indices[entry], n_items)]
         place_at[slots] = 0
         hit = np.flatnonzero(place)
-        place, pair = place[hit] - 1, of_pair.entry[hit]
+        place, pair = place[hit] - 1, pair[hit]
         term_item, size = reading.indices[pair], reading.data[pair] * matrix.data[entry[hit]]
         by_size = np.lexsort((term_item, -size, place))
         best = by_size[np.flatnonzero(np.diff(place[by_size], prepend=-1))]
@@ -92,20 +91,16 @@ def _largest_term(
     return history_item
 
 
-class _PairOfTerm(NamedTuple):
-    """For each term of the sums: the user, and the entry of the reading."""
-
-    owner: Positions
-    entry: Positions
-
-
-def _terms(reading: sp.csr_matrix, matrix: sp.csr_matrix, users: Positions) -> tuple[_PairOfTerm, Positions]:
-    """Return the terms of the users' rows of `reading @ matrix`, each with its entry of the matrix."""
+def _terms(reading: sp.csr_matrix, matrix: sp.csr_matrix, users: Positions) -> tuple[Positions, Positions, Positions]:
+    """Return of each term of the users' rows of `reading @ matrix` the user, and its entries of both matrices."""
     lengths = np.diff(reading.indptr)[users]
     pair = ranges(reading.indptr[users], lengths)
     neighbours = np.diff(matrix.indptr)[reading.indices[pair]]
-    owner = np.repeat(np.repeat(users, lengths), neighbours)
-    return _PairOfTerm(owner, np.repeat(pair, neighbours)), ranges(matrix.indptr[reading.indices[pair]], neighbours)
+    owner, entry = (
+        np.repeat(np.repeat(users, lengths), neighbours),
+        ranges(matrix.indptr[reading.indices[pair]], neighbours),
+    )
+    return owner, np.repeat(pair, neighbours), entry
 
 
 def _most_missed_by_als(
