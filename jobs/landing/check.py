@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from multiprocessing import get_context
-from os import sched_getaffinity
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from jobs.landing.folders import LandedFile, Landing, UnmarkedDayError, Unreadab
 from jobs.landing.row_counts import EXACT_DUPLICATE, FEWEST_MET, RowCounts, by_day, refusal, strangers
 from jobs.landing.vectors import VECTOR
 from jobs.landing.volume import usual_events, volume_refusal, volume_remark
+from jobs.spark.processes import available_cores
 
 KEYS = {"events": ("event_id", "local_day"), "items": ("item_id",), "users": ("user_id",)}
 """Of which one row counts: of events, of all days; of the others, in a day."""
@@ -151,7 +151,7 @@ def _checked(source: Landing, files: Sequence[LandedFile]) -> list[FileCheck]:
     read = partial(check_file, source.root)
     if len(files) == 1 or sum(source.size(file) for file in files) < POOL_BYTES:
         return [read(file) for file in files]
-    with ProcessPoolExecutor(len(sched_getaffinity(0)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(available_cores(), get_context("spawn")) as pool:
         return list(pool.map(read, files, chunksize=max(1, len(files) // 64)))
 
 

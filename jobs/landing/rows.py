@@ -4,7 +4,6 @@ What one process reads in a few seconds is read here. Of more, each process read
 large parquet file. Both read by `jobs.landing.file_rows`; the columns are those of its `batch_schema`.
 """
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from jobs.landing.file_plans import FilePlan, LandedFiles
 from jobs.landing.file_rows import batch_schema, read_batches
 from jobs.landing.folders import Landing, UnreadableFileError
 from jobs.spark.engine import Engine, Rows
+from jobs.spark.processes import available_cores
 
 HERE_BYTES = 1 << 23
 """Up to so many bytes of files are read here: other processes take seconds to start."""
@@ -38,7 +38,7 @@ def landed_rows(engine: Engine, landing: Landing, landed_files: LandedFiles) -> 
     if sum(size for _, size in sized) <= HERE_BYTES:
         batches = (batch for plan in landed_files.plans for batch in read_batches(landing, plan))
         return engine.table(pa.Table.from_batches(batches, schema))
-    bins = _bins(landing, sized, os.cpu_count() or 1)
+    bins = _bins(landing, sized, available_cores())
     return engine.made(schema, _ReadBins(landing.root, bins), len(bins))
 
 

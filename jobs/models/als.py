@@ -102,10 +102,10 @@ def matrices_of(table: pa.Table, key: str, n_items: int) -> tuple[sp.csr_matrix,
     return strength, days_since, moments
 
 
-def implicit_factors(pairs: Pairs, parameters: CfParameters, threads: int = 0) -> Floats:
+def implicit_factors(pairs: Pairs, parameters: CfParameters, threads: int) -> Floats:
     """Return the item factors [n_items, factors] that implicit fits to the users' pairs; zeros without a pair.
 
-    It runs so many `threads`, 0 for one a core; their number changes no bit.
+    It runs so many `threads`; their number changes no bit.
     """
     known = pairs.strength[: pairs.n_users]
     if not known.nnz:

@@ -12,12 +12,15 @@ MOST_PRODUCTS = 50_000_000
 """A block of rows takes about so many multiplications, and holds no more values."""
 
 
-def best_of_product(left: sp.csr_matrix, right: sp.csr_matrix, most: int) -> sp.csr_matrix:
+def best_of_product(
+    left: sp.csr_matrix, right: sp.csr_matrix, most: int, over: Floats | None = None
+) -> sp.csr_matrix:
     """Return `left @ right` without its diagonal: of each row the `most` highest values above zero, ties by column.
 
+    With `over` [n_columns], those are the highest after a division by their column's number; the values stay.
     Rows are made a block at a time; the blocks change no value.
     """
-    blocks = [_best_rows_of(left[block] @ right, block.start, most) for block in blocks_of_product(left, right)]
+    blocks = [_best_rows_of(left[block] @ right, block.start, most, over) for block in blocks_of_product(left, right)]
     return sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((left.shape[0], right.shape[1]))
 
 
@@ -28,11 +31,12 @@ def blocks_of_product(left: sp.csr_matrix, right: sp.csr_matrix) -> Iterator[sli
     yield from row_blocks(cost, MOST_PRODUCTS)
 
 
-def _best_rows_of(product: sp.csr_matrix, first: int, most: int) -> sp.csr_matrix:
+def _best_rows_of(product: sp.csr_matrix, first: int, most: int, over: Floats | None) -> sp.csr_matrix:
     product.sort_indices()
     row = np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
     kept = np.flatnonzero((product.data > 0) & (product.indices != row + first))
     values = product.data[kept].astype(np.float32)
+    values = values if over is None else values / over[product.indices[kept]]
     starts = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=product.shape[0]))])
     best = [low + highest(values[low:high], most) for low, high in pairwise(starts.tolist())]
     kept = kept[np.concatenate(best)]

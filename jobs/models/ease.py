@@ -94,10 +94,7 @@ def _among(together: sp.csr_matrix, items: Integers) -> Floats:
 
 def _together(baskets: sp.csr_matrix, lengths: Floats, most: int) -> sp.csr_matrix:
     """Return X'X without its diagonal, of each row the `most` with the highest cosine."""
-    scale = sp.diags(1 / np.maximum(lengths, np.float32(1e-12)))
-    # By X'X over the lengths of its columns, each row stands in the order of its cosines.
-    together = best_of_product(sp.csr_matrix(baskets.T), sp.csr_matrix(baskets @ scale), most)
-    together = sp.csr_matrix(together @ sp.diags(lengths), dtype=np.float32)
+    together = best_of_product(sp.csr_matrix(baskets.T), baskets, most, lengths)
     together.sort_indices()
     return together
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -221,6 +222,11 @@ class Examples:
     """A number drawn from [0, 1) for each row: rows below a share are a sample of that share."""
     is_whole: Flags
     """Whether all candidates of the user are here, one flag a user."""
+
+    @cached_property
+    def is_positive(self) -> Flags:
+        """Whether anything happened, one flag a row."""
+        return np.asarray(np.logical_or.reduce([label > 0 for label in self.labels.values()]), dtype=np.bool_)
 
 
 class Part(Enum):

@@ -82,7 +82,7 @@ def sampled_share(windows: Sequence[Examples], parameters: Parameters) -> float:
     """Return the share of all examples that the heads learn from: `negative_share`, or less where that is many."""
     share = float(parameters.training.negative_share)
     sampled = sum(int((window.draw < share).sum()) for window in windows)
-    most = max(SAMPLED_A_POSITIVE * sum(int(_is_positive(window).sum()) for window in windows), FEWEST_SAMPLED)
+    most = max(SAMPLED_A_POSITIVE * sum(int(window.is_positive.sum()) for window in windows), FEWEST_SAMPLED)
     return share * min(1.0, most / max(sampled, 1))
 
 
@@ -92,9 +92,7 @@ def sample_rows(windows: Sequence[Examples], share: float) -> SampledRows:
     Most examples are negatives outside the sample, which are never copied.
     """
     in_sample = [window.draw < share for window in windows]
-    rows = [
-        np.flatnonzero(sampled | _is_positive(window)) for sampled, window in zip(in_sample, windows, strict=True)
-    ]
+    rows = [np.flatnonzero(sampled | window.is_positive) for sampled, window in zip(in_sample, windows, strict=True)]
     users_before = np.cumsum([0, *(len(window.user_id) for window in windows)])
     chosen = list(zip(windows, rows, strict=True))
     return SampledRows(
@@ -105,7 +103,3 @@ def sample_rows(windows: Sequence[Examples], share: float) -> SampledRows:
         in_sample=np.concatenate([sampled[at] for sampled, at in zip(in_sample, rows, strict=True)]),
         user=np.concatenate([window.user[at] + n for (window, at), n in zip(chosen, users_before, strict=False)]),
     )
-
-
-def _is_positive(window: Examples) -> Flags:
-    return np.asarray(np.logical_or.reduce([label > 0 for label in window.labels.values()]), dtype=np.bool_)
