@@ -145,7 +145,11 @@ class WindowParameters(Section):
     min_history_days: Annotated[int, Field(ge=1, le=3650, description="Fewest days of events before a window.")] = 21
     enough_labels: Annotated[
         int,
-        Field(ge=1, le=10**12, description="No older windows are built once this many labels and two windows stand."),
+        Field(
+            ge=1,
+            le=10**12,
+            description="Where two windows or more hold so many labels, only one older one is built, to calibrate.",
+        ),
     ] = 50_000
     max_users: Annotated[
         int, Field(ge=1, le=10**9, description="Most shoppers of a window, about; a hash chooses them.")

@@ -16,11 +16,11 @@ class Retention(Section):
     derived_days: Annotated[
         int,
         Field(
-            ge=57,
+            ge=77,
             le=3650,
-            description="Days that features, artifacts and marts are kept: windows, up to 56 days back, reuse them.",
+            description="Days that features, artifacts and marts are kept: windows up to 76 days back are used again.",
         ),
-    ] = 60
+    ] = 80
     reports_days: Annotated[
         int,
         Field(
@@ -30,5 +30,5 @@ class Retention(Section):
         ),
     ] = 28
     exposures_days: Annotated[
-        int, Field(ge=57, le=3650, description="Days that landed exposures are kept, for training and evaluation.")
+        int, Field(ge=77, le=3650, description="Days that landed exposures are kept, for training and evaluation.")
     ] = 400

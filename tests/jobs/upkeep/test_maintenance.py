@@ -35,14 +35,14 @@ def test_days_that_the_endpoint_still_writes_wait_for_the_next_run(land: Land, l
 
 def test_derived_partitions_past_their_days_go_and_staging_stays(lake: Lake, landing: Path) -> None:
     for table in ("features/user", "marts/top_n", "marts/validation", "artifacts/cf", "staging/interactions"):
-        for day in ("2025-12-30", "2025-12-31", "2026-01-31"):
+        for day in ("2025-12-10", "2025-12-11", "2026-01-31"):
             folder = Path(lake.root, table, f"ds={day}")
             folder.mkdir(parents=True)
             (folder / "_manifest.json").write_text("{}")
     gone = forget(lake, str(landing), TODAY)
     derived = ("artifacts/cf", "features/user", "marts/top_n", "marts/validation")
-    reports = {"marts/validation/ds=2025-12-31", "marts/validation/ds=2026-01-31"}
-    assert set(gone) == {f"{table}/ds=2025-12-30" for table in derived} | reports
+    reports = {"marts/validation/ds=2025-12-11", "marts/validation/ds=2026-01-31"}
+    assert set(gone) == {f"{table}/ds=2025-12-10" for table in derived} | reports
     assert len(list(Path(lake.root, "staging/interactions").iterdir())) == 3
 
 
@@ -60,11 +60,11 @@ def test_reports_and_run_records_go_with_the_pages_they_belong_to(lake: Lake, la
 def test_a_deployment_sets_how_long_things_are_kept(lake: Lake, landing: Path) -> None:
     for folder in ("features/user", "marts/validation", "runs"):
         Path(lake.root, folder, "ds=2026-02-20").mkdir(parents=True)
-        Path(lake.root, folder, "ds=2025-12-31").mkdir(parents=True)
-    (landing / "exposures/ds=2025-12-31").mkdir(parents=True)
-    gone = forget(lake, str(landing), TODAY, Retention(derived_days=90, reports_days=7, exposures_days=57))
-    reports = [f"{table}/ds={day}" for table in ("marts/validation", "runs") for day in ("2025-12-31", "2026-02-20")]
-    assert gone == [*reports, "landing/exposures/ds=2025-12-31"]
+        Path(lake.root, folder, "ds=2025-12-10").mkdir(parents=True)
+    (landing / "exposures/ds=2025-12-10").mkdir(parents=True)
+    gone = forget(lake, str(landing), TODAY, Retention(derived_days=90, reports_days=7, exposures_days=77))
+    reports = [f"{table}/ds={day}" for table in ("marts/validation", "runs") for day in ("2025-12-10", "2026-02-20")]
+    assert gone == [*reports, "landing/exposures/ds=2025-12-10"]
 
 
 def test_an_erasure_looks_into_every_derived_table_that_names_shoppers() -> None:
