@@ -18,7 +18,7 @@ class Retention(Section):
         Field(
             ge=77,
             le=3650,
-            description="Days that features, artifacts and marts are kept: windows up to 76 days back are used again.",
+            description="Days that features, artifacts and marts are kept: windows up to 76 days old are used again.",
         ),
     ] = 80
     reports_days: Annotated[
