@@ -18,11 +18,7 @@ from serving.snapshot.contents import NO_SEGMENT, Segment
 LEVELS = (
     *("user", "segment", "category", "price_band", "trending", "global", "postings"),  # in the order of filling
     *("recent", "explore", "similar"),  # inserted between them, or before all of them
-    *(
-        "own",
-        "related",
-        "listed",
-    ),  # of pages: the shopper's own lists, what goes with an item, and lists of the night
+    *("own", "related", "listed"),  # of pages: the shopper's own lists, what goes with an item, lists of the night
 )
 USER, SEGMENT, CATEGORY, PRICE_BAND, TRENDING, GLOBAL, POSTINGS, RECENT, EXPLORE, SIMILAR = range(10)
 OWN, RELATED, LISTED = range(10, len(LEVELS))

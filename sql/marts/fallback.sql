@@ -8,7 +8,7 @@
 -- and its ancestors.
 -- best_sellers and most_viewed (_7d, _30d): most purchases, or views and clicks, in the last 7 or 30 days, of the shop
 -- (no key) and of each path; best_sellers_30d_region: of the shoppers of a region. on_sale: what costs at most
--- :sale_share of its usual price, as global, of the shop and of each path.
+-- :sale_share of its usual price, most weight in 30 days first, of the shop and of each path.
 -- Only items in stock, or of unknown stock. An item with a minimum age (least_ages) stands only on shelves of age bands
 -- that begin at that age or above (band_ages). Remaining ties go by item_id.
 --
