@@ -1,7 +1,8 @@
 """What a visit is about tilts a shopper's stored shelf: items of the categories that it looks at come sooner.
 
 An item's place is divided by 1 + TILT x share, where `share` is that of its category among the actions of the last
-VISIT_S; equal places keep the night's order. `python -m tests.bench mid_session` measures what it is worth;
+VISIT_S; equal places keep the night's order. Items that the request excludes count in the places, so that the next
+page is tilted as this one. `python -m tests.bench mid_session` measures what it is worth;
 docs/quality.md ("In mid-visit") has the figures and how TILT was chosen.
 """
 
